@@ -1,0 +1,123 @@
+//! Child processes that are measured: pinned to processors, and gone when their parent is.
+
+use std::io;
+use std::os::unix::process::CommandExt;
+use std::process::{Child, Command};
+
+use rustix::process::{Pid, Signal};
+use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
+
+/// Lets the calling thread run on these processors only.
+///
+/// # Errors
+/// EINVAL when none of them exists or may be used.
+pub fn pin_thread(cpus: &[usize]) -> io::Result<()> {
+    Ok(sched_setaffinity(None, &cpu_set(cpus)?)?)
+}
+
+/// The processors that the calling thread may run on, in ascending order.
+///
+/// # Errors
+/// EINVAL on a machine with more processors than a `CpuSet` holds.
+pub fn allowed_cpus() -> io::Result<Vec<usize>> {
+    let set = sched_getaffinity(None)?;
+    Ok((0..CpuSet::MAX_CPU).filter(|&cpu| set.is_set(cpu)).collect())
+}
+
+/// Starts `command`, on `cpus` only where some are given, to be ended with SIGKILL should the *thread* that called this end before it
+/// (prctl(2), PR_SET_PDEATHSIG): call it from a thread that lives as long as the child should.
+///
+/// # Errors
+/// As [`Command::spawn`]; EINVAL when no such processor exists.
+pub fn spawn_bound(command: &mut Command, cpus: &[usize]) -> io::Result<Child> {
+    let set = if cpus.is_empty() { None } else { Some(cpu_set(cpus)?) };
+    let parent = rustix::process::getpid();
+    // SAFETY: between fork and exec only async-signal-safe calls are allowed. The closure makes system calls and
+    // nothing else: it allocates nothing, takes no lock, and captures only values that are `Copy`.
+    unsafe {
+        command.pre_exec(move || {
+            if let Some(set) = &set {
+                sched_setaffinity(None, set)?;
+            }
+            rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
+            // The parent may have ended before the line above.
+            if rustix::process::getppid() != Some(parent) {
+                return Err(io::Error::from_raw_os_error(libc::ESRCH));
+            }
+            Ok(())
+        });
+    }
+    command.spawn()
+}
+
+/// Asks a child of ours to end (SIGTERM).
+///
+/// # Errors
+/// ESRCH when it has ended and was waited for.
+pub fn terminate(child: &Child) -> io::Result<()> {
+    signal(child, Signal::TERM)
+}
+
+/// Sends SIGUSR1 to a child of ours.
+///
+/// # Errors
+/// ESRCH when it has ended and was waited for.
+pub fn poke(child: &Child) -> io::Result<()> {
+    signal(child, Signal::USR1)
+}
+
+fn signal(child: &Child, signal: Signal) -> io::Result<()> {
+    let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
+    let pid = pid.ok_or_else(|| io::Error::from_raw_os_error(libc::ESRCH))?;
+    Ok(rustix::process::kill_process(pid, signal)?)
+}
+
+fn cpu_set(cpus: &[usize]) -> io::Result<CpuSet> {
+    let mut set = CpuSet::new();
+    for &cpu in cpus {
+        if cpu >= CpuSet::MAX_CPU {
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, "no such processor"));
+        }
+        set.set(cpu);
+    }
+    Ok(set)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::process::ExitStatusExt;
+
+    #[test]
+    fn a_child_is_pinned_and_can_be_ended() {
+        let cpu = allowed_cpus().unwrap()[0];
+        let output = spawn_bound(
+            Command::new("grep")
+                .args(["Cpus_allowed_list", "/proc/self/status"])
+                .stdout(std::process::Stdio::piped()),
+            &[cpu],
+        )
+        .unwrap()
+        .wait_with_output()
+        .unwrap();
+        let text = String::from_utf8(output.stdout).unwrap();
+        assert_eq!(text.split_whitespace().last(), Some(cpu.to_string().as_str()));
+
+        let mut child = spawn_bound(Command::new("sleep").arg("60"), &[]).unwrap();
+        terminate(&child).unwrap();
+        assert_eq!(child.wait().unwrap().signal(), Some(libc::SIGTERM));
+    }
+
+    #[test]
+    fn a_child_ends_with_the_thread_that_started_it() {
+        let thread = std::thread::spawn(|| spawn_bound(Command::new("sleep").arg("60"), &[]).unwrap());
+        let mut child = thread.join().unwrap();
+        assert_eq!(child.wait().unwrap().signal(), Some(libc::SIGKILL));
+    }
+
+    #[test]
+    fn an_impossible_processor_is_refused() {
+        assert!(pin_thread(&[usize::MAX]).is_err());
+        assert!(spawn_bound(&mut Command::new("true"), &[CpuSet::MAX_CPU - 1]).is_err());
+    }
+}

@@ -1,0 +1,248 @@
+//! Non-blocking TCP sockets: socket(7), tcp(7).
+
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+
+use rustix::net::{
+    self, AddressFamily, RecvFlags, SendFlags, Shutdown, SocketAddrAny, SocketFlags, SocketType, ipproto,
+    sockopt,
+};
+
+const FLAGS: SocketFlags = SocketFlags::NONBLOCK.union(SocketFlags::CLOEXEC);
+
+fn tcp_socket(address: SocketAddr) -> io::Result<OwnedFd> {
+    let family = if address.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
+    Ok(net::socket_with(family, SocketType::STREAM, FLAGS, Some(ipproto::TCP))?)
+}
+
+/// A listening socket. Several may listen on one address (SO_REUSEPORT), so that each event loop has its own.
+pub struct Listener {
+    fd: OwnedFd,
+}
+
+impl Listener {
+    /// Binds and listens. `shared` sets SO_REUSEPORT: the kernel then spreads connections over all listeners of
+    /// this address that set it and belong to the same user. Accepted sockets inherit TCP_NODELAY.
+    ///
+    /// # Errors
+    /// EADDRINUSE when another socket has the address, EACCES for a port below 1024, EADDRNOTAVAIL when no
+    /// interface has it.
+    pub fn bind(address: SocketAddr, backlog: u16, shared: bool) -> io::Result<Self> {
+        let fd = tcp_socket(address)?;
+        sockopt::set_socket_reuseaddr(&fd, true)?;
+        if shared {
+            sockopt::set_socket_reuseport(&fd, true)?;
+        }
+        sockopt::set_tcp_nodelay(&fd, true)?;
+        net::bind(&fd, &address)?;
+        net::listen(&fd, backlog.into())?;
+        Ok(Self { fd })
+    }
+
+    /// The address in force; its port is the kernel's choice where 0 was asked for.
+    ///
+    /// # Errors
+    /// None that a listening socket can bring about.
+    pub fn local_addr(&self) -> io::Result<SocketAddr> {
+        address_of(net::getsockname(&self.fd)?)
+    }
+
+    /// Takes one connection from the backlog.
+    ///
+    /// # Errors
+    /// [`io::ErrorKind::WouldBlock`] when there is none; EMFILE or ENFILE when there is no descriptor for it;
+    /// errors of the connection itself, such as ECONNABORTED (accept(2)).
+    pub fn accept(&self) -> io::Result<(TcpSocket, SocketAddr)> {
+        let (fd, address) = net::acceptfrom_with(&self.fd, FLAGS)?;
+        let address = address.ok_or(io::ErrorKind::ConnectionAborted)?;
+        Ok((TcpSocket { fd }, address_of(address)?))
+    }
+}
+
+impl AsFd for Listener {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+}
+
+fn address_of(address: SocketAddrAny) -> io::Result<SocketAddr> {
+    Ok(SocketAddr::try_from(address)?)
+}
+
+/// A connected or connecting socket that never blocks.
+pub struct TcpSocket {
+    fd: OwnedFd,
+}
+
+impl TcpSocket {
+    /// Starts to connect to `address`, from `source` where one is given; the port is chosen at connect time
+    /// (IP_BIND_ADDRESS_NO_PORT), so that each pair of addresses has the whole port range. When the socket becomes
+    /// writable, [`TcpSocket::take_error`] tells how it went.
+    ///
+    /// # Errors
+    /// EADDRNOTAVAIL when the ports are used up or `source` is not an address of this machine; EMFILE; ENETUNREACH;
+    /// ECONNREFUSED where the kernel knows at once.
+    pub fn connect(address: SocketAddr, source: Option<IpAddr>) -> io::Result<Self> {
+        let fd = tcp_socket(address)?;
+        sockopt::set_tcp_nodelay(&fd, true)?;
+        if let Some(source) = source {
+            bind_address_no_port(&fd)?;
+            net::bind(&fd, &SocketAddr::new(source, 0))?;
+        }
+        match net::connect(&fd, &address) {
+            Ok(()) | Err(rustix::io::Errno::INPROGRESS) => Ok(Self { fd }),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// The error that a connect or an asynchronous event left on the socket (SO_ERROR), once.
+    ///
+    /// # Errors
+    /// None that a live socket can bring about.
+    pub fn take_error(&self) -> io::Result<Option<io::Error>> {
+        Ok(sockopt::socket_error(&self.fd)?.err().map(Into::into))
+    }
+
+    /// Reads what has arrived into `buffer`; 0 is the end of the stream.
+    ///
+    /// # Errors
+    /// [`io::ErrorKind::WouldBlock`] when nothing has, ECONNRESET and the like when the connection is gone.
+    #[inline]
+    pub fn recv(&self, buffer: &mut [u8]) -> io::Result<usize> {
+        let (_, received) = net::recv(&self.fd, buffer, RecvFlags::empty())?;
+        Ok(received)
+    }
+
+    /// Writes as much of `bytes` as the socket takes.
+    ///
+    /// # Errors
+    /// [`io::ErrorKind::WouldBlock`] when it takes nothing; EPIPE (no signal), ECONNRESET and the like when the
+    /// connection is gone.
+    #[inline]
+    pub fn send(&self, bytes: &[u8]) -> io::Result<usize> {
+        Ok(net::send(&self.fd, bytes, SendFlags::NOSIGNAL)?)
+    }
+
+    /// Ends our direction: the peer reads end of stream behind what was sent.
+    ///
+    /// # Errors
+    /// ENOTCONN when the connection is gone already.
+    pub fn shutdown_write(&self) -> io::Result<()> {
+        Ok(net::shutdown(&self.fd, Shutdown::Write)?)
+    }
+
+    /// The peer's address.
+    ///
+    /// # Errors
+    /// ENOTCONN when the connection is gone already.
+    pub fn peer_addr(&self) -> io::Result<SocketAddr> {
+        address_of(net::getpeername(&self.fd)?.ok_or(io::ErrorKind::NotConnected)?)
+    }
+
+    /// Our own address.
+    ///
+    /// # Errors
+    /// None that a connected socket can bring about.
+    pub fn local_addr(&self) -> io::Result<SocketAddr> {
+        address_of(net::getsockname(&self.fd)?)
+    }
+}
+
+impl AsFd for TcpSocket {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+}
+
+/// ip(7): without it, bind(2) to port 0 takes a port for good, whatever the destination.
+fn bind_address_no_port(fd: &OwnedFd) -> io::Result<()> {
+    let on: libc::c_int = 1;
+    let size = libc::socklen_t::try_from(size_of_val(&on)).expect("an int's size fits");
+    // SAFETY: `on` outlives the call, and `size` is its size; the kernel reads it and keeps nothing.
+    let result = unsafe {
+        libc::setsockopt(
+            fd.as_raw_fd(),
+            libc::IPPROTO_IP,
+            libc::IP_BIND_ADDRESS_NO_PORT,
+            (&raw const on).cast(),
+            size,
+        )
+    };
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Events, Interest, Poller};
+    use std::io::ErrorKind;
+
+    fn wait_for(socket: &impl AsFd, interest: Interest) {
+        let poller = Poller::new().unwrap();
+        poller.add(socket, 0, interest).unwrap();
+        poller.wait(&mut Events::with_capacity(1), None).unwrap();
+    }
+
+    fn pair(source: Option<IpAddr>) -> (TcpSocket, TcpSocket, SocketAddr) {
+        let listener = Listener::bind("127.0.0.1:0".parse().unwrap(), 16, false).unwrap();
+        let client = TcpSocket::connect(listener.local_addr().unwrap(), source).unwrap();
+        wait_for(&listener, Interest::READ);
+        let (server, from) = listener.accept().unwrap();
+        wait_for(&client, Interest::WRITE);
+        assert!(client.take_error().unwrap().is_none());
+        (server, client, from)
+    }
+
+    #[test]
+    fn bytes_pass_both_ways_and_the_end_is_seen() {
+        let (server, client, from) = pair(None);
+        assert_eq!(from, client.local_addr().unwrap());
+        assert_eq!(server.peer_addr().unwrap(), from);
+        let mut buffer = [0; 16];
+        assert_eq!(server.recv(&mut buffer).unwrap_err().kind(), ErrorKind::WouldBlock);
+        assert_eq!(client.send(b"ping").unwrap(), 4);
+        wait_for(&server, Interest::READ);
+        assert_eq!(server.recv(&mut buffer).unwrap(), 4);
+        server.shutdown_write().unwrap();
+        wait_for(&client, Interest::READ);
+        assert_eq!(client.recv(&mut buffer).unwrap(), 0);
+    }
+
+    #[test]
+    fn accepted_sockets_inherit_nodelay() {
+        let (server, client, _) = pair(None);
+        assert!(sockopt::tcp_nodelay(&server.fd).unwrap());
+        assert!(sockopt::tcp_nodelay(&client.fd).unwrap());
+    }
+
+    #[test]
+    fn a_source_address_is_used() {
+        let (_server, _client, from) = pair(Some("127.9.8.7".parse().unwrap()));
+        assert_eq!(from.ip(), "127.9.8.7".parse::<IpAddr>().unwrap());
+    }
+
+    #[test]
+    fn a_refused_connect_is_told() {
+        let listener = Listener::bind("127.0.0.1:0".parse().unwrap(), 1, false).unwrap();
+        let address = listener.local_addr().unwrap();
+        drop(listener);
+        let error = match TcpSocket::connect(address, None) {
+            Err(error) => error,
+            Ok(socket) => {
+                wait_for(&socket, Interest::WRITE);
+                socket.take_error().unwrap().unwrap()
+            }
+        };
+        assert_eq!(error.kind(), ErrorKind::ConnectionRefused);
+    }
+
+    #[test]
+    fn only_shared_listeners_share() {
+        let first = Listener::bind("127.0.0.1:0".parse().unwrap(), 16, true).unwrap();
+        let address = first.local_addr().unwrap();
+        Listener::bind(address, 16, true).unwrap();
+        let error = Listener::bind(address, 16, false).map(|_| ()).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::AddrInUse);
+    }
+}
