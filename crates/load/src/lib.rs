@@ -1,1 +1,11 @@
-//! Placeholder.
+//! Load generation for WebSocket servers, and measurement of the servers from outside.
+//!
+//! - [`schedule`]: when each client is due to send (the open model).
+//! - [`histogram`]: latency from the intended time and from the time of sending.
+//! - [`measure`]: a server's process and the kernel below it, read from `/proc`.
+//! - [`cert`]: certificates for tests.
+
+pub mod cert;
+pub mod histogram;
+pub mod measure;
+pub mod schedule;

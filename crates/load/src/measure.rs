@@ -1,0 +1,5 @@
+//! What a server uses, measured from outside: its process, the kernel below it, and its heap.
+
+pub mod heaptrack;
+pub mod kernel;
+pub mod process;
