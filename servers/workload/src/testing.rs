@@ -1,0 +1,1 @@
+//! Checks that every server has to pass, over real sockets.
