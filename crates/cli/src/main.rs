@@ -1,2 +1,23 @@
-//! Placeholder.
-fn main() {}
+//! The command `webscale`: flags in, the library and the load generator behind them, text or JSON out.
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+mod args;
+mod cert;
+mod exit;
+mod output;
+mod payload;
+
+fn main() -> ExitCode {
+    let args = args::Args::parse();
+    exit::finish(run(args.command))
+}
+
+fn run(command: args::Command) -> anyhow::Result<()> {
+    match command {
+        args::Command::Cert(args) => cert::run(&args),
+        args::Command::Payload(args) => payload::run(&args),
+    }
+}

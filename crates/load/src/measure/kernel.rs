@@ -6,8 +6,9 @@
 use std::fs;
 use std::io;
 
-use rustix::process::{Resource, Rlimit};
 use serde::Serialize;
+
+use webscale_sys::limits;
 
 use super::process::kilobytes;
 
@@ -27,14 +28,6 @@ pub enum KernelError {
     Format {
         /// The file.
         file: &'static str,
-    },
-    /// A limit could not be changed.
-    #[error("raising the limit of open files to {wanted}: {source}")]
-    Limit {
-        /// The soft limit that was asked for.
-        wanted: u64,
-        /// What the system said.
-        source: io::Error,
     },
 }
 
@@ -155,10 +148,10 @@ impl Limits {
         const PORTS: &str = "/proc/sys/net/ipv4/ip_local_port_range";
         let (port_first, port_last) =
             parse_port_range(&read(PORTS)?).ok_or(KernelError::Format { file: PORTS })?;
-        let files = rustix::process::getrlimit(Resource::Nofile);
+        let files = limits::descriptors();
         Ok(Limits {
-            descriptors_soft: files.current.unwrap_or(u64::MAX),
-            descriptors_hard: files.maximum.unwrap_or(u64::MAX),
+            descriptors_soft: files.soft,
+            descriptors_hard: files.hard,
             descriptors_system: read_number("/proc/sys/fs/nr_open")?,
             port_first,
             port_last,
@@ -170,23 +163,6 @@ impl Limits {
     pub fn ports(&self) -> u64 {
         u64::from(self.port_last.saturating_sub(self.port_first)) + 1
     }
-}
-
-/// Raises the soft limit of descriptors to the hard limit, for this process and the children it starts, and
-/// returns the limit then.
-///
-/// # Errors
-/// When the system refuses.
-pub fn raise_descriptors() -> Result<u64, KernelError> {
-    let limit = rustix::process::getrlimit(Resource::Nofile);
-    if limit.current != limit.maximum {
-        let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
-        rustix::process::setrlimit(Resource::Nofile, raised).map_err(|source| KernelError::Limit {
-            wanted: limit.maximum.unwrap_or(u64::MAX),
-            source: source.into(),
-        })?;
-    }
-    Ok(limit.maximum.unwrap_or(u64::MAX))
 }
 
 fn page_bytes() -> u64 {
@@ -317,8 +293,7 @@ mod tests {
         assert!(available_memory().unwrap() > 1 << 20);
         let earlier = MachineCpu::read().unwrap();
         assert!(earlier.busy_ticks > 0 && earlier.total_ticks >= earlier.busy_ticks);
-        let hard = raise_descriptors().unwrap();
-        assert_eq!(Limits::read().unwrap().descriptors_soft, hard);
+        assert!(limits.descriptors_soft <= limits.descriptors_hard);
     }
 
     #[test]

@@ -1,0 +1,58 @@
+//! What can be typed. One definition feeds parsing and help.
+
+use std::path::PathBuf;
+
+use clap::{Parser, Subcommand};
+
+const EXIT_CODES: &str = "\
+Exit codes:
+  0  done
+  1  the run failed; stderr says why
+  2  what was typed cannot be done";
+
+/// WebSocket servers and load, without an async runtime.
+#[derive(Debug, Parser)]
+#[command(name = "webscale", version, after_help = EXIT_CODES, max_term_width = 110)]
+pub(crate) struct Args {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    Cert(CertArgs),
+    Payload(PayloadArgs),
+}
+
+/// Make a CA and a certificate for tests.
+///
+/// Writes ca.pem, ca-key.pem, cert.pem and key.pem. The certificate is for localhost, 127.0.0.1, ::1 and every
+/// --name, valid for 397 days. Key files have mode 0600.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  webscale cert
+  webscale cert --directory tls --name bench.example --name 10.0.0.7")]
+pub(crate) struct CertArgs {
+    /// Where the files go; made if it is not there
+    #[arg(long, value_name = "DIR", default_value = ".")]
+    pub(crate) directory: PathBuf,
+    /// One more host name or IP address; may be repeated
+    #[arg(long, value_name = "NAME")]
+    pub(crate) name: Vec<String>,
+    /// Replace files that are there already
+    #[arg(long)]
+    pub(crate) force: bool,
+}
+
+/// Print the 10 kB JSON message that the servers parse.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  webscale payload | wc -c
+  webscale payload --seed 7 > message.json")]
+pub(crate) struct PayloadArgs {
+    /// Which device reports: another seed, another message of the same size
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub(crate) seed: u64,
+}

@@ -1,0 +1,26 @@
+//! How the command ends: the one place that chooses an exit code.
+
+use std::io;
+use std::process::ExitCode;
+
+/// What was typed cannot be done, whatever the machine's state: exit code 2, as for a flag that does not exist.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub(crate) struct Usage(pub(crate) String);
+
+/// Reports the outcome on stderr and chooses the exit code: 0 done, 1 the run failed, 2 usage.
+pub(crate) fn finish(outcome: anyhow::Result<()>) -> ExitCode {
+    let Err(error) = outcome else { return ExitCode::SUCCESS };
+    if is_broken_pipe(&error) {
+        // Who reads our output has seen enough (`| head`).
+        return ExitCode::SUCCESS;
+    }
+    eprintln!("webscale: {error:#}");
+    ExitCode::from(if error.is::<Usage>() { 2 } else { 1 })
+}
+
+fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    error
+        .downcast_ref::<crate::output::StdoutError>()
+        .is_some_and(|e| e.0.kind() == io::ErrorKind::BrokenPipe)
+}
