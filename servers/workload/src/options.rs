@@ -19,8 +19,8 @@ const USAGE: &str = "\
   --cert FILE         the certificate chain, PEM
   --key FILE          its private key, PEM
   --plain             ws:// without TLS, in place of --cert and --key
-  --threads N         threads that serve (default: as many as the machine runs at once)
-  --help              print this text";
+  --help              print this text
+  --threads N         threads that serve, by default";
 
 /// What a server does with a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -100,6 +100,8 @@ impl<E> Options<E> {
 pub trait Extra: Default {
     /// Lines for `--help`, in the shape of the shared ones.
     const USAGE: &'static str;
+    /// How many threads serve where `--threads` is not given, for `--help`.
+    const THREADS: &'static str = "as many as the machine runs at once";
 
     /// Takes the long option `--name`, with `value` to fetch what follows it. False: there is no such option.
     ///
@@ -198,9 +200,10 @@ fn help<E: Extra>(server: &str) -> String {
     let separator = if extra.is_empty() { "" } else { "\n" };
     format!(
         "{server} --listen ADDR --mode ingest|echo (--cert FILE --key FILE | --plain) [--threads N]\n\n\
-         {USAGE}{separator}{extra}\n\n\
+         {USAGE} {}{separator}{extra}\n\n\
          SIGUSR1 prints the counts, SIGTERM and SIGINT print them and end the server.\n\
-         Exit codes: 0 ended by a signal, 1 the machine refused, 2 wrong options, certificate or key."
+         Exit codes: 0 ended by a signal, 1 the machine refused, 2 wrong options, certificate or key.",
+        E::THREADS
     )
 }
 

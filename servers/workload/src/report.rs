@@ -4,10 +4,16 @@ use std::{
     fmt,
     io::{self, Write},
     net::SocketAddr,
-    sync::atomic::{AtomicU64, Ordering::Relaxed},
+    sync::{
+        Once,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
 };
 
 use crate::Mode;
+
+/// The reason of a close frame with code 1003.
+pub const BINARY_REFUSED: &str = "telemetry is sent as text";
 
 /// What a server has done so far; shared by its threads.
 #[derive(Debug, Default)]
@@ -98,6 +104,17 @@ pub fn listening(address: SocketAddr, tls: bool) {
 /// Prints the line of the counts.
 pub fn counts(counts: &Counts) {
     line(format_args!("{counts}"));
+}
+
+/// Says on stderr that no client can be accepted at the moment; once, however often it happens.
+pub fn exhausted(error: &io::Error) {
+    static SAID: Once = Once::new();
+    SAID.call_once(|| {
+        let _ = writeln!(
+            io::stderr(),
+            "clients wait to be accepted: {error} (raise the limit, such as ulimit -n)"
+        );
+    });
 }
 
 /// A reader who has gone away is no reason to stop serving, so a failure is let go.
