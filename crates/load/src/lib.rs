@@ -4,8 +4,10 @@
 //! - [`histogram`]: latency from the intended time and from the time of sending.
 //! - [`measure`]: a server's process and the kernel below it, read from `/proc`.
 //! - [`cert`]: certificates for tests.
+//! - [`compare`]: the article's experiment over several servers.
 
 pub mod cert;
+pub mod compare;
 pub mod histogram;
 pub mod measure;
 pub mod schedule;

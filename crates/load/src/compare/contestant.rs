@@ -1,0 +1,128 @@
+//! Who takes part: the servers of the comparison, and what the article found of two of them.
+
+use serde::Serialize;
+
+/// One row of the comparison: a server package with the arguments that make it this contestant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Contestant {
+    /// The article's own loop: epoll, a pool of threads, tungstenite.
+    Skeleton,
+    /// tokio and tokio-tungstenite as they come.
+    Tokio,
+    /// The same with a read buffer of 4 KiB a connection instead of 128 KiB.
+    TokioSmallBuffer,
+    /// This project's library as shipped.
+    Webscale,
+    /// This project's library with the JSON parser and the struct of the others: what is left is the engine.
+    WebscaleSerde,
+}
+
+impl Contestant {
+    /// All of them, in the table's order.
+    pub const ALL: [Contestant; 5] = [
+        Contestant::Skeleton,
+        Contestant::Tokio,
+        Contestant::TokioSmallBuffer,
+        Contestant::Webscale,
+        Contestant::WebscaleSerde,
+    ];
+
+    /// The name on the command line, in the table and in JSON.
+    pub fn name(self) -> &'static str {
+        match self {
+            Contestant::Skeleton => "skeleton",
+            Contestant::Tokio => "tokio",
+            Contestant::TokioSmallBuffer => "tokio-4k",
+            Contestant::Webscale => "webscale",
+            Contestant::WebscaleSerde => "webscale-serde",
+        }
+    }
+
+    /// What distinguishes it, in a few words.
+    pub fn description(self) -> &'static str {
+        match self {
+            Contestant::Skeleton => "epoll, 10 threads, tungstenite; serde_json, owned",
+            Contestant::Tokio => "tokio-tungstenite, default buffers; serde_json, owned",
+            Contestant::TokioSmallBuffer => "tokio-tungstenite, 4 KiB read buffer; serde_json, owned",
+            Contestant::Webscale => "webscale as shipped; sonic-rs, borrowed",
+            Contestant::WebscaleSerde => "webscale; serde_json, owned, as the others",
+        }
+    }
+
+    /// The contestant with this name.
+    pub fn from_name(name: &str) -> Option<Contestant> {
+        Contestant::ALL.into_iter().find(|contestant| contestant.name() == name)
+    }
+
+    /// The package, which is also the binary's name.
+    pub fn package(self) -> &'static str {
+        match self {
+            Contestant::Skeleton => "server-skeleton",
+            Contestant::Tokio | Contestant::TokioSmallBuffer => "server-tokio",
+            Contestant::Webscale | Contestant::WebscaleSerde => "server-webscale",
+        }
+    }
+
+    /// Arguments beside those that all servers take.
+    pub fn arguments(self) -> &'static [&'static str] {
+        match self {
+            Contestant::TokioSmallBuffer => &["--read-buffer", "4096"],
+            Contestant::WebscaleSerde => &["--json", "serde-owned"],
+            Contestant::Skeleton | Contestant::Tokio | Contestant::Webscale => &[],
+        }
+    }
+
+    /// What the article measured of this server, on a Raspberry Pi 4.
+    pub fn article(self) -> Option<ArticleFigures> {
+        match self {
+            Contestant::Skeleton => {
+                Some(ArticleFigures { peak_memory_bytes: 4_000_000, max_clients: 25_000 })
+            }
+            Contestant::Tokio => Some(ArticleFigures { peak_memory_bytes: 5_200_000, max_clients: 25_000 }),
+            _ => None,
+        }
+    }
+}
+
+/// The article's figures that can be set beside ours. Both of its servers stopped *near* 25,000 clients.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct ArticleFigures {
+    /// heaptrack's peak heap with 100 clients that send 10 kB each second.
+    pub peak_memory_bytes: u64,
+    /// Clients held.
+    pub max_clients: u32,
+}
+
+/// The order in which rounds run: forwards, backwards, backwards, forwards, … so that slow drift of the machine falls
+/// on all alike (A B B A).
+pub fn interleaved<T: Copy>(items: &[T], rounds: usize) -> Vec<T> {
+    let forwards = |round: usize| matches!(round % 4, 0 | 3);
+    let mut order = Vec::with_capacity(items.len() * rounds);
+    for round in 0..rounds {
+        match forwards(round) {
+            true => order.extend(items),
+            false => order.extend(items.iter().rev()),
+        }
+    }
+    order
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_read_back() {
+        for contestant in Contestant::ALL {
+            assert_eq!(Contestant::from_name(contestant.name()), Some(contestant));
+        }
+        assert_eq!(Contestant::from_name("node"), None);
+    }
+
+    #[test]
+    fn rounds_go_there_and_back() {
+        assert_eq!(interleaved(&['a', 'b', 'c'], 4), "abccbacbaabc".chars().collect::<Vec<_>>());
+        assert_eq!(interleaved(&['a', 'b'], 2), ['a', 'b', 'b', 'a']);
+        assert_eq!(interleaved::<char>(&[], 3), []);
+    }
+}

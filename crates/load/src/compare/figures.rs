@@ -1,0 +1,110 @@
+//! Arithmetic over repeated runs: medians with their range, slopes, ratios pair by pair.
+
+use serde::Serialize;
+
+/// A figure that was measured several times.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct Spread {
+    /// The middle one (of an even number the mean of the two in the middle).
+    pub median: f64,
+    /// The smallest.
+    pub min: f64,
+    /// The greatest.
+    pub max: f64,
+    /// How many there were.
+    pub runs: usize,
+}
+
+impl Spread {
+    /// Median and range of `values`; none without values.
+    pub fn of(values: impl IntoIterator<Item = f64>) -> Option<Spread> {
+        let mut sorted: Vec<f64> = values.into_iter().collect();
+        sorted.sort_by(f64::total_cmp);
+        let (min, max) = (*sorted.first()?, *sorted.last()?);
+        let middle = sorted.len() / 2;
+        let median = match sorted.len() % 2 {
+            0 => f64::midpoint(sorted[middle - 1], sorted[middle]),
+            _ => sorted[middle],
+        };
+        Some(Spread { median, min, max, runs: sorted.len() })
+    }
+
+    /// The range as a share of the median: 0.05 is 5 %.
+    pub fn relative_range(&self) -> f64 {
+        if self.median == 0.0 { 0.0 } else { (self.max - self.min) / self.median }
+    }
+}
+
+/// The ratios `a[i] / b[i]`, pair by pair; none where there is no pair.
+pub fn ratios(a: &[f64], b: &[f64]) -> Option<Spread> {
+    Spread::of(a.iter().zip(b).filter(|(_, b)| **b > 0.0).map(|(a, b)| a / b))
+}
+
+/// A straight line through points, by least squares.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct Line {
+    /// What one more of x adds to y.
+    pub slope: f64,
+    /// y where x is zero.
+    pub intercept: f64,
+    /// How much of the spread of y the line explains: 1.0 is all.
+    pub r_squared: f64,
+}
+
+impl Line {
+    /// The line through `points` of (x, y); none with fewer than two different x.
+    pub fn through(points: &[(f64, f64)]) -> Option<Line> {
+        let n = points.len() as f64;
+        let mean_x = points.iter().map(|(x, _)| x).sum::<f64>() / n;
+        let mean_y = points.iter().map(|(_, y)| y).sum::<f64>() / n;
+        let sum =
+            |f: &dyn Fn(f64, f64) -> f64| points.iter().map(|(x, y)| f(x - mean_x, y - mean_y)).sum::<f64>();
+        let (xx, xy, yy) = (sum(&|x, _| x * x), sum(&|x, y| x * y), sum(&|_, y| y * y));
+        if xx.is_nan() || xx <= 0.0 {
+            return None;
+        }
+        let slope = xy / xx;
+        let r_squared = if yy > 0.0 { xy * xy / (xx * yy) } else { 1.0 };
+        Some(Line { slope, intercept: mean_y - slope * mean_x, r_squared })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn median_is_not_the_mean() {
+        let spread = Spread::of([9.0, 1.0, 2.0]).unwrap();
+        assert_eq!(spread, Spread { median: 2.0, min: 1.0, max: 9.0, runs: 3 });
+        assert_eq!(Spread::of([4.0, 2.0]).unwrap().median, 3.0);
+        assert_eq!(Spread::of([]), None);
+        assert_eq!(Spread::of([90.0, 100.0, 110.0]).unwrap().relative_range(), 0.2);
+    }
+
+    #[test]
+    fn ratios_are_of_pairs() {
+        // The second pair ran on a machine half as fast: the ratio does not notice.
+        let spread = ratios(&[10.0, 20.0], &[40.0, 80.0]).unwrap();
+        assert_eq!((spread.min, spread.max), (0.25, 0.25));
+        assert_eq!(ratios(&[1.0], &[0.0]), None);
+    }
+
+    #[test]
+    fn slope_ignores_what_does_not_grow() {
+        let points: Vec<(f64, f64)> =
+            [500.0, 1000.0, 2000.0].map(|n| (n, 6_000_000.0 + 3_700.0 * n)).to_vec();
+        let line = Line::through(&points).unwrap();
+        assert!((line.slope - 3_700.0).abs() < 1e-6 && (line.intercept - 6e6).abs() < 1e-3);
+        assert!(line.r_squared > 0.999_999);
+    }
+
+    #[test]
+    fn one_point_has_no_slope() {
+        assert_eq!(Line::through(&[]), None);
+        assert_eq!(Line::through(&[(5.0, 1.0)]), None);
+        assert_eq!(Line::through(&[(5.0, 1.0), (5.0, 2.0)]), None);
+        let noisy = Line::through(&[(0.0, 0.0), (1.0, 2.0), (2.0, 1.0), (3.0, 3.0)]).unwrap();
+        assert!((noisy.slope - 0.8).abs() < 1e-9 && (noisy.r_squared - 0.64).abs() < 1e-9);
+    }
+}

@@ -1,0 +1,279 @@
+//! A server process of the comparison: started on its processor, listened to, ended.
+
+use std::ffi::OsString;
+use std::io::{self, BufRead, BufReader, Read};
+use std::path::Path;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use workload::report::Counts;
+
+use crate::measure::process::{Process, ProcessError};
+
+/// How long a server may take until it accepts, answer a count, or end.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Why a server could not be used.
+#[derive(Debug, thiserror::Error)]
+pub enum ServerError {
+    /// It could not be started.
+    #[error("{binary} could not be started: {source}")]
+    Start {
+        /// The executable.
+        binary: String,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// It ended while it was needed.
+    #[error("the server ended ({status}){said}", said = said(.stderr))]
+    Died {
+        /// Its exit status or signal.
+        status: String,
+        /// The last line that it wrote on stderr.
+        stderr: String,
+    },
+    /// It is alive and says nothing.
+    #[error("the server said nothing for {} s", PATIENCE.as_secs())]
+    Silent,
+    /// Its process could not be measured.
+    #[error(transparent)]
+    Process(#[from] ProcessError),
+}
+
+fn said(stderr: &str) -> String {
+    if stderr.is_empty() { String::new() } else { format!(": {stderr}") }
+}
+
+/// How a server is started.
+#[derive(Debug, Clone)]
+pub struct Launch<'a> {
+    /// The executable.
+    pub binary: &'a Path,
+    /// Its arguments; `--listen` with a port of the kernel's choice is added behind them.
+    pub arguments: Vec<OsString>,
+    /// More of its environment.
+    pub environment: Vec<(&'static str, OsString)>,
+    /// The processor that it runs on; the machine's choice if none.
+    pub cpu: Option<usize>,
+}
+
+/// A running server; killed when dropped.
+#[derive(Debug)]
+pub struct Server {
+    child: Child,
+    url: String,
+    stdout: Receiver<String>,
+    stderr: Stderr,
+    ended: Option<ExitStatus>,
+}
+
+impl Server {
+    /// Starts a server and waits until it accepts.
+    ///
+    /// # Errors
+    /// When it cannot be started, ends, or does not say `listening on …` in time.
+    pub fn start(launch: &Launch<'_>) -> Result<Server, ServerError> {
+        let mut command = Command::new(launch.binary);
+        command.args(&launch.arguments).args(["--listen", "127.0.0.1:0"]);
+        command.envs(launch.environment.iter().map(|(name, value)| (*name, value)));
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let cpus: Vec<usize> = launch.cpu.into_iter().collect();
+        let mut child = webscale_sys::process::spawn_bound(&mut command, &cpus)
+            .map_err(|source| ServerError::Start { binary: launch.binary.display().to_string(), source })?;
+        let (lines, stdout) = mpsc::channel();
+        if let Some(pipe) = child.stdout.take() {
+            // Ends with the pipe, or when nobody listens any more.
+            std::thread::spawn(move || read_lines(pipe, |line| lines.send(line).is_ok()));
+        }
+        let stderr = Stderr::follow(child.stderr.take());
+        let mut server = Server { child, url: String::new(), stdout, stderr, ended: None };
+        server.url = server.expect_line(|line| line.strip_prefix("listening on ").map(str::to_owned))?;
+        Ok(server)
+    }
+
+    /// Where it accepts: `wss://127.0.0.1:PORT`.
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// Its process id.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Its process, for measuring.
+    ///
+    /// # Errors
+    /// When it has ended.
+    pub fn process(&self) -> Result<Process, ServerError> {
+        Ok(Process::open(self.pid())?)
+    }
+
+    /// Why it ended, if it has.
+    pub fn death(&mut self) -> Option<ServerError> {
+        let status = self.ended.or_else(|| self.child.try_wait().ok().flatten())?;
+        self.ended = Some(status);
+        Some(ServerError::Died { status: status.to_string(), stderr: self.stderr.last_line() })
+    }
+
+    /// Asks the server to end (SIGTERM) and returns what it counted, once its process is gone.
+    ///
+    /// # Errors
+    /// When it had ended before, ends otherwise than with exit code 0, or says nothing.
+    pub fn finish(mut self) -> Result<Counts, ServerError> {
+        if let Some(death) = self.death() {
+            return Err(death);
+        }
+        // A failure means that it ended just now, which `expect_line` finds out.
+        let _ = webscale_sys::process::terminate(&self.child);
+        let counts = self.expect_line(Counts::from_line)?;
+        self.wait_for_end()?;
+        match self.death() {
+            Some(_) if self.ended.is_some_and(|status| status.success()) => Ok(counts),
+            Some(death) => Err(death),
+            None => Err(ServerError::Silent),
+        }
+    }
+
+    /// The first line of stdout that `parse` accepts.
+    fn expect_line<T>(&mut self, parse: impl Fn(&str) -> Option<T>) -> Result<T, ServerError> {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            match self.stdout.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
+                Ok(line) => {
+                    if let Some(parsed) = parse(&line) {
+                        return Ok(parsed);
+                    }
+                }
+                Err(RecvTimeoutError::Timeout) => return Err(ServerError::Silent),
+                Err(RecvTimeoutError::Disconnected) => {
+                    self.wait_for_end()?;
+                    return Err(self.death().unwrap_or(ServerError::Silent));
+                }
+            }
+        }
+    }
+
+    /// Waits for the process, which has closed its stdout or was asked to end.
+    fn wait_for_end(&mut self) -> Result<(), ServerError> {
+        let deadline = Instant::now() + PATIENCE;
+        while self.death().is_none() {
+            if Instant::now() > deadline {
+                return Err(ServerError::Silent);
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        if self.ended.is_none() {
+            // Both fail only when it has ended already.
+            let _ = self.child.kill();
+            let _ = self.child.wait();
+        }
+    }
+}
+
+fn read_lines(pipe: impl Read, mut each: impl FnMut(String) -> bool) {
+    for line in BufReader::new(pipe).lines() {
+        let Ok(line) = line else { return };
+        if !each(line) {
+            return;
+        }
+    }
+}
+
+/// What a server wrote on stderr: the last line is kept.
+#[derive(Debug)]
+enum Stderr {
+    Following(JoinHandle<String>),
+    Ended(String),
+}
+
+impl Stderr {
+    fn follow(pipe: Option<impl Read + Send + 'static>) -> Stderr {
+        let Some(pipe) = pipe else { return Stderr::Ended(String::new()) };
+        Stderr::Following(std::thread::spawn(move || {
+            let mut last = String::new();
+            read_lines(pipe, |line| {
+                last = line;
+                true
+            });
+            last
+        }))
+    }
+
+    /// The last line that was written, once the process has ended and with it the pipe.
+    fn last_line(&mut self) -> String {
+        let last = match std::mem::replace(self, Stderr::Ended(String::new())) {
+            Stderr::Following(reader) => reader.join().unwrap_or_default(),
+            Stderr::Ended(last) => last,
+        };
+        *self = Stderr::Ended(last.clone());
+        last
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A server in a few lines of shell.
+    fn start(script: &str) -> Result<Server, ServerError> {
+        let arguments = vec!["-c".into(), script.into()];
+        Server::start(&Launch { binary: Path::new("sh"), arguments, environment: Vec::new(), cpu: None })
+    }
+
+    #[test]
+    fn starts_counts_and_ends() {
+        let server = start(
+            "trap 'echo parsed 12 messages, 0 failed, 3 connections; exit 0' TERM\n\
+             echo starting up; echo listening on ws://127.0.0.1:9; while :; do sleep 0.01; done",
+        )
+        .unwrap();
+        assert_eq!(server.url(), "ws://127.0.0.1:9");
+        let mut process = server.process().unwrap();
+        assert!(process.cpu().unwrap().total_ns > 0);
+        let counts = server.finish().unwrap();
+        assert_eq!((counts.messages, counts.connections), (12, 3));
+        assert!(matches!(process.cpu(), Err(ProcessError::Gone { .. })));
+    }
+
+    #[test]
+    fn a_death_says_what_the_server_said() {
+        let error = start("echo no way to bind >&2; exit 3").unwrap_err();
+        assert_eq!(error.to_string(), "the server ended (exit status: 3): no way to bind");
+    }
+
+    #[test]
+    fn a_death_in_between_is_seen_at_the_end() {
+        let mut server = start("echo listening on ws://127.0.0.1:9; exit 7").unwrap();
+        server.wait_for_end().unwrap();
+        assert!(matches!(server.finish(), Err(ServerError::Died { .. })));
+    }
+
+    #[test]
+    fn dropping_ends_the_process() {
+        let server = start("echo listening on ws://127.0.0.1:9; exec sleep 600").unwrap();
+        let pid = server.pid();
+        drop(server);
+        assert!(matches!(Process::open(pid), Err(ProcessError::Gone { .. })));
+    }
+
+    #[test]
+    fn no_such_binary() {
+        let error = Server::start(&Launch {
+            binary: Path::new("/nonexistent/server"),
+            arguments: Vec::new(),
+            environment: Vec::new(),
+            cpu: None,
+        })
+        .unwrap_err();
+        assert!(error.to_string().contains("/nonexistent/server"), "{error}");
+    }
+}
