@@ -219,12 +219,12 @@ pub fn parse_request<'a>(head: &'a [u8], limits: &HeadLimits) -> Result<Request<
     if version != 1 {
         return Err(UpgradeError::HttpVersion);
     }
-    check_framing(&fields)?;
-    let host = host(&fields)?;
-    let (authority, path, query) = split_target(target).ok_or(UpgradeError::Target)?;
     if method != "GET" {
         return Err(UpgradeError::Method);
     }
+    check_framing(&fields)?;
+    let host = host(&fields)?;
+    let (authority, path, query) = split_target(target).ok_or(UpgradeError::Target)?;
     let key = check_websocket(&fields)?;
     let origin = origin(&fields)?;
     Ok(Request { target, path, query, host: authority.unwrap_or(host), origin, key, fields })
