@@ -1,0 +1,156 @@
+//! How a connection ended.
+
+use std::fmt;
+use std::io;
+
+use webscale_proto::{CloseCode, ProtocolError};
+
+/// How a connection ended: what [`Handler::close`](crate::Handler::close) is told, exactly once.
+#[derive(Debug)]
+pub struct Close {
+    /// The code that stood in the Close frame, or the one that RFC 6455 §7.4.1 reserves where there was none:
+    /// 1005 without a code, 1006 without a frame, 1015 without TLS.
+    pub code: CloseCode,
+    /// The text beside the code; empty where there was none.
+    pub reason: String,
+    /// Who ended it and why.
+    pub cause: CloseCause,
+}
+
+impl Close {
+    pub(crate) fn new(code: CloseCode, reason: impl Into<String>, cause: CloseCause) -> Self {
+        Self { code, reason: reason.into(), cause }
+    }
+}
+
+impl fmt::Display for Close {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.cause)?;
+        if self.reason.is_empty() {
+            write!(f, ", {}", self.code)
+        } else {
+            write!(f, ", {}: {}", self.code, self.reason)
+        }
+    }
+}
+
+/// Who ended a connection, and why.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum CloseCause {
+    /// The peer sent a Close frame first.
+    Peer,
+    /// Our handler, or a [`Sender`](crate::Sender), closed it.
+    Local,
+    /// We are shutting down.
+    Shutdown,
+    /// The peer broke the protocol.
+    Protocol(ProtocolError),
+    /// The handler panicked.
+    Panic,
+    /// The peer did not read what was sent to it ([`Limits::egress_bytes`](crate::Limits::egress_bytes)).
+    SlowConsumer,
+    /// A time of [`Limits`](crate::Limits) ran out.
+    Timeout(Timeout),
+    /// The TCP connection ended without a Close frame.
+    Lost(io::ErrorKind),
+    /// TLS failed, in the handshake or later; the text is rustls' own.
+    Tls(rustls::Error),
+    /// The opening handshake failed.
+    Upgrade(String),
+    /// No TCP connection came about (client role).
+    Connect(io::Error),
+}
+
+/// Which time ran out.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Timeout {
+    /// TLS and HTTP handshake.
+    Handshake,
+    /// A message, from its first byte to its last.
+    Message,
+    /// No answer to a ping.
+    Pong,
+    /// No answer to our Close frame.
+    Close,
+}
+
+impl fmt::Display for Timeout {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Handshake => "the handshake took too long",
+            Self::Message => "a message took too long",
+            Self::Pong => "no answer to a ping",
+            Self::Close => "no answer to the close frame",
+        })
+    }
+}
+
+impl fmt::Display for CloseCause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Peer => f.write_str("closed by the peer"),
+            Self::Local => f.write_str("closed by us"),
+            Self::Shutdown => f.write_str("shutting down"),
+            Self::Protocol(error) => write!(f, "protocol error: {error}"),
+            Self::Panic => f.write_str("the handler panicked"),
+            Self::SlowConsumer => f.write_str("the peer does not read"),
+            Self::Timeout(which) => write!(f, "{which}"),
+            Self::Lost(kind) => write!(f, "connection lost: {kind}"),
+            Self::Tls(error) => write!(f, "TLS failed: {error}"),
+            Self::Upgrade(what) => write!(f, "opening handshake failed: {what}"),
+            Self::Connect(error) => write!(f, "no connection: {error}"),
+        }
+    }
+}
+
+/// The causes as counters tell them apart.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum CloseKind {
+    Peer,
+    Local,
+    Shutdown,
+    Protocol,
+    Panic,
+    SlowConsumer,
+    Timeout,
+    Lost,
+    Tls,
+    Upgrade,
+    Connect,
+}
+
+impl CloseKind {
+    pub(crate) const COUNT: usize = Self::Connect as usize + 1;
+    pub(crate) const NAMES: [&'static str; Self::COUNT] = [
+        "peer",
+        "local",
+        "shutdown",
+        "protocol",
+        "panic",
+        "slow_consumer",
+        "timeout",
+        "lost",
+        "tls",
+        "upgrade",
+        "connect",
+    ];
+}
+
+impl CloseCause {
+    pub(crate) fn kind(&self) -> CloseKind {
+        match self {
+            Self::Peer => CloseKind::Peer,
+            Self::Local => CloseKind::Local,
+            Self::Shutdown => CloseKind::Shutdown,
+            Self::Protocol(_) => CloseKind::Protocol,
+            Self::Panic => CloseKind::Panic,
+            Self::SlowConsumer => CloseKind::SlowConsumer,
+            Self::Timeout(_) => CloseKind::Timeout,
+            Self::Lost(_) => CloseKind::Lost,
+            Self::Tls(_) => CloseKind::Tls,
+            Self::Upgrade(_) => CloseKind::Upgrade,
+            Self::Connect(_) => CloseKind::Connect,
+        }
+    }
+}

@@ -1,0 +1,502 @@
+//! One connection, from its first byte to its last.
+//!
+//! Two halves that meet in the middle of TLS: [`Link`] knows bytes (socket, ciphertext, what waits for the socket),
+//! [`Channel`] knows the protocol (opening handshake, messages, closing handshake). A *turn* is one call from the loop: it
+//! reads, handles what came, and ends with at most one `send`. Time and socket are arguments, so that a test can play
+//! both.
+//!
+//! ```text
+//!  link:     Connecting ──> Live ──> Finishing ──> Lingering ──> Dead
+//!            (client)        │     flush, then FIN   read to EOF   ^
+//!                            └─────────── lost, timed out ─────────┘
+//!  channel:  Opening ──> Open ──> Over
+//!            TLS, HTTP   frames    the handler's `close` was called
+//! ```
+
+mod channel;
+mod link;
+mod opening;
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use webscale_proto::{CloseCode, DecoderConfig, Role, handshake::HeadLimits};
+use webscale_sys::{Interest, TcpSocket};
+
+use crate::clock::Time;
+use crate::close::{Close, CloseCause, CloseKind, Timeout};
+use crate::egress::Sealed;
+use crate::handler::Handler;
+use crate::limits::Limits;
+use crate::mailbox::Mailbox;
+use crate::metrics::Metrics;
+use crate::peer::{ConnectionId, Outgoing};
+use crate::sender::{Command, OwnedMessage};
+use crate::target::Target;
+use crate::timer::TimerId;
+use crate::tls::{RECORD_BYTES, TlsStream};
+use crate::worker::{Done, Pool};
+
+pub(crate) use channel::{Channel, call_close};
+pub(crate) use link::{Link, Phase};
+
+/// What a connection needs of its socket: the real one, or a test's.
+pub(crate) trait Socket {
+    fn recv(&mut self, buffer: &mut [u8]) -> io::Result<usize>;
+    fn send(&mut self, bytes: &[u8]) -> io::Result<usize>;
+    fn shutdown_write(&mut self) -> io::Result<()>;
+    fn take_error(&mut self) -> io::Result<Option<io::Error>>;
+}
+
+impl Socket for TcpSocket {
+    #[inline]
+    fn recv(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        Self::recv(self, buffer)
+    }
+
+    #[inline]
+    fn send(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        Self::send(self, bytes)
+    }
+
+    fn shutdown_write(&mut self) -> io::Result<()> {
+        Self::shutdown_write(self)
+    }
+
+    fn take_error(&mut self) -> io::Result<Option<io::Error>> {
+        Self::take_error(self)
+    }
+}
+
+/// What all connections of a server or client have in common.
+pub(crate) struct Config {
+    pub(crate) role: Role,
+    pub(crate) limits: Limits,
+    pub(crate) decoder: DecoderConfig,
+    pub(crate) head: HeadLimits,
+}
+
+impl Config {
+    pub(crate) fn new(role: Role, limits: Limits) -> Self {
+        let decoder = DecoderConfig { max_message: limits.message_bytes, ..DecoderConfig::new(role) };
+        let head = HeadLimits { bytes: limits.head_bytes, headers: limits.head_fields };
+        Self { role, limits, decoder, head }
+    }
+}
+
+/// Buffers on the wire's side of TLS, one of each a thread.
+pub(crate) struct Wire {
+    /// What one `recv` brings, behind what was kept of an incomplete record.
+    pub(crate) receive: Vec<u8>,
+    pub(crate) sealed: Sealed,
+}
+
+impl Wire {
+    const RECEIVE_BYTES: usize = 64 * 1024;
+
+    pub(crate) fn new() -> Self {
+        Self { receive: vec![0; Self::RECEIVE_BYTES + RECORD_BYTES], sealed: Sealed::new() }
+    }
+}
+
+/// What becomes of the link when a channel has ended.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Fate {
+    /// It has not.
+    Live,
+    /// What is queued still goes out, then the connection ends in order.
+    Finish,
+    /// Nothing more can be, or is worth being, delivered.
+    Drop,
+}
+
+/// What the protocol's side may use during a turn; all of it is the loop's.
+pub(crate) struct Context<'a, H: Handler> {
+    pub(crate) now: Time,
+    pub(crate) handler: &'a H,
+    pub(crate) config: &'a Config,
+    pub(crate) metrics: &'a Metrics,
+    pub(crate) id: ConnectionId,
+    pub(crate) commands: &'a Arc<Mailbox<Command>>,
+    pub(crate) pool: Option<&'a Pool<H::Session>>,
+    /// Messages that are whole in what was received are unmasked here.
+    pub(crate) scratch: &'a mut Vec<u8>,
+    pub(crate) outgoing: &'a mut Outgoing,
+    pub(crate) frames_left: u32,
+    pub(crate) fate: Fate,
+    /// Set when a session that is with a worker lost its connection: how it ended, for when it comes back.
+    pub(crate) orphan: Option<Close>,
+}
+
+/// One call from the loop.
+pub(crate) struct Turn<'a, H: Handler> {
+    pub(crate) context: Context<'a, H>,
+    pub(crate) wire: &'a mut Wire,
+}
+
+/// A connection with the times that it keeps.
+pub(crate) struct Connection<K, S> {
+    pub(crate) link: Link<K>,
+    pub(crate) channel: Channel<S>,
+    /// When the present phase must be over; [`Connection::deadline`] adds what an open connection watches.
+    phase_deadline: Time,
+    /// Our Close frame went out, and `phase_deadline` is for its answer.
+    closing: bool,
+    last_heard: Time,
+    pinged: Option<Time>,
+    /// Since when a message is incomplete.
+    message_since: Option<Time>,
+    /// How the connection ended, for the counters.
+    ended: Option<CloseKind>,
+    /// What the loop keeps about this connection.
+    pub(crate) registered: Registered,
+}
+
+/// A connection's entries in the loop's tables.
+#[derive(Default)]
+pub(crate) struct Registered {
+    pub(crate) interest: Interest,
+    pub(crate) deadline: Option<(TimerId, Time)>,
+    pub(crate) user_timer: Option<TimerId>,
+    /// In the loop's list of connections that have more to do without an event.
+    pub(crate) in_ready_list: bool,
+}
+
+impl<K: Socket, S: Send + 'static> Connection<K, S> {
+    /// A connection that a listener accepted.
+    pub(crate) fn accepted(
+        socket: K,
+        tls: Option<TlsStream>,
+        peer_addr: SocketAddr,
+        now: Time,
+        limits: &Limits,
+    ) -> Self {
+        Self::new(Link::new(socket, tls, Phase::Live), Channel::server(peer_addr), now, limits)
+    }
+
+    /// A connection that we begin.
+    pub(crate) fn connecting(
+        socket: K,
+        tls: Option<TlsStream>,
+        target: Arc<Target>,
+        session: S,
+        now: Time,
+        limits: &Limits,
+    ) -> Self {
+        Self::new(Link::new(socket, tls, Phase::Connecting), Channel::client(target, session), now, limits)
+    }
+
+    fn new(link: Link<K>, channel: Channel<S>, now: Time, limits: &Limits) -> Self {
+        Self {
+            link,
+            channel,
+            phase_deadline: now + limits.handshake_time,
+            closing: false,
+            last_heard: now,
+            pinged: None,
+            message_since: None,
+            ended: None,
+            registered: Registered::default(),
+        }
+    }
+
+    /// TLS has work to do that costs much more than a message.
+    pub(crate) fn is_handshaking(&self) -> bool {
+        self.link.is_handshaking()
+    }
+
+    pub(crate) fn is_dead(&self) -> bool {
+        self.link.phase() == Phase::Dead
+    }
+
+    /// How it ended; one that was never told is lost.
+    pub(crate) fn ended_as(&self) -> CloseKind {
+        self.ended.unwrap_or(CloseKind::Lost)
+    }
+
+    /// What the loop should watch the socket for.
+    pub(crate) fn interest(&self) -> Interest {
+        let read = match self.link.phase() {
+            Phase::Connecting | Phase::Dead => false,
+            Phase::Live => !self.link.is_congested() && !self.channel.has_pending(),
+            Phase::Finishing | Phase::Lingering => true,
+        };
+        Interest { read, write: self.link.wants_write() }
+    }
+
+    /// It has received bytes to go through that no event will announce.
+    pub(crate) fn is_ready(&self) -> bool {
+        self.link.phase() == Phase::Live
+            && self.channel.has_pending()
+            && !self.channel.is_blocked()
+            && !self.link.is_congested()
+    }
+
+    /// When [`Connection::on_deadline`] has something to do, unless something else happens before.
+    pub(crate) fn deadline(&self, limits: &Limits, id: ConnectionId) -> Time {
+        if self.link.phase() != Phase::Live || !self.channel.is_open() || self.channel.is_closing() {
+            return self.phase_deadline;
+        }
+        let silence = match self.pinged {
+            Some(pinged) => pinged + limits.pong_time,
+            None => self.last_heard + jittered(limits.ping_after, id),
+        };
+        match self.message_since {
+            Some(since) => silence.min(since + limits.message_time),
+            None => silence,
+        }
+    }
+
+    /// The socket is ready.
+    pub(crate) fn on_event<H: Handler<Session = S>>(
+        &mut self,
+        turn: &mut Turn<'_, H>,
+        readable: bool,
+        writable: bool,
+    ) {
+        self.begin(turn);
+        if self.link.phase() == Phase::Connecting {
+            self.connected(turn);
+        } else {
+            if writable {
+                let limits = &turn.context.config.limits;
+                if let Err(error) = self.link.drain(limits, turn.context.metrics) {
+                    self.lost(turn, error.kind());
+                }
+            }
+            if readable {
+                self.read(turn);
+            }
+        }
+        self.resume(turn);
+        self.end(turn);
+    }
+
+    /// Goes on with what was received in an earlier turn.
+    pub(crate) fn on_ready<H: Handler<Session = S>>(&mut self, turn: &mut Turn<'_, H>) {
+        self.begin(turn);
+        self.resume(turn);
+        self.end(turn);
+    }
+
+    /// The time of [`Connection::deadline`] may have come.
+    pub(crate) fn on_deadline<H: Handler<Session = S>>(&mut self, turn: &mut Turn<'_, H>) {
+        let context = &turn.context;
+        if context.now < self.deadline(&context.config.limits, context.id) {
+            return;
+        }
+        self.begin(turn);
+        match self.link.phase() {
+            Phase::Live if !self.channel.is_open() => {
+                let may_answer = !self.link.is_handshaking();
+                self.channel.handshake_timed_out(&mut turn.context, may_answer);
+            }
+            Phase::Live if self.channel.is_closing() => self.channel.close_timed_out(&mut turn.context),
+            Phase::Live => self.silence_or_slow_message(turn),
+            Phase::Connecting => {
+                self.channel.handshake_timed_out(&mut turn.context, false);
+            }
+            Phase::Finishing | Phase::Lingering | Phase::Dead => self.link.kill(),
+        }
+        self.end(turn);
+    }
+
+    fn silence_or_slow_message<H: Handler<Session = S>>(&mut self, turn: &mut Turn<'_, H>) {
+        let context = &mut turn.context;
+        let limits = &context.config.limits;
+        if self.message_since.is_some_and(|since| context.now >= since + limits.message_time) {
+            let reason = "the message took too long";
+            self.channel.fail(context, CloseCode::POLICY, reason, CloseCause::Timeout(Timeout::Message));
+        } else if self.pinged.is_some() {
+            self.channel.drop_silent(context);
+        } else {
+            self.pinged = Some(context.now);
+            // Where the queue is full no ping is needed to see whether the peer lives.
+            let _ = context.outgoing.ping(b"");
+            context.outgoing.overflowed = false;
+        }
+    }
+
+    /// The time that the handler set has come.
+    pub(crate) fn on_user_timer<H: Handler<Session = S>>(&mut self, turn: &mut Turn<'_, H>) {
+        self.begin(turn);
+        self.channel.user_timer(&mut turn.context);
+        self.end(turn);
+    }
+
+    /// Another thread sends.
+    pub(crate) fn on_send<H: Handler<Session = S>>(
+        &mut self,
+        turn: &mut Turn<'_, H>,
+        message: &OwnedMessage,
+    ) {
+        self.begin(turn);
+        self.channel.send(&mut turn.context, message);
+        self.end(turn);
+    }
+
+    /// Another thread, or the server's shutdown, closes.
+    pub(crate) fn on_close<H: Handler<Session = S>>(
+        &mut self,
+        turn: &mut Turn<'_, H>,
+        code: CloseCode,
+        reason: &str,
+        cause: CloseCause,
+    ) {
+        self.begin(turn);
+        self.channel.close(&mut turn.context, code, reason, cause);
+        self.end(turn);
+    }
+
+    /// The loop ends.
+    pub(crate) fn abandon<H: Handler<Session = S>>(&mut self, turn: &mut Turn<'_, H>) {
+        self.begin(turn);
+        self.channel.lost(&mut turn.context, CloseCause::Shutdown);
+        self.link.kill();
+        self.end(turn);
+    }
+
+    /// A worker is done with a message of ours.
+    pub(crate) fn on_done<H: Handler<Session = S>>(&mut self, turn: &mut Turn<'_, H>, done: Done<S>) {
+        self.begin(turn);
+        self.channel.done(&mut turn.context, done);
+        self.resume(turn);
+        self.end(turn);
+    }
+
+    /// There may be room in the workers' queue again.
+    pub(crate) fn on_room<H: Handler<Session = S>>(&mut self, turn: &mut Turn<'_, H>) {
+        self.begin(turn);
+        self.channel.submit(&mut turn.context);
+        self.resume(turn);
+        self.end(turn);
+    }
+
+    fn begin<H: Handler<Session = S>>(&mut self, turn: &mut Turn<'_, H>) {
+        let room = turn.context.config.limits.egress_bytes.saturating_sub(self.link.queued());
+        turn.context.outgoing.begin(room, self.channel.is_closing() || !self.channel.is_open());
+    }
+
+    /// Ends a turn: settles what the channel decided, seals and sends what it wrote.
+    fn end<H: Handler<Session = S>>(&mut self, turn: &mut Turn<'_, H>) {
+        let limits = &turn.context.config.limits;
+        if self.channel.is_closing() && !self.closing {
+            self.closing = true;
+            self.phase_deadline = turn.context.now + limits.close_time;
+        }
+        self.settle(turn);
+        if let Err(error) = self.link.flush(turn) {
+            turn.context.outgoing.frames.clear();
+            self.lost(turn, error.kind());
+            self.settle(turn);
+        }
+        let metrics = turn.context.metrics;
+        metrics.messages_out.add(turn.context.outgoing.messages);
+        metrics.messages_dropped.add(turn.context.outgoing.dropped);
+    }
+
+    fn settle<H: Handler<Session = S>>(&mut self, turn: &mut Turn<'_, H>) {
+        let context = &mut turn.context;
+        match context.fate {
+            Fate::Live => {}
+            Fate::Finish => {
+                self.link.finish();
+                self.phase_deadline = context.now + context.config.limits.close_time;
+            }
+            Fate::Drop => self.link.kill(),
+        }
+        context.fate = Fate::Live;
+        if let Some(kind) = self.channel.take_end() {
+            self.ended = Some(kind);
+        }
+    }
+
+    fn lost<H: Handler<Session = S>>(&mut self, turn: &mut Turn<'_, H>, kind: io::ErrorKind) {
+        self.channel.lost(&mut turn.context, CloseCause::Lost(kind));
+        self.link.kill();
+    }
+
+    /// A connect ended, one way or the other.
+    fn connected<H: Handler<Session = S>>(&mut self, turn: &mut Turn<'_, H>) {
+        match self.link.connected(&mut turn.wire.sealed) {
+            Ok(()) if self.link.is_handshaking() => {}
+            Ok(()) => self.channel.secured(&mut turn.context),
+            Err(error) => {
+                self.channel.lost(&mut turn.context, CloseCause::Connect(error));
+                self.link.kill();
+            }
+        }
+    }
+
+    /// Reads until the socket is empty, this connection's share of the turn is used up, or reading must stop.
+    fn read<H: Handler<Session = S>>(&mut self, turn: &mut Turn<'_, H>) {
+        let mut left = turn.context.config.limits.turn_bytes;
+        loop {
+            match self.link.recv(turn) {
+                Ok(link::Received::Bytes { count, more }) => {
+                    self.last_heard = turn.context.now;
+                    self.pinged = None;
+                    self.open_bytes(turn, count);
+                    self.settle(turn);
+                    left = left.saturating_sub(count);
+                    if !more || left == 0 || !self.interest().read {
+                        return;
+                    }
+                }
+                Ok(link::Received::Nothing) => return,
+                Ok(link::Received::End) => {
+                    self.lost(turn, io::ErrorKind::UnexpectedEof);
+                    return;
+                }
+                Err(error) => {
+                    self.lost(turn, error.kind());
+                    return;
+                }
+            }
+        }
+    }
+
+    /// Takes `count` bytes that were received through TLS to the channel.
+    fn open_bytes<H: Handler<Session = S>>(&mut self, turn: &mut Turn<'_, H>, count: usize) {
+        if self.link.phase() != Phase::Live {
+            return;
+        }
+        let was_handshaking = self.link.is_handshaking();
+        let (channel, context) = (&mut self.channel, &mut turn.context);
+        let opened = self.link.open(turn.wire, count, &mut |plaintext| channel.receive(context, plaintext));
+        match opened {
+            Ok(still_open) => {
+                if was_handshaking && !self.link.is_handshaking() {
+                    self.channel.secured(&mut turn.context);
+                }
+                if !still_open {
+                    self.channel.lost(&mut turn.context, CloseCause::Lost(io::ErrorKind::UnexpectedEof));
+                }
+            }
+            Err(error) => self.channel.tls_failed(&mut turn.context, error),
+        }
+        self.watch_message(turn.context.now);
+    }
+
+    fn resume<H: Handler<Session = S>>(&mut self, turn: &mut Turn<'_, H>) {
+        if self.is_ready() {
+            self.channel.resume(&mut turn.context);
+            self.watch_message(turn.context.now);
+        }
+    }
+
+    fn watch_message(&mut self, now: Time) {
+        if self.channel.is_mid_message() {
+            self.message_since.get_or_insert(now);
+        } else {
+            self.message_since = None;
+        }
+    }
+}
+
+/// Up to an eighth more than `time`, by connection: those that were accepted together do not fall due together.
+fn jittered(time: std::time::Duration, id: ConnectionId) -> std::time::Duration {
+    let spread = id.token.to_u64().wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 56;
+    time + time / 8 * u32::try_from(spread).unwrap_or(0) / 256
+}

@@ -1,0 +1,263 @@
+//! The wire's side of a connection: socket, TLS, and what waits for either.
+
+use std::io::{self, ErrorKind};
+
+use super::{Handler, Socket, Turn, Wire};
+use crate::egress::{Egress, Sealed};
+use crate::limits::Limits;
+use crate::metrics::Metrics;
+use crate::tls::{Opened, PeerSide, TlsStream};
+
+/// Plaintext that is sealed at a time, so that a large message needs no second copy of itself.
+const SEAL_BYTES: usize = 64 * 1024;
+/// What a thread's buffers keep between turns; more is given back.
+const KEEP_BYTES: usize = 256 * 1024;
+
+/// Where a link stands in its life; see the [module above](super).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Phase {
+    Connecting,
+    Live,
+    Finishing,
+    Lingering,
+    Dead,
+}
+
+/// What lies between channel and socket.
+enum Security {
+    Plain,
+    Tls(TlsStream),
+    /// TLS ended, by an error or by our close_notify: nothing more can be sealed or opened.
+    Ended,
+}
+
+pub(crate) struct Link<K> {
+    pub(crate) socket: K,
+    security: Security,
+    phase: Phase,
+    /// Above the high-water mark, and not yet below half of it.
+    congested: bool,
+    /// The incomplete TLS record at the end of what was received; no memory while there is none.
+    kept: Vec<u8>,
+    egress: Egress,
+}
+
+pub(crate) enum Received {
+    /// `count` bytes lie in the receive buffer (what was kept among them); `more` may be waiting.
+    Bytes {
+        count: usize,
+        more: bool,
+    },
+    Nothing,
+    End,
+}
+
+impl<K: Socket> Link<K> {
+    pub(super) fn new(socket: K, tls: Option<TlsStream>, phase: Phase) -> Self {
+        let security = tls.map_or(Security::Plain, Security::Tls);
+        Self { socket, security, phase, congested: false, kept: Vec::new(), egress: Egress::default() }
+    }
+
+    pub(super) fn phase(&self) -> Phase {
+        self.phase
+    }
+
+    pub(super) fn is_handshaking(&self) -> bool {
+        matches!(&self.security, Security::Tls(tls) if tls.is_handshaking())
+    }
+
+    pub(super) fn is_congested(&self) -> bool {
+        self.congested
+    }
+
+    pub(super) fn wants_write(&self) -> bool {
+        self.phase == Phase::Connecting || (!self.egress.is_empty() && self.phase != Phase::Dead)
+    }
+
+    pub(super) fn queued(&self) -> usize {
+        self.egress.len()
+    }
+
+    /// What is queued goes out, then our direction ends.
+    pub(super) fn finish(&mut self) {
+        if matches!(self.phase, Phase::Connecting | Phase::Live) {
+            self.phase = Phase::Finishing;
+            self.kept = Vec::new();
+        }
+    }
+
+    pub(super) fn kill(&mut self) {
+        self.phase = Phase::Dead;
+    }
+
+    /// The socket says that it is connected, or why not; then TLS begins.
+    pub(super) fn connected(&mut self, sealed: &mut Sealed) -> io::Result<()> {
+        if let Some(error) = self.socket.take_error()? {
+            return Err(error);
+        }
+        self.phase = Phase::Live;
+        if let Security::Tls(tls) = &mut self.security {
+            tls.open_records(&mut [], sealed, &mut |_| {}).map_err(io::Error::other)?;
+        }
+        Ok(())
+    }
+
+    /// One recv(2), behind what was kept.
+    pub(super) fn recv<H: Handler>(&mut self, turn: &mut Turn<'_, H>) -> io::Result<Received> {
+        let buffer = &mut turn.wire.receive;
+        let kept = self.kept.len();
+        buffer[..kept].copy_from_slice(&self.kept);
+        match self.socket.recv(&mut buffer[kept..]) {
+            Ok(0) => Ok(Received::End),
+            Ok(received) => {
+                turn.context.metrics.bytes_in.add(received as u64);
+                let count = kept + received;
+                Ok(Received::Bytes { count, more: count == buffer.len() })
+            }
+            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => {
+                Ok(Received::Nothing)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Gives the plaintext of the first `count` received bytes to `sink`. False: the peer's side of TLS has ended.
+    pub(super) fn open(
+        &mut self,
+        wire: &mut Wire,
+        count: usize,
+        sink: &mut dyn FnMut(&[u8]),
+    ) -> Result<bool, rustls::Error> {
+        let input = &mut wire.receive[..count];
+        let tls = match &mut self.security {
+            Security::Plain => {
+                sink(input);
+                return Ok(true);
+            }
+            Security::Tls(tls) => tls,
+            Security::Ended => return Ok(false),
+        };
+        let Opened { consumed, peer } = match tls.open_records(input, &mut wire.sealed, sink) {
+            Ok(opened) => opened,
+            Err(error) => {
+                self.security = Security::Ended;
+                return Err(error);
+            }
+        };
+        let rest = &input[consumed..];
+        if rest.is_empty() {
+            self.kept = Vec::new();
+        } else {
+            self.kept.clear();
+            self.kept.extend_from_slice(rest);
+        }
+        Ok(peer == PeerSide::Open)
+    }
+
+    /// Seals what the turn wrote and sends it, all at once; what the socket does not take is queued.
+    pub(super) fn flush<H: Handler>(&mut self, turn: &mut Turn<'_, H>) -> io::Result<()> {
+        let (wire, metrics) = (&mut *turn.wire, turn.context.metrics);
+        let frames = &mut turn.context.outgoing.frames;
+        let result = if self.phase == Phase::Dead {
+            Ok(())
+        } else {
+            self.seal_and_transmit(frames, &mut wire.sealed, metrics)
+        };
+        wire.sealed.clear(KEEP_BYTES);
+        frames.clear();
+        frames.shrink_to(KEEP_BYTES);
+        if self.phase == Phase::Dead {
+            return Ok(());
+        }
+        self.congested = self.is_above(&turn.context.config.limits);
+        result?;
+        self.end_of_flight();
+        Ok(())
+    }
+
+    fn seal_and_transmit(&mut self, frames: &[u8], sealed: &mut Sealed, metrics: &Metrics) -> io::Result<()> {
+        if matches!(self.security, Security::Plain) {
+            return self.transmit(frames, metrics);
+        }
+        let last = frames.len().saturating_sub(1) / SEAL_BYTES;
+        for (index, chunk) in frames.chunks(SEAL_BYTES).enumerate() {
+            self.seal(chunk, sealed)?;
+            if index < last {
+                self.transmit(sealed.as_slice(), metrics)?;
+                sealed.clear(KEEP_BYTES);
+            }
+        }
+        if self.phase == Phase::Finishing {
+            self.end_tls(sealed);
+        }
+        self.transmit(sealed.as_slice(), metrics)
+    }
+
+    fn seal(&mut self, plaintext: &[u8], sealed: &mut Sealed) -> io::Result<()> {
+        let sealed = match &mut self.security {
+            Security::Tls(tls) => tls.seal(plaintext, sealed),
+            Security::Plain | Security::Ended => false,
+        };
+        if sealed { Ok(()) } else { Err(ErrorKind::BrokenPipe.into()) }
+    }
+
+    /// Says close_notify once, and gives back what TLS held.
+    fn end_tls(&mut self, sealed: &mut Sealed) {
+        if let Security::Tls(tls) = &mut self.security
+            && !tls.is_handshaking()
+        {
+            tls.seal_close(sealed);
+        }
+        self.security = Security::Ended;
+    }
+
+    /// Sends `bytes` behind what is queued.
+    fn transmit(&mut self, bytes: &[u8], metrics: &Metrics) -> io::Result<()> {
+        if bytes.is_empty() {
+            return Ok(());
+        }
+        let taken = if self.egress.is_empty() { self.send(bytes, metrics)? } else { 0 };
+        if taken < bytes.len() {
+            self.egress.push(&bytes[taken..]);
+        }
+        Ok(())
+    }
+
+    fn send(&mut self, bytes: &[u8], metrics: &Metrics) -> io::Result<usize> {
+        send(&mut self.socket, bytes, metrics)
+    }
+
+    /// The socket takes bytes again.
+    pub(super) fn drain(&mut self, limits: &Limits, metrics: &Metrics) -> io::Result<()> {
+        if !self.egress.is_empty() {
+            let taken = send(&mut self.socket, self.egress.as_slice(), metrics)?;
+            self.egress.consume(taken);
+            self.congested = self.is_above(limits);
+        }
+        Ok(())
+    }
+
+    fn is_above(&self, limits: &Limits) -> bool {
+        let mark = if self.congested { limits.egress_high_water / 2 } else { limits.egress_high_water };
+        self.egress.len() > mark
+    }
+
+    /// When all is sent, a finishing link ends our direction and waits for the peer's.
+    fn end_of_flight(&mut self) {
+        if self.phase == Phase::Finishing && self.egress.is_empty() {
+            self.phase = if self.socket.shutdown_write().is_ok() { Phase::Lingering } else { Phase::Dead };
+        }
+    }
+}
+
+/// One send(2); 0 when the socket takes nothing now.
+fn send<K: Socket>(socket: &mut K, bytes: &[u8], metrics: &Metrics) -> io::Result<usize> {
+    match socket.send(bytes) {
+        Ok(taken) => {
+            metrics.bytes_out.add(taken as u64);
+            Ok(taken)
+        }
+        Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => Ok(0),
+        Err(error) => Err(error),
+    }
+}

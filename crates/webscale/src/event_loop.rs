@@ -1,0 +1,539 @@
+//! The event loop: one thread, one epoll instance, and everything that its connections share.
+//!
+//! A connection never leaves its loop, so nothing on the way of a byte is locked. Other threads reach a loop by its two
+//! mailboxes and the eventfd that announces them.
+
+use std::collections::{HashMap, VecDeque};
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::os::fd::AsFd;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use webscale_proto::CloseCode;
+use webscale_sys::{Events, Interest, Listener, Poller, TcpSocket, Waker};
+
+use crate::clock::{Clock, Time};
+use crate::close::{Close, CloseCause};
+use crate::connection::{Config, Connection, Context, Fate, Turn, Wire, call_close};
+use crate::handler::Handler;
+use crate::mailbox::Mailbox;
+use crate::metrics::Metrics;
+use crate::peer::{ConnectionId, Outgoing, TimerRequest};
+use crate::sender::Command;
+use crate::slots::{Slots, Token};
+use crate::target::Target;
+use crate::timer::{Fired, TimerKind, Wheel};
+use crate::tls::Tls;
+use crate::worker::{Done, Pool, Workers};
+
+// Tokens that are no connection's: the highest indices, which no slot reaches.
+const LISTENER: u64 = u32::MAX as u64;
+const MAILBOX: u64 = u32::MAX as u64 - 1;
+
+const EVENTS: usize = 1024;
+/// Deadlines of our own need no precision, and are bundled.
+const DEADLINE_STEP: Duration = Duration::from_millis(64);
+/// How long accepting rests when there is no descriptor left.
+const ACCEPT_REST: Duration = Duration::from_millis(100);
+/// How soon a full workers' queue is tried again.
+const POOL_RETRY: Duration = Duration::from_millis(1);
+
+/// A connection to be made, asked for by another thread.
+pub(crate) struct Connect<S> {
+    pub(crate) target: Arc<Target>,
+    pub(crate) source: Option<IpAddr>,
+    pub(crate) session: S,
+}
+
+/// What other threads see of a loop.
+pub(crate) struct Outside<S> {
+    pub(crate) commands: Arc<Mailbox<Command>>,
+    pub(crate) connects: Arc<Mailbox<Connect<S>>>,
+    pub(crate) metrics: Arc<Metrics>,
+}
+
+/// What all loops of a server share.
+pub(crate) struct Shared<H> {
+    pub(crate) handler: Arc<H>,
+    pub(crate) config: Config,
+    pub(crate) tls: Option<Tls>,
+    /// Connections of all loops.
+    pub(crate) connections: AtomicUsize,
+}
+
+/// A listening socket, and what keeps it from being read.
+struct Listening {
+    listener: Listener,
+    /// Given up for a moment when there is no descriptor left, so that a connection can be accepted and closed.
+    spare: Option<Waker>,
+    resting_until: Option<Time>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Stage {
+    Running,
+    /// Every connection was told; what is still open at this time is dropped.
+    Draining(Time),
+    Ended,
+}
+
+pub(crate) struct EventLoop<H: Handler> {
+    index: u32,
+    shared: Arc<Shared<H>>,
+    poller: Poller,
+    waker: Arc<Waker>,
+    listening: Option<Listening>,
+    commands: Arc<Mailbox<Command>>,
+    connects: Arc<Mailbox<Connect<H::Session>>>,
+    done: Arc<Mailbox<Done<H::Session>>>,
+    pool: Option<Pool<H::Session>>,
+    connections: Slots<Connection<TcpSocket, H::Session>>,
+    /// How the connections ended whose sessions are with workers.
+    orphans: HashMap<Token, Close>,
+    timers: Wheel,
+    /// Connections with received bytes to go through.
+    ready: VecDeque<Token>,
+    /// Connections with a message that the workers' queue had no room for.
+    stalled: VecDeque<Token>,
+    clock: Clock,
+    now: Time,
+    wire: Wire,
+    scratch: Vec<u8>,
+    outgoing: Outgoing,
+    metrics: Arc<Metrics>,
+    stage: Stage,
+}
+
+impl<H: Handler> EventLoop<H> {
+    pub(crate) fn new(
+        index: usize,
+        shared: Arc<Shared<H>>,
+        listener: Option<Listener>,
+        workers: Option<&Workers<H::Session>>,
+    ) -> io::Result<Self> {
+        let limits = &shared.config.limits;
+        let (poller, waker) = (Poller::new()?, Arc::new(Waker::new()?));
+        poller.add(&*waker, MAILBOX, Interest::READ)?;
+        let listening = match listener {
+            Some(listener) => {
+                poller.add(&listener, LISTENER, Interest::READ)?;
+                Some(Listening { listener, spare: Some(Waker::new()?), resting_until: None })
+            }
+            None => None,
+        };
+        let done = Arc::new(Mailbox::new(waker.clone(), usize::MAX, usize::MAX));
+        Ok(Self {
+            index: u32::try_from(index).unwrap_or(u32::MAX),
+            poller,
+            listening,
+            commands: Arc::new(Mailbox::new(waker.clone(), limits.mailbox_items, limits.mailbox_bytes)),
+            connects: Arc::new(Mailbox::new(waker.clone(), limits.mailbox_items, usize::MAX)),
+            pool: workers.map(|workers| workers.pool(done.clone())),
+            done,
+            waker,
+            connections: Slots::new(),
+            orphans: HashMap::new(),
+            timers: Wheel::new(),
+            ready: VecDeque::new(),
+            stalled: VecDeque::new(),
+            clock: Clock::start(),
+            now: Time::default(),
+            wire: Wire::new(),
+            scratch: Vec::new(),
+            outgoing: Outgoing::new(shared.config.role),
+            metrics: Arc::new(Metrics::default()),
+            stage: Stage::Running,
+            shared,
+        })
+    }
+
+    pub(crate) fn outside(&self) -> Outside<H::Session> {
+        Outside {
+            commands: self.commands.clone(),
+            connects: self.connects.clone(),
+            metrics: self.metrics.clone(),
+        }
+    }
+
+    /// Runs until the loop was shut down.
+    pub(crate) fn run(mut self) -> io::Result<()> {
+        let mut events = Events::with_capacity(EVENTS);
+        let mut fired = Vec::new();
+        let result = loop {
+            if let Err(error) = self.poller.wait(&mut events, self.timeout()) {
+                break Err(error);
+            }
+            self.now = self.clock.now();
+            self.dispatch(&events);
+            self.read_mail();
+            self.go_on();
+            self.keep_time(&mut fired);
+            if self.is_over() {
+                break Ok(());
+            }
+        };
+        self.end();
+        result
+    }
+
+    /// How long nothing will have to be done.
+    fn timeout(&self) -> Option<Duration> {
+        if !self.ready.is_empty() {
+            return Some(Duration::ZERO);
+        }
+        let retry = (!self.stalled.is_empty()).then(|| self.now + POOL_RETRY);
+        let rest = self.listening.as_ref().and_then(|listening| listening.resting_until);
+        let drained = match self.stage {
+            Stage::Draining(until) => Some(until),
+            Stage::Running | Stage::Ended => None,
+        };
+        let next = [self.timers.next_due(), retry, rest, drained].into_iter().flatten().min()?;
+        Some(next - self.clock.now())
+    }
+
+    fn dispatch(&mut self, events: &Events) {
+        let mut handshakes = self.shared.config.limits.turn_handshakes;
+        for event in (0..events.len()).filter_map(|index| events.get(index)) {
+            match event.token {
+                LISTENER => self.accept(),
+                MAILBOX => self.waker.clear(),
+                token => {
+                    let readable = event.readiness.readable() || event.readiness.hung_up();
+                    let writable = event.readiness.writable();
+                    self.on_event(Token::from_u64(token), readable, writable, &mut handshakes);
+                }
+            }
+        }
+    }
+
+    fn on_event(&mut self, token: Token, readable: bool, writable: bool, handshakes: &mut u32) {
+        let Some(connection) = self.connections.get_mut(token) else { return };
+        if connection.is_handshaking() {
+            // Level-triggered: what has no budget now is reported again.
+            let Some(left) = handshakes.checked_sub(1) else { return };
+            *handshakes = left;
+        }
+        self.turn(token, |connection, turn| connection.on_event(turn, readable, writable));
+    }
+
+    /// Gives one connection its turn, and files what comes of it.
+    fn turn<F>(&mut self, token: Token, act: F)
+    where
+        F: FnOnce(&mut Connection<TcpSocket, H::Session>, &mut Turn<'_, H>),
+    {
+        let Some(connection) = self.connections.get_mut(token) else { return };
+        let limits = &self.shared.config.limits;
+        let id = ConnectionId { event_loop: self.index, token };
+        let mut turn = Turn {
+            context: Context {
+                now: self.now,
+                handler: &*self.shared.handler,
+                config: &self.shared.config,
+                metrics: &self.metrics,
+                id,
+                commands: &self.commands,
+                pool: self.pool.as_ref(),
+                scratch: &mut self.scratch,
+                outgoing: &mut self.outgoing,
+                frames_left: limits.turn_frames,
+                fate: Fate::Live,
+                orphan: None,
+            },
+            wire: &mut self.wire,
+        };
+        act(connection, &mut turn);
+        if let Some(close) = turn.context.orphan.take() {
+            self.orphans.insert(token, close);
+        }
+        self.file(token);
+    }
+
+    /// Brings the loop's tables up to date with a connection after its turn.
+    fn file(&mut self, token: Token) {
+        let Some(connection) = self.connections.get_mut(token) else { return };
+        if connection.is_dead() {
+            return self.remove(token);
+        }
+        let id = ConnectionId { event_loop: self.index, token };
+        let limits = &self.shared.config.limits;
+        let interest = connection.interest();
+        if interest != connection.registered.interest {
+            connection.registered.interest = interest;
+            if self.poller.modify(&connection.link.socket, token.to_u64(), interest).is_err() {
+                return self.remove(token);
+            }
+        }
+        // A deadline that moved away is left as it is, and looked at when it fires.
+        let due = connection.deadline(limits, id).round_up(DEADLINE_STEP);
+        if connection.registered.deadline.is_none_or(|(_, armed)| due < armed) {
+            if let Some((timer, _)) = connection.registered.deadline {
+                self.timers.cancel(timer);
+            }
+            let timer = self.timers.arm(due, token.to_u64(), TimerKind::Deadline);
+            connection.registered.deadline = Some((timer, due));
+        }
+        if let Some(request) = self.outgoing.timer.take() {
+            if let Some(timer) = connection.registered.user_timer.take() {
+                self.timers.cancel(timer);
+            }
+            if let TimerRequest::At(at) = request {
+                let due = self.clock.time(at);
+                connection.registered.user_timer =
+                    Some(self.timers.arm(due, token.to_u64(), TimerKind::User));
+            }
+        }
+        if connection.is_ready() && !connection.registered.in_ready_list {
+            connection.registered.in_ready_list = true;
+            self.ready.push_back(token);
+        }
+        if connection.channel.is_waiting_for_room() && !self.stalled.contains(&token) {
+            self.stalled.push_back(token);
+        }
+    }
+
+    fn remove(&mut self, token: Token) {
+        let Some(connection) = self.connections.remove(token) else { return };
+        if let Some((timer, _)) = connection.registered.deadline {
+            self.timers.cancel(timer);
+        }
+        if let Some(timer) = connection.registered.user_timer {
+            self.timers.cancel(timer);
+        }
+        self.metrics.count_close(connection.ended_as());
+        self.metrics.ended.add(1);
+        self.shared.connections.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// Takes connections from the backlog, as many as a turn allows.
+    fn accept(&mut self) {
+        for _ in 0..self.shared.config.limits.turn_accepts {
+            let Some(listening) = &self.listening else { return };
+            match listening.listener.accept() {
+                Ok((socket, peer_addr)) => self.accepted(socket, peer_addr),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
+                Err(error) if is_exhausted(&error) => return self.rest(),
+                // The connection was gone before it was taken.
+                Err(_) => {}
+            }
+        }
+    }
+
+    fn accepted(&mut self, socket: TcpSocket, peer_addr: SocketAddr) {
+        let limits = &self.shared.config.limits;
+        if self.shared.connections.fetch_add(1, Ordering::Relaxed) >= limits.connections {
+            self.shared.connections.fetch_sub(1, Ordering::Relaxed);
+            self.metrics.refused.add(1);
+            return;
+        }
+        self.metrics.accepted.add(1);
+        let tls = match self.shared.tls.as_ref().map(Tls::accept).transpose() {
+            Ok(tls) => tls,
+            Err(error) => {
+                log::error!("TLS cannot begin: {error}");
+                self.metrics.ended.add(1);
+                self.metrics.count_close(CloseCause::Tls(error).kind());
+                self.shared.connections.fetch_sub(1, Ordering::Relaxed);
+                return;
+            }
+        };
+        let connection = Connection::accepted(socket, tls, peer_addr, self.now, limits);
+        self.register(connection);
+    }
+
+    fn register(&mut self, mut connection: Connection<TcpSocket, H::Session>) -> Token {
+        let interest = connection.interest();
+        connection.registered.interest = interest;
+        let token = self.connections.insert(connection);
+        let added = self
+            .connections
+            .get_mut(token)
+            .map(|connection| self.poller.add(&connection.link.socket.as_fd(), token.to_u64(), interest));
+        match added {
+            Some(Ok(())) => self.file(token),
+            _ => self.turn(token, |connection, turn| {
+                connection.on_close(
+                    turn,
+                    CloseCode::TRY_AGAIN_LATER,
+                    "",
+                    CloseCause::Lost(io::ErrorKind::OutOfMemory),
+                );
+            }),
+        }
+        token
+    }
+
+    /// No descriptor is left: takes one connection with the spare descriptor and closes it, so that a client sees an
+    /// end and not silence, and lets the rest wait in the backlog for a moment.
+    fn rest(&mut self) {
+        let Some(listening) = &mut self.listening else { return };
+        listening.spare = None;
+        drop(listening.listener.accept());
+        listening.spare = Waker::new().ok();
+        listening.resting_until = Some(self.now + ACCEPT_REST);
+        self.metrics.accept_pauses.add(1);
+        // Fails only where the listener is not watched, which is what is wanted.
+        let _ = self.poller.modify(&listening.listener, LISTENER, Interest::default());
+    }
+
+    fn end_rest(&mut self) {
+        if let Some(listening) = &mut self.listening
+            && listening.resting_until.is_some_and(|until| until <= self.now)
+        {
+            listening.resting_until = None;
+            if listening.spare.is_none() {
+                listening.spare = Waker::new().ok();
+            }
+            let _ = self.poller.modify(&listening.listener, LISTENER, Interest::READ);
+        }
+    }
+
+    /// Does what other threads asked for.
+    fn read_mail(&mut self) {
+        let mut commands = VecDeque::new();
+        self.commands.take(&mut commands);
+        for command in commands {
+            self.obey(command);
+        }
+        let mut connects = VecDeque::new();
+        self.connects.take(&mut connects);
+        for connect in connects {
+            self.connect(connect);
+        }
+        let mut done = VecDeque::new();
+        self.done.take(&mut done);
+        for done in done {
+            self.done(done);
+        }
+    }
+
+    fn obey(&mut self, command: Command) {
+        match command {
+            Command::Send(id, message) => {
+                self.turn(id.token, |connection, turn| connection.on_send(turn, &message));
+            }
+            Command::Close(id, code, reason) => {
+                self.turn(id.token, |connection, turn| {
+                    connection.on_close(turn, code, &reason, CloseCause::Local);
+                });
+            }
+            Command::Shutdown => self.shut_down(),
+            Command::Abort => self.stage = Stage::Ended,
+        }
+    }
+
+    fn connect(&mut self, connect: Connect<H::Session>) {
+        let Connect { target, source, session } = connect;
+        let handler = self.shared.handler.clone();
+        let refuse =
+            |session, cause| call_close(&*handler, session, Close::new(CloseCode::ABNORMAL, "", cause));
+        if self.stage != Stage::Running {
+            return refuse(session, CloseCause::Shutdown);
+        }
+        let tls = match target.security.as_ref().map(|(tls, name)| tls.connect(name)).transpose() {
+            Ok(tls) => tls,
+            Err(error) => return refuse(session, CloseCause::Tls(error)),
+        };
+        let Some(&address) = target.addresses.first() else {
+            return refuse(session, CloseCause::Connect(io::ErrorKind::AddrNotAvailable.into()));
+        };
+        match TcpSocket::connect(address, source) {
+            Ok(socket) => {
+                self.metrics.connected.add(1);
+                self.shared.connections.fetch_add(1, Ordering::Relaxed);
+                let limits = &self.shared.config.limits;
+                let connection = Connection::connecting(socket, tls, target, session, self.now, limits);
+                self.register(connection);
+            }
+            Err(error) => refuse(session, CloseCause::Connect(error)),
+        }
+    }
+
+    fn done(&mut self, done: Done<H::Session>) {
+        let token = done.id.token;
+        match self.orphans.remove(&token) {
+            Some(close) => call_close(&*self.shared.handler, done.session, close),
+            None => self.turn(token, |connection, turn| connection.on_done(turn, done)),
+        }
+    }
+
+    /// Goes on with connections that have more to do without an event.
+    fn go_on(&mut self) {
+        for _ in 0..self.ready.len() {
+            let Some(token) = self.ready.pop_front() else { break };
+            if let Some(connection) = self.connections.get_mut(token) {
+                connection.registered.in_ready_list = false;
+                self.turn(token, |connection, turn| connection.on_ready(turn));
+            }
+        }
+        for _ in 0..self.stalled.len() {
+            let Some(token) = self.stalled.pop_front() else { break };
+            self.turn(token, |connection, turn| connection.on_room(turn));
+        }
+    }
+
+    fn keep_time(&mut self, fired: &mut Vec<Fired>) {
+        self.timers.advance(self.now, fired);
+        for Fired { token, kind } in fired.drain(..) {
+            let token = Token::from_u64(token);
+            let Some(connection) = self.connections.get_mut(token) else { continue };
+            match kind {
+                TimerKind::Deadline => {
+                    connection.registered.deadline = None;
+                    self.turn(token, |connection, turn| connection.on_deadline(turn));
+                }
+                TimerKind::User => {
+                    connection.registered.user_timer = None;
+                    self.turn(token, |connection, turn| connection.on_user_timer(turn));
+                }
+            }
+        }
+        self.end_rest();
+    }
+
+    /// Stops accepting, and tells every client.
+    fn shut_down(&mut self) {
+        if self.stage != Stage::Running {
+            return;
+        }
+        // What waits in the backlog was promised nothing yet, and is reset with the listener.
+        self.listening = None;
+        self.stage = Stage::Draining(self.now + self.shared.config.limits.shutdown_time);
+        for token in self.connections.tokens() {
+            self.turn(token, |connection, turn| {
+                connection.on_close(turn, CloseCode::GOING_AWAY, "shutting down", CloseCause::Shutdown);
+            });
+        }
+    }
+
+    fn is_over(&self) -> bool {
+        match self.stage {
+            Stage::Running => false,
+            Stage::Draining(until) => self.connections.len() == 0 || self.now >= until,
+            Stage::Ended => true,
+        }
+    }
+
+    /// Drops what is still open, and tells the handler.
+    fn end(&mut self) {
+        self.commands.close();
+        for Connect { session, .. } in self.connects.close() {
+            let close = Close::new(CloseCode::ABNORMAL, "", CloseCause::Shutdown);
+            call_close(&*self.shared.handler, session, close);
+        }
+        for token in self.connections.tokens() {
+            self.turn(token, |connection, turn| connection.abandon(turn));
+        }
+        let mut done = VecDeque::new();
+        self.done.take(&mut done);
+        for done in done {
+            self.done(done);
+        }
+    }
+}
+
+/// EMFILE, ENFILE, ENOBUFS, ENOMEM: the next accept would fail as well.
+fn is_exhausted(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(12 | 23 | 24 | 105))
+}

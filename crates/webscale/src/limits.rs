@@ -1,0 +1,112 @@
+//! Everything that a peer can make grow, and how far.
+
+use std::time::Duration;
+
+/// What happens to a client that does not read what is sent to it, once [`Limits::egress_bytes`] are queued.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum SlowConsumer {
+    /// It is closed with 1008.
+    #[default]
+    Close,
+    /// Messages that do not fit are not sent ([`SendError::Full`](crate::SendError::Full)); the connection lives on.
+    Drop,
+}
+
+/// The limits of a server or a client, each with its unit. The defaults suit telemetry and chat; change what yours needs:
+///
+/// ```
+/// use webscale::Limits;
+/// let limits = Limits { message_bytes: 64 * 1024, ..Limits::default() };
+/// ```
+#[derive(Clone, Debug)]
+pub struct Limits {
+    /// HTTP head of the opening handshake, in bytes; then 431. Default 8 KiB.
+    pub head_bytes: usize,
+    /// Header fields in that head, at most 64; then 431. Default 64.
+    pub head_fields: usize,
+    /// TLS and HTTP handshake together, from accept or connect. No byte that arrives resets it. Default 10 s.
+    pub handshake_time: Duration,
+    /// One message, in bytes, counted before it is buffered; then 1009. Default 1 MiB.
+    pub message_bytes: usize,
+    /// One message, from its first byte to its last; then 1008. Default 60 s.
+    pub message_time: Duration,
+    /// What may wait for one client's socket, in bytes of frames. Default 1 MiB.
+    pub egress_bytes: usize,
+    /// Above this many waiting bytes the client is not read; below half of it, it is read again. Default 256 KiB.
+    pub egress_high_water: usize,
+    /// When `egress_bytes` are reached. Default: close.
+    pub slow_consumer: SlowConsumer,
+    /// Silence after which a ping is sent, spread by up to an eighth so that many clients do not fall due together.
+    /// Default 30 s.
+    pub ping_after: Duration,
+    /// How long any byte may stay away after that ping; then the connection is ended. Default 30 s.
+    pub pong_time: Duration,
+    /// The closing handshake, and then the end of the TCP connection. Default 5 s.
+    pub close_time: Duration,
+    /// After a shutdown began, the time until connections still open are dropped. Default 10 s.
+    pub shutdown_time: Duration,
+    /// Connections on all loops of this process; further ones are closed as they are accepted. Default: as many as
+    /// there are descriptors.
+    pub connections: usize,
+    /// Bytes that one client may have read and handled before the others get their turn. Default 256 KiB.
+    pub turn_bytes: usize,
+    /// Frames of one client before the others get their turn. Default 1,024.
+    pub turn_frames: u32,
+    /// Connections accepted before clients get their turn. Default 64.
+    pub turn_accepts: u32,
+    /// TLS handshake steps before open clients get their turn: each costs some 100 µs. Default 16.
+    pub turn_handshakes: u32,
+    /// Messages that other threads have queued for one loop by [`Sender`](crate::Sender). Default 65,536.
+    pub mailbox_items: usize,
+    /// The same in bytes. Default 64 MiB.
+    pub mailbox_bytes: usize,
+    /// Messages that wait for a worker, over all connections; then their clients are not read. Default 1,024.
+    pub worker_queue: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            head_bytes: 8 * 1024,
+            head_fields: 64,
+            handshake_time: Duration::from_secs(10),
+            message_bytes: 1024 * 1024,
+            message_time: Duration::from_secs(60),
+            egress_bytes: 1024 * 1024,
+            egress_high_water: 256 * 1024,
+            slow_consumer: SlowConsumer::Close,
+            ping_after: Duration::from_secs(30),
+            pong_time: Duration::from_secs(30),
+            close_time: Duration::from_secs(5),
+            shutdown_time: Duration::from_secs(10),
+            connections: usize::MAX,
+            turn_bytes: 256 * 1024,
+            turn_frames: 1024,
+            turn_accepts: 64,
+            turn_handshakes: 16,
+            mailbox_items: 65_536,
+            mailbox_bytes: 64 * 1024 * 1024,
+            worker_queue: 1024,
+        }
+    }
+}
+
+impl Limits {
+    /// What is wrong with these limits, if anything.
+    pub(crate) fn fault(&self) -> Option<&'static str> {
+        if self.head_bytes < 256 {
+            return Some("head_bytes is below 256: no opening handshake fits");
+        }
+        if self.head_fields == 0 || self.head_fields > 64 {
+            return Some("head_fields must be 1 to 64");
+        }
+        if self.egress_high_water > self.egress_bytes {
+            return Some("egress_high_water lies above egress_bytes");
+        }
+        let turns = [self.turn_frames, self.turn_accepts, self.turn_handshakes];
+        if turns.contains(&0) || self.turn_bytes == 0 || self.mailbox_items == 0 || self.worker_queue == 0 {
+            return Some("a budget or queue of zero would stop everything");
+        }
+        None
+    }
+}

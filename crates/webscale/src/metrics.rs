@@ -1,0 +1,103 @@
+//! Counters of a loop, written by that loop alone and readable from any thread at any time.
+
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+use crate::close::CloseKind;
+
+/// One counter with one writer: an ordinary add, no locked instruction.
+#[derive(Default)]
+pub(crate) struct Counter(AtomicU64);
+
+impl Counter {
+    pub(crate) fn add(&self, n: u64) {
+        self.0.store(self.0.load(Relaxed).wrapping_add(n), Relaxed);
+    }
+
+    pub(crate) fn get(&self) -> u64 {
+        self.0.load(Relaxed)
+    }
+}
+
+/// The counters of one loop. On cache lines of their own, so that a reader of one loop's does not slow another.
+#[derive(Default)]
+#[repr(align(128))]
+pub(crate) struct Metrics {
+    pub(crate) accepted: Counter,
+    pub(crate) connected: Counter,
+    pub(crate) ended: Counter,
+    pub(crate) opened: Counter,
+    pub(crate) rejected: Counter,
+    pub(crate) refused: Counter,
+    pub(crate) accept_pauses: Counter,
+    pub(crate) bytes_in: Counter,
+    pub(crate) bytes_out: Counter,
+    pub(crate) messages_in: Counter,
+    pub(crate) messages_out: Counter,
+    pub(crate) messages_dropped: Counter,
+    pub(crate) closes: [Counter; CloseKind::COUNT],
+}
+
+impl Metrics {
+    pub(crate) fn count_close(&self, kind: CloseKind) {
+        self.closes[kind as usize].add(1);
+    }
+}
+
+/// All counters of a server or client at one moment, summed over its loops. All but `connections` only grow.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Snapshot {
+    /// TCP connections that exist now, in whatever state.
+    pub connections: u64,
+    /// TCP connections accepted.
+    pub accepted: u64,
+    /// TCP connections begun by us (client role).
+    pub connected: u64,
+    /// Opening handshakes that ended well.
+    pub opened: u64,
+    /// Opening handshakes that were answered with another status than 101.
+    pub rejected: u64,
+    /// Connections closed at accept, because of [`Limits::connections`](crate::Limits::connections).
+    pub refused: u64,
+    /// Times that accepting was paused for want of descriptors.
+    pub accept_pauses: u64,
+    /// Bytes received from sockets, TLS included.
+    pub bytes_in: u64,
+    /// Bytes that sockets took, TLS included.
+    pub bytes_out: u64,
+    /// Messages given to the handler.
+    pub messages_in: u64,
+    /// Messages that the handler and senders sent.
+    pub messages_out: u64,
+    /// Messages not sent because the peer did not read ([`SlowConsumer::Drop`](crate::SlowConsumer::Drop)).
+    pub messages_dropped: u64,
+    closes: [u64; CloseKind::COUNT],
+}
+
+impl Snapshot {
+    /// How connections ended, by cause: the name of the cause (as in [`CloseCause`](crate::CloseCause), in
+    /// `snake_case`) and how many. Their sum and `connections` make up `accepted` and `connected`.
+    pub fn closes(&self) -> impl Iterator<Item = (&'static str, u64)> + '_ {
+        CloseKind::NAMES.into_iter().zip(self.closes)
+    }
+
+    pub(crate) fn add(&mut self, metrics: &Metrics) {
+        // Read ends before beginnings, so that a connection counted as ended is also counted as begun.
+        let ended = metrics.ended.get();
+        let (accepted, connected) = (metrics.accepted.get(), metrics.connected.get());
+        self.connections += (accepted + connected).saturating_sub(ended);
+        self.accepted += accepted;
+        self.connected += connected;
+        self.opened += metrics.opened.get();
+        self.rejected += metrics.rejected.get();
+        self.refused += metrics.refused.get();
+        self.accept_pauses += metrics.accept_pauses.get();
+        self.bytes_in += metrics.bytes_in.get();
+        self.bytes_out += metrics.bytes_out.get();
+        self.messages_in += metrics.messages_in.get();
+        self.messages_out += metrics.messages_out.get();
+        self.messages_dropped += metrics.messages_dropped.get();
+        for (sum, counter) in self.closes.iter_mut().zip(&metrics.closes) {
+            *sum += counter.get();
+        }
+    }
+}

@@ -1,0 +1,95 @@
+//! Sending to a connection from another thread.
+
+use std::fmt;
+use std::sync::Arc;
+
+use webscale_proto::{CloseCode, Message};
+
+use crate::mailbox::{Mailbox, Refused};
+use crate::peer::{ConnectionId, SendError};
+
+/// A message that owns its bytes.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) enum OwnedMessage {
+    Text(Box<str>),
+    Binary(Box<[u8]>),
+}
+
+impl OwnedMessage {
+    pub(crate) fn borrowed(&self) -> Message<'_> {
+        match self {
+            Self::Text(text) => Message::Text(text),
+            Self::Binary(bytes) => Message::Binary(bytes),
+        }
+    }
+}
+
+impl From<Message<'_>> for OwnedMessage {
+    fn from(message: Message<'_>) -> Self {
+        match message {
+            Message::Text(text) => Self::Text(text.into()),
+            Message::Binary(bytes) => Self::Binary(bytes.into()),
+        }
+    }
+}
+
+/// What other threads ask of a loop.
+#[derive(Debug)]
+pub(crate) enum Command {
+    Send(ConnectionId, OwnedMessage),
+    Close(ConnectionId, CloseCode, String),
+    /// Close every connection with 1001, then end.
+    Shutdown,
+    /// End now.
+    Abort,
+}
+
+/// Sends to one connection from any thread. Cheap to clone; it holds nothing of the connection, and outlives it.
+#[derive(Clone)]
+pub struct Sender {
+    commands: Arc<Mailbox<Command>>,
+    id: ConnectionId,
+}
+
+impl Sender {
+    pub(crate) fn new(commands: Arc<Mailbox<Command>>, id: ConnectionId) -> Self {
+        Self { commands, id }
+    }
+
+    /// Queues `message` for the connection's loop. `Ok` says that it was queued: a connection that is gone by then
+    /// drops it, and one that does not read falls under [`SlowConsumer`](crate::SlowConsumer).
+    ///
+    /// # Errors
+    /// [`SendError::Full`] when the loop has [`Limits::mailbox_items`](crate::Limits::mailbox_items) or
+    /// [`Limits::mailbox_bytes`](crate::Limits::mailbox_bytes) to do; [`SendError::Closed`] when it has ended.
+    pub fn send(&self, message: Message<'_>) -> Result<(), SendError> {
+        self.push(Command::Send(self.id, message.into()), message.len())
+    }
+
+    /// Closes the connection, as [`Peer::close`](crate::Peer::close) does, behind what was queued before.
+    ///
+    /// # Errors
+    /// As [`Sender::send`].
+    pub fn close(&self, code: CloseCode, reason: &str) -> Result<(), SendError> {
+        self.push(Command::Close(self.id, code, reason.to_owned()), reason.len())
+    }
+
+    /// The connection that this sends to.
+    #[must_use]
+    pub fn id(&self) -> ConnectionId {
+        self.id
+    }
+
+    fn push(&self, command: Command, bytes: usize) -> Result<(), SendError> {
+        self.commands.push(command, bytes).map_err(|refused| match refused {
+            Refused::Full(_) => SendError::Full,
+            Refused::Closed(_) => SendError::Closed,
+        })
+    }
+}
+
+impl fmt::Debug for Sender {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Sender({})", self.id)
+    }
+}

@@ -1,0 +1,357 @@
+//! Servers: a listener and an event loop for each thread.
+
+use std::fmt;
+use std::io;
+use std::net::{SocketAddr, ToSocketAddrs};
+use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
+use std::thread;
+
+use webscale_proto::Role;
+use webscale_sys::{Listener, limits, process};
+
+use crate::connection::Config;
+use crate::event_loop::{EventLoop, Shared};
+use crate::handler::Handler;
+use crate::limits::Limits;
+use crate::mailbox::Mailbox;
+use crate::metrics::{Metrics, Snapshot};
+use crate::sender::Command;
+use crate::signals;
+use crate::tls::Tls;
+use crate::worker::Workers;
+
+/// Connections that may wait to be accepted, for each loop; the kernel caps it at `net.core.somaxconn`.
+const BACKLOG: u16 = 4096;
+
+/// Why a server could not be built.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum BuildError {
+    /// No address was given, or it stands for none.
+    NoAddress(String),
+    /// The address cannot be listened on.
+    Listen(SocketAddr, io::Error),
+    /// The [`Limits`] contradict themselves.
+    Limits(&'static str),
+    /// The kernel gave no epoll instance, eventfd or thread.
+    Resources(io::Error),
+}
+
+impl fmt::Display for BuildError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NoAddress(what) => {
+                write!(f, "cannot listen on {what:?}: not an address such as 0.0.0.0:9001")
+            }
+            Self::Listen(address, error) if error.kind() == io::ErrorKind::AddrInUse => {
+                write!(
+                    f,
+                    "cannot listen on {address}: another program has this port; choose another one or end it"
+                )
+            }
+            Self::Listen(address, error) => write!(f, "cannot listen on {address}: {error}"),
+            Self::Limits(fault) => write!(f, "invalid limits: {fault}"),
+            Self::Resources(error) => write!(f, "the kernel refused a resource: {error}"),
+        }
+    }
+}
+
+impl std::error::Error for BuildError {}
+
+/// Collects what a server is made of.
+#[derive(Debug)]
+pub struct ServerBuilder {
+    address: Result<SocketAddr, String>,
+    tls: Option<Tls>,
+    threads: usize,
+    workers: usize,
+    limits: Limits,
+    signals: bool,
+    port_is_shared: bool,
+    pinned: bool,
+}
+
+impl ServerBuilder {
+    fn new() -> Self {
+        Self {
+            address: Err(String::new()),
+            tls: None,
+            threads: thread::available_parallelism().map_or(1, usize::from),
+            workers: 0,
+            limits: Limits::default(),
+            signals: false,
+            port_is_shared: false,
+            pinned: false,
+        }
+    }
+
+    /// The address to listen on: `"0.0.0.0:9001"`, a [`SocketAddr`], or a name (its first address). Port 0 lets the kernel
+    /// choose.
+    #[must_use]
+    pub fn listen(mut self, address: impl ToSocketAddrs + fmt::Debug) -> Self {
+        let found = address.to_socket_addrs().ok().and_then(|mut found| found.next());
+        self.address = found.ok_or_else(|| format!("{address:?}").trim_matches('"').to_owned());
+        self
+    }
+
+    /// Serves `wss://`. Without it the server speaks `ws://`, in clear.
+    #[must_use]
+    pub fn tls(mut self, tls: Tls) -> Self {
+        self.tls = Some(tls);
+        self
+    }
+
+    /// Event loops, each on a thread of its own. Default: as many as there are processors.
+    #[must_use]
+    pub fn threads(mut self, threads: usize) -> Self {
+        self.threads = threads.max(1);
+        self
+    }
+
+    /// Runs [`Handler::message`] on this many threads besides the loops: for handlers that block or compute for long.
+    /// The messages of one connection stay in order. Default 0: on the loop.
+    #[must_use]
+    pub fn workers(mut self, workers: usize) -> Self {
+        self.workers = workers;
+        self
+    }
+
+    /// Replaces the default [`Limits`].
+    #[must_use]
+    pub fn limits(mut self, limits: Limits) -> Self {
+        self.limits = limits;
+        self
+    }
+
+    /// Shuts down on the first SIGTERM or SIGINT, and at once on the second.
+    #[must_use]
+    pub fn shutdown_on_signals(mut self) -> Self {
+        self.signals = true;
+        self
+    }
+
+    /// Lets other processes of the same user listen on the same address (SO_REUSEPORT); the kernel spreads connections
+    /// over them. Without it, an address that is taken is an error.
+    #[must_use]
+    pub fn share_port(mut self) -> Self {
+        self.port_is_shared = true;
+        self
+    }
+
+    /// Pins each loop to a processor of its own, while there are enough.
+    #[must_use]
+    pub fn pin_threads(mut self) -> Self {
+        self.pinned = true;
+        self
+    }
+
+    /// Listens. From here on clients can connect; they are served by [`Server::run`].
+    ///
+    /// Raises the process's soft limit of descriptors to the hard one.
+    ///
+    /// # Errors
+    /// [`BuildError`].
+    pub fn build<H: Handler>(self, handler: H) -> Result<Server<H>, BuildError> {
+        if let Some(fault) = self.limits.fault() {
+            return Err(BuildError::Limits(fault));
+        }
+        // A sandbox may forbid it; then the limit stays as it is.
+        let _ = limits::raise_descriptors();
+        let listeners =
+            listeners(self.address.map_err(BuildError::NoAddress)?, self.threads, self.port_is_shared)?;
+        let address = listeners[0].local_addr().map_err(BuildError::Resources)?;
+        let handler = Arc::new(handler);
+        let (queue, role) = (self.limits.worker_queue, Role::Server);
+        let workers = if self.workers == 0 {
+            None
+        } else {
+            Some(Workers::start(self.workers, queue, role, &handler).map_err(BuildError::Resources)?)
+        };
+        let config = Config::new(role, self.limits);
+        let shared = Shared { handler, config, tls: self.tls, connections: AtomicUsize::new(0) };
+        let shared = Arc::new(shared);
+        let mut loops = Vec::with_capacity(self.threads);
+        for (index, listener) in listeners.into_iter().enumerate() {
+            let event_loop = EventLoop::new(index, shared.clone(), Some(listener), workers.as_ref());
+            loops.push(event_loop.map_err(BuildError::Resources)?);
+        }
+        let handle = Handle { loops: loops.iter().map(LoopHandle::of).collect() };
+        if self.signals {
+            signals::shut_down_on_signals(handle.clone()).map_err(BuildError::Resources)?;
+        }
+        Ok(Server { address, loops, workers, handle, pinned: self.pinned })
+    }
+}
+
+/// One listener a loop, all on the same address.
+fn listeners(address: SocketAddr, count: usize, port_is_shared: bool) -> Result<Vec<Listener>, BuildError> {
+    let fail = |error| BuildError::Listen(address, error);
+    if !port_is_shared && address.port() != 0 {
+        // SO_REUSEPORT would share the port with any server of the same user, unnoticed.
+        drop(Listener::bind(address, 1, false).map_err(fail)?);
+    }
+    let first = Listener::bind(address, BACKLOG, true).map_err(fail)?;
+    let address = first.local_addr().map_err(fail)?;
+    let mut listeners = vec![first];
+    for _ in 1..count {
+        listeners.push(Listener::bind(address, BACKLOG, true).map_err(fail)?);
+    }
+    Ok(listeners)
+}
+
+/// A server that listens.
+///
+/// ```
+/// use webscale::{Accept, Handler, Message, Peer, Reject, Request, Server};
+///
+/// struct Echo;
+///
+/// impl Handler for Echo {
+///     type Session = ();
+///
+///     fn open(&self, request: &Request<'_>) -> Result<Accept<()>, Reject> {
+///         if request.path() == "/echo" { Ok(().into()) } else { Err(Reject::new(404, "try /echo\n")) }
+///     }
+///
+///     fn message(&self, peer: &mut Peer<'_, ()>, message: Message<'_>) {
+///         // The one error that can come here is a client that does not read; the limits see to that.
+///         let _ = peer.send(message);
+///     }
+/// }
+///
+/// let server = Server::builder().listen("127.0.0.1:0").threads(1).build(Echo)?;
+/// println!("listening on {}", server.local_addr());
+/// let handle = server.handle();
+/// let thread = std::thread::spawn(move || server.run());
+/// handle.shutdown();
+/// thread.join().expect("the loop does not panic")?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub struct Server<H: Handler> {
+    address: SocketAddr,
+    loops: Vec<EventLoop<H>>,
+    workers: Option<Workers<H::Session>>,
+    handle: Handle,
+    pinned: bool,
+}
+
+impl Server<std::convert::Infallible> {
+    /// Begins a server.
+    #[must_use]
+    pub fn builder() -> ServerBuilder {
+        ServerBuilder::new()
+    }
+}
+
+impl<H: Handler> Server<H> {
+    /// The address that it listens on, with the port in force.
+    #[must_use]
+    pub fn local_addr(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Shuts the server down and reads its counters, from any thread.
+    #[must_use]
+    pub fn handle(&self) -> Handle {
+        self.handle.clone()
+    }
+
+    /// Serves, with one loop on the calling thread, until it was shut down by its [`Handle`] or a signal.
+    ///
+    /// # Errors
+    /// The kernel gave no thread, or epoll failed; the other loops are shut down then.
+    pub fn run(self) -> io::Result<()> {
+        let Self { loops, workers, handle, pinned, .. } = self;
+        let cpus = if pinned { process::allowed_cpus()? } else { Vec::new() };
+        let mut threads = Vec::new();
+        let mut loops = loops.into_iter().enumerate();
+        let first = loops.next();
+        let mut result = Ok(());
+        for (index, event_loop) in loops {
+            let (name, cpu) = (format!("loop-{index}"), cpus.get(index).copied());
+            let spawned = thread::Builder::new().name(name).spawn(move || run_pinned(event_loop, cpu));
+            match spawned {
+                Ok(thread) => threads.push(thread),
+                Err(error) => {
+                    result = Err(error);
+                    handle.abort();
+                }
+            }
+        }
+        if let Some((index, event_loop)) = first {
+            result = result.and(run_pinned(event_loop, cpus.get(index).copied()));
+        }
+        if result.is_err() {
+            handle.abort();
+        }
+        for thread in threads {
+            let ended = thread.join().unwrap_or_else(|_| Err(io::Error::other("an event loop panicked")));
+            result = result.and(ended);
+        }
+        drop(workers);
+        result
+    }
+}
+
+fn run_pinned<H: Handler>(event_loop: EventLoop<H>, cpu: Option<usize>) -> io::Result<()> {
+    if let Some(cpu) = cpu {
+        process::pin_thread(&[cpu])?;
+    }
+    event_loop.run()
+}
+
+/// Steers a server or client from any thread. Cheap to clone.
+#[derive(Clone)]
+pub struct Handle {
+    pub(crate) loops: Vec<LoopHandle>,
+}
+
+#[derive(Clone)]
+pub(crate) struct LoopHandle {
+    commands: Arc<Mailbox<Command>>,
+    metrics: Arc<Metrics>,
+}
+
+impl LoopHandle {
+    pub(crate) fn of<H: Handler>(event_loop: &EventLoop<H>) -> Self {
+        let outside = event_loop.outside();
+        Self { commands: outside.commands, metrics: outside.metrics }
+    }
+}
+
+impl Handle {
+    /// Stops accepting, closes every connection with 1001, and ends [`Server::run`] when all are gone, or after
+    /// [`Limits::shutdown_time`]. Returns at once.
+    pub fn shutdown(&self) {
+        self.tell(|| Command::Shutdown);
+    }
+
+    /// Ends [`Server::run`] at once; connections are dropped.
+    pub fn abort(&self) {
+        self.tell(|| Command::Abort);
+    }
+
+    /// The counters of all loops.
+    #[must_use]
+    pub fn metrics(&self) -> Snapshot {
+        let mut sum = Snapshot::default();
+        for event_loop in &self.loops {
+            sum.add(&event_loop.metrics);
+        }
+        sum
+    }
+
+    fn tell(&self, command: impl Fn() -> Command) {
+        for event_loop in &self.loops {
+            // A loop that has ended needs no telling.
+            let _ = event_loop.commands.push_unbounded(command());
+        }
+    }
+}
+
+impl fmt::Debug for Handle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Handle({} loops)", self.loops.len())
+    }
+}

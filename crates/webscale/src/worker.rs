@@ -1,0 +1,169 @@
+//! A pool of threads for handlers that block or compute.
+//!
+//! A message leaves its loop together with its session, so that the messages of one connection stay in order and a session
+//! is never shared; both come back with what the handler sent. The queue is bounded: when it is full, the message stays with
+//! its connection, which is not read meanwhile.
+
+use std::collections::VecDeque;
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::{self, JoinHandle};
+
+use webscale_proto::{CloseCode, Role};
+
+use crate::handler::Handler;
+use crate::mailbox::Mailbox;
+use crate::peer::{ConnectionId, Outgoing, Peer, TimerRequest};
+use crate::sender::{Command, OwnedMessage};
+
+/// Where the results of one loop's jobs go.
+pub(crate) type DoneMailbox<S> = Arc<Mailbox<Done<S>>>;
+
+/// One message for a worker, with all that its handler may touch.
+pub(crate) struct Job<S> {
+    pub(crate) id: ConnectionId,
+    pub(crate) session: S,
+    pub(crate) message: OwnedMessage,
+    /// Bytes that may be sent.
+    pub(crate) room: usize,
+    pub(crate) commands: Arc<Mailbox<Command>>,
+    pub(crate) reply_to: DoneMailbox<S>,
+}
+
+/// What became of a job.
+pub(crate) struct Done<S> {
+    pub(crate) id: ConnectionId,
+    pub(crate) session: S,
+    pub(crate) frames: Vec<u8>,
+    pub(crate) messages: u64,
+    pub(crate) dropped: u64,
+    pub(crate) close: Option<(CloseCode, String)>,
+    pub(crate) timer: Option<TimerRequest>,
+    pub(crate) overflowed: bool,
+    pub(crate) panicked: bool,
+}
+
+struct Queue<S> {
+    jobs: VecDeque<Job<S>>,
+    closed: bool,
+}
+
+struct Shared<S> {
+    queue: Mutex<Queue<S>>,
+    available: Condvar,
+    capacity: usize,
+}
+
+impl<S> Shared<S> {
+    fn lock(&self) -> MutexGuard<'_, Queue<S>> {
+        // Handlers run without it.
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn next(&self) -> Option<Job<S>> {
+        let mut queue = self.lock();
+        loop {
+            if let Some(job) = queue.jobs.pop_front() {
+                return Some(job);
+            }
+            if queue.closed {
+                return None;
+            }
+            queue = self.available.wait(queue).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+}
+
+/// The loop's end of the pool: hands jobs in.
+pub(crate) struct Pool<S> {
+    shared: Arc<Shared<S>>,
+    done: DoneMailbox<S>,
+}
+
+impl<S> Pool<S> {
+    /// Hands in a job; it comes back when the queue is full.
+    pub(crate) fn submit(&self, job: Job<S>) -> Result<(), Job<S>> {
+        let mut queue = self.shared.lock();
+        if queue.jobs.len() >= self.shared.capacity {
+            return Err(job);
+        }
+        queue.jobs.push_back(job);
+        drop(queue);
+        self.shared.available.notify_one();
+        Ok(())
+    }
+
+    pub(crate) fn reply_to(&self) -> DoneMailbox<S> {
+        self.done.clone()
+    }
+}
+
+/// The threads. Dropping this waits until the jobs handed in are done.
+pub(crate) struct Workers<S> {
+    shared: Arc<Shared<S>>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+impl<S: Send + 'static> Workers<S> {
+    pub(crate) fn start<H: Handler<Session = S>>(
+        threads: usize,
+        capacity: usize,
+        role: Role,
+        handler: &Arc<H>,
+    ) -> io::Result<Self> {
+        let queue = Mutex::new(Queue { jobs: VecDeque::new(), closed: false });
+        let shared = Arc::new(Shared { queue, available: Condvar::new(), capacity });
+        let mut workers = Self { shared, threads: Vec::with_capacity(threads) };
+        for index in 0..threads {
+            let (shared, handler) = (workers.shared.clone(), handler.clone());
+            let thread = thread::Builder::new().name(format!("worker-{index}"));
+            workers.threads.push(thread.spawn(move || work(&shared, &*handler, role))?);
+        }
+        Ok(workers)
+    }
+
+    pub(crate) fn pool(&self, done: DoneMailbox<S>) -> Pool<S> {
+        Pool { shared: self.shared.clone(), done }
+    }
+}
+
+impl<S> Drop for Workers<S> {
+    fn drop(&mut self) {
+        self.shared.lock().closed = true;
+        self.shared.available.notify_all();
+        for thread in self.threads.drain(..) {
+            // A worker catches its handlers' panics.
+            let _ = thread.join();
+        }
+    }
+}
+
+fn work<H: Handler>(shared: &Shared<H::Session>, handler: &H, role: Role) {
+    let mut outgoing = Outgoing::new(role);
+    while let Some(job) = shared.next() {
+        run(job, handler, &mut outgoing);
+    }
+}
+
+fn run<H: Handler>(job: Job<H::Session>, handler: &H, outgoing: &mut Outgoing) {
+    let Job { id, mut session, message, room, commands, reply_to } = job;
+    outgoing.begin(room, false);
+    let result = catch_unwind(AssertUnwindSafe(|| {
+        let mut peer = Peer { session: &mut session, outgoing, id, commands: &commands };
+        handler.message(&mut peer, message.borrowed());
+    }));
+    let done = Done {
+        id,
+        session,
+        frames: std::mem::take(&mut outgoing.frames),
+        messages: outgoing.messages,
+        dropped: outgoing.dropped,
+        close: outgoing.close.take(),
+        timer: outgoing.timer.take(),
+        overflowed: outgoing.overflowed,
+        panicked: result.is_err(),
+    };
+    // A loop that has ended has closed its sessions' connections; what it lent ends here.
+    drop(reply_to.push_unbounded(done));
+}
