@@ -46,8 +46,8 @@ struct Extra {
 }
 
 impl options::Extra for Extra {
-    const USAGE: &'static str = "\
-  --read-buffer BYTES what a connection reads into (default: tungstenite's 131072)
+    const USAGE: &'static str =
+        "  --read-buffer BYTES what a connection reads into (default: tungstenite's 131072)
   --current-thread    tokio's single-threaded runtime, in place of --threads";
 
     fn take(&mut self, name: &str, value: &mut options::Value<'_>) -> Result<bool, String> {

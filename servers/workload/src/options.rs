@@ -13,8 +13,7 @@ use std::{
 
 use lexopt::{Arg, Parser, ValueExt};
 
-const USAGE: &str = "\
-  --listen ADDR       address and port to listen on; port 0 lets the kernel choose
+const USAGE: &str = "  --listen ADDR       address and port to listen on; port 0 lets the kernel choose
   --mode ingest|echo  ingest: deserialise each message and count it; echo: send it back
   --cert FILE         the certificate chain, PEM
   --key FILE          its private key, PEM

@@ -9,8 +9,8 @@ use random::Random;
 /// Length of every message, in bytes.
 pub const PAYLOAD_BYTES: usize = 10_240;
 
-/// The readings take about half of the message.
-const READINGS: u64 = 36;
+/// The readings take three quarters of the message.
+const READINGS: u64 = 56;
 
 /// Room for the longest event and for what follows the events.
 const EVENT_BYTES_MAX: usize = 200;

@@ -73,7 +73,9 @@ fn help_is_asked_for() {
     assert_eq!(parsed("--help"), Ok(None));
     assert_eq!(parsed("--mode echo -h"), Ok(None));
     let text = help::<Buffers>("server-x");
-    for part in ["server-x --listen ADDR", "--threads N", "--read-buffer BYTES", "SIGUSR1"] {
+    for part in
+        ["server-x --listen ADDR", "\n  --listen ", "\n  --threads N", "\n  --read-buffer BYTES", "\nSIGUSR1"]
+    {
         assert!(text.contains(part), "{part}");
     }
 }
