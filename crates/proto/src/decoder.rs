@@ -50,8 +50,8 @@ pub enum Step<'a> {
     Fragment,
     /// A message.
     Message(Message<'a>),
-    /// A message that an extension has marked with a reserved bit: its payload is for the extension to decode and has
-    /// not been checked. Comes only where [`DecoderConfig::reserved`] claims a bit.
+    /// A message that an extension has marked with a reserved bit: its payload is for the extension to decode
+    /// and has not been checked. Comes only where [`DecoderConfig::reserved`] claims a bit.
     Extended {
         /// Whether it was sent as text, so that it must be UTF-8 once decoded.
         text: bool,
@@ -71,8 +71,8 @@ pub enum Step<'a> {
 /// Decodes what one peer sends. Owns no heap between messages.
 #[derive(Debug, Default)]
 pub struct Decoder {
-    /// Unmasked payload of what is not whole: the message's in `..message_len`, then the frame's under way. What
-    /// stands behind `message_len` outside of a frame has been delivered.
+    /// Unmasked payload of what is not whole: the message's in `..message_len`, then the frame's under way.
+    /// What stands behind `message_len` outside of a frame has been delivered.
     gathered: Vec<u8>,
     message_len: usize,
     state: State,
@@ -129,12 +129,13 @@ impl Decoder {
         Self::default()
     }
 
-    /// Takes bytes from the front of `input`, at most one frame's, and gives how many it took and what they made.
-    /// Call it again with the rest until it gives [`Step::NeedMore`].
+    /// Takes bytes from the front of `input`, at most one frame's, and gives how many it took and what they
+    /// made. Call it again with the rest until it gives [`Step::NeedMore`].
     ///
-    /// `scratch` may be shared by all connections of a thread: what is whole in `input` is unmasked there. It is
-    /// cleared first and keeps its capacity. What is not whole is gathered in the decoder's own memory, which grows
-    /// only with bytes that arrived and is given back by the first call after its delivery, also with empty input.
+    /// `scratch` may be shared by all connections of a thread: what is whole in `input` is unmasked there. It
+    /// is cleared first and keeps its capacity. What is not whole is gathered in the decoder's own memory,
+    /// which grows only with bytes that arrived and is given back by the first call after its delivery, also
+    /// with empty input.
     ///
     /// # Errors
     ///
@@ -225,7 +226,8 @@ impl Decoder {
         Ok(parsed.map(|(header, used)| (header, used - before)))
     }
 
-    /// Checks each byte as soon as it is there, in order, so that the same fault is found wherever the input is cut.
+    /// Checks each byte as soon as it is there, in order, so that the same fault is found wherever the input
+    /// is cut.
     fn parse_header(
         &self,
         config: &DecoderConfig,
@@ -377,6 +379,8 @@ fn interpret(opcode: OpCode, reserved: Reserved, payload: &[u8]) -> Result<Step<
             Step::Extended { text: data == Data::Text, reserved, payload }
         }
         OpCode::Data(Data::Text) => {
+            // Gathered text was checked as it arrived, but only a second look makes a `str` of it without
+            // unsafe.
             let text = simdutf8::basic::from_utf8(payload).map_err(|_| ProtocolError::InvalidUtf8)?;
             Step::Message(Message::Text(text))
         }

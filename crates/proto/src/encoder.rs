@@ -17,8 +17,8 @@ pub fn message(out: &mut Vec<u8>, message: Message<'_>, mask: Option<MaskKey>) {
     fragment(out, opcode, true, message.as_bytes(), mask);
 }
 
-/// Appends one frame of a message. The first has the message's opcode, the others are continuations, the last has
-/// `fin` (§5.4). Text may be cut anywhere, also inside a character.
+/// Appends one frame of a message. The first has the message's opcode, the others are continuations, the last
+/// has `fin` (§5.4). Text may be cut anywhere, also inside a character.
 pub fn fragment(out: &mut Vec<u8>, opcode: Data, fin: bool, payload: &[u8], mask: Option<MaskKey>) {
     frame(out, fin, OpCode::Data(opcode), &[payload], mask);
 }
@@ -46,8 +46,8 @@ pub fn pong(out: &mut Vec<u8>, payload: &[u8], mask: Option<MaskKey>) -> Result<
     control(out, Control::Pong, payload, mask)
 }
 
-/// Appends a close frame. The reason is cut between characters to fit 123 bytes. Without a code, or with one that may
-/// not be sent ([`CloseCode::may_be_sent`]), the frame is empty.
+/// Appends a close frame. The reason is cut between characters to fit 123 bytes. Without a code, or with one
+/// that may not be sent ([`CloseCode::may_be_sent`]), the frame is empty.
 pub fn close(out: &mut Vec<u8>, code: Option<CloseCode>, reason: &str, mask: Option<MaskKey>) {
     let opcode = OpCode::Control(Control::Close);
     match code.filter(|code| code.may_be_sent()) {

@@ -4,8 +4,8 @@ use core::fmt;
 
 use crate::close::CloseCode;
 
-/// The peer broke RFC 6455, or a limit of ours. The connection cannot go on: send [`close_code`](Self::close_code)
-/// and [`reason`](Self::reason) in a close frame and close.
+/// The peer broke RFC 6455, or a limit of ours. The connection cannot go on: send
+/// [`close_code`](Self::close_code) and [`reason`](Self::reason) in a close frame and close.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum ProtocolError {
     /// A reserved bit that no extension has claimed for this kind of frame (§5.2).

@@ -127,16 +127,16 @@ impl FrameHeader {
     /// The longest header: two bytes, eight of length, four of mask.
     pub const MAX_LEN: usize = 14;
 
-    /// Reads a header from the front of `input`. `Ok(None)`: more bytes are needed. `Ok(Some((header, used)))`: the
-    /// header took `used` bytes and the payload follows.
+    /// Reads a header from the front of `input`. `Ok(None)`: more bytes are needed. Otherwise the header and
+    /// the number of bytes it took; the payload follows.
     ///
-    /// Whether the reserved bits and the mask are right depends on the connection: the [`Decoder`](crate::Decoder)
-    /// checks them.
+    /// Whether the reserved bits and the mask are right depends on the connection: the
+    /// [`Decoder`](crate::Decoder) checks them.
     ///
     /// # Errors
     ///
-    /// As early as the bytes allow: an unknown opcode, a control frame that is fragmented or too long, a length not in
-    /// its shortest form or above 63 bits.
+    /// As early as the bytes allow: an unknown opcode, a control frame that is fragmented or too long, a
+    /// length not in its shortest form or above 63 bits.
     pub fn parse(input: &[u8]) -> Result<Option<(Self, usize)>, ProtocolError> {
         let [first, rest @ ..] = input else { return Ok(None) };
         let first = First::parse(*first)?;

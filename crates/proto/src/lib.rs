@@ -1,7 +1,7 @@
 //! RFC 6455 for both roles, without input or output: bytes in, messages out, and back.
 //!
-//! Nothing here reads a socket or a clock, starts a thread or draws a random number. The caller brings the bytes that
-//! arrived and the buffers to write to; a connection owns memory only for what is not whole yet.
+//! Nothing here reads a socket or a clock, starts a thread or draws a random number. The caller brings the
+//! bytes that arrived and the buffers to write to; a connection owns memory only for what is not whole yet.
 //!
 //! - [`handshake`] upgrades from HTTP/1.1;
 //! - [`Decoder`] makes messages of the bytes that follow, [`encoder`] makes frames;

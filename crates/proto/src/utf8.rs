@@ -16,8 +16,8 @@ impl std::error::Error for InvalidUtf8 {}
 
 /// Checks text that comes in pieces, cut at any byte.
 ///
-/// [`push`](Self::push) fails on the piece that holds the first byte that cannot be valid, also where that byte
-/// stands in a character which is not whole yet. After an error the validator's state has no meaning.
+/// [`push`](Self::push) fails on the piece that holds the first byte that cannot be valid, also where that
+/// byte stands in a character which is not whole yet. After an error the validator's state has no meaning.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Utf8Validator {
     /// The first bytes of a character that is not whole: at most three.
@@ -111,8 +111,8 @@ fn width(lead: u8) -> usize {
     }
 }
 
-/// The least and the greatest second byte behind `lead`: narrower than a continuation byte where the rest would be
-/// an overlong form, a surrogate, or above U+10FFFF (RFC 3629 §4).
+/// The least and the greatest second byte behind `lead`: narrower than a continuation byte where the rest
+/// would be an overlong form, a surrogate, or above U+10FFFF (RFC 3629 §4).
 fn second_byte(lead: u8) -> (u8, u8) {
     match lead {
         0xe0 => (0xa0, 0xbf),

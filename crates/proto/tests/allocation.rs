@@ -121,6 +121,14 @@ fn encoding_into_a_grown_buffer_allocates_nothing() {
 }
 
 #[test]
+fn encoding_into_an_empty_buffer_allocates_once() {
+    for mask in [None, KEY] {
+        let mut out = Vec::new();
+        assert_eq!(allocations_in(|| encoder::message(&mut out, Message::Binary(&[7; 4096]), mask)), 1);
+    }
+}
+
+#[test]
 fn the_upgrade_allocates_nothing_but_the_answer() {
     let head = b"GET /chat HTTP/1.1\r\nHost: example.com\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
         Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n";

@@ -102,7 +102,7 @@ fn check_request(request: &ClientRequest<'_>) -> Result<(), InvalidHeader> {
 }
 
 /// An answer that opened the WebSocket, checked. Borrows from the bytes it came in.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Response<'a> {
     protocol: Option<&'a str>,
     fields: Fields<'a>,
@@ -178,8 +178,8 @@ impl From<httparse::Error> for ResponseError {
     }
 }
 
-/// Reads one whole head, up to and with the blank line (see [`head_end`](super::head_end)), and checks that it answers
-/// the request with this `key`, which offered the subprotocols `offered` and no extension.
+/// Reads one whole head, up to and with the blank line (see [`head_end`](super::head_end)), and checks that
+/// it answers the request with this `key`, which offered the subprotocols `offered` and no extension.
 ///
 /// # Errors
 ///

@@ -22,8 +22,8 @@ impl Default for HeadLimits {
 
 /// The position behind the blank line that ends a head, if it is there.
 ///
-/// `from` is the number of bytes that an earlier call has scanned already; they are not scanned again. Lines must end
-/// with CRLF: a head with bare LFs has no end.
+/// `from` is the number of bytes that an earlier call has scanned already; they are not scanned again. Lines
+/// must end with CRLF: a head with bare LFs has no end.
 pub fn head_end(buf: &[u8], from: usize) -> Option<usize> {
     const BLANK_LINE: &[u8] = b"\r\n\r\n";
     // The blank line may have begun in the bytes scanned before.
@@ -61,7 +61,7 @@ pub(super) fn check_lines(head: &[u8]) -> Result<(), LineFault> {
 }
 
 /// Header fields in the order in which they came, without heap.
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 pub(super) struct Fields<'a> {
     stored: [httparse::Header<'a>; MAX_HEADERS],
     len: usize,
@@ -131,8 +131,8 @@ pub(super) fn is_token(value: &[u8]) -> bool {
         && value.iter().all(|byte| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(byte))
 }
 
-/// Whether this is a host with or without a port (RFC 3986 §3.2.2). A comma is refused too: it comes from two Host
-/// fields that someone has joined.
+/// Whether this is a host with or without a port (RFC 3986 §3.2.2). A comma is refused too: it comes from two
+/// Host fields that someone has joined.
 pub(super) fn is_host(value: &str) -> bool {
     let (name, port) = match value.rsplit_once(':') {
         Some((name, port)) if !port.contains(']') => (name, port),
@@ -148,8 +148,8 @@ pub(super) fn is_host(value: &str) -> bool {
     name_is_valid && port.bytes().all(|byte| byte.is_ascii_digit())
 }
 
-/// Whether this may stand in a request line: printable ASCII without a fragment (RFC 6455 §3). Browsers leave some
-/// characters unescaped which RFC 3986 does not allow, so those pass.
+/// Whether this may stand in a request line: printable ASCII without a fragment (RFC 6455 §3). Browsers leave
+/// some characters unescaped which RFC 3986 does not allow, so those pass.
 pub(super) fn is_target(value: &str) -> bool {
     !value.is_empty() && value.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'#')
 }
@@ -169,7 +169,8 @@ pub enum InvalidHeader {
     Status,
     /// The host is empty or holds a character that no host has.
     Host,
-    /// The target does not begin with `/`, or holds a space, a fragment or a byte that is not printable ASCII.
+    /// The target does not begin with `/`, or holds a space, a fragment or a byte that is not printable
+    /// ASCII.
     Target,
     /// The key is not 16 bytes in base64.
     Key,

@@ -11,7 +11,7 @@ use super::head::{
 };
 
 /// A request to open a WebSocket, checked. Borrows from the bytes it came in.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Request<'a> {
     target: &'a str,
     path: &'a str,
@@ -43,8 +43,8 @@ impl<'a> Request<'a> {
         self.query
     }
 
-    /// The host that the client wants, with its port if it gave one. From the target if that names one, else from the
-    /// Host field (RFC 9112 §3.2.2).
+    /// The host that the client wants, with its port if it gave one. From the target if that names one, else
+    /// from the Host field (RFC 9112 §3.2.2).
     pub fn host(&self) -> &'a str {
         self.host
     }
@@ -97,7 +97,8 @@ pub enum UpgradeError {
     FoldedHeader,
     /// 400: not HTTP/1.1 (RFC 6455 §4.2.1).
     HttpVersion,
-    /// 400: the request target is no path and no URL of a server, or has a fragment (RFC 9112 §3.2, RFC 6455 §3).
+    /// 400: the request target is no path and no URL of a server, or has a fragment (RFC 9112 §3.2, RFC 6455
+    /// §3).
     Target,
     /// 400: no Host, or one that is not valid (RFC 9112 §3.2).
     Host,
@@ -351,8 +352,9 @@ pub fn accept(
     Ok(())
 }
 
-/// Appends an answer that refuses, with what its status demands: Allow for 405, Upgrade and Sec-WebSocket-Version for
-/// 426. The connection closes behind it. A body is text in UTF-8, unless `headers` give a Content-Type.
+/// Appends an answer that refuses, with what its status demands: Allow for 405, Upgrade and
+/// Sec-WebSocket-Version for 426. The connection closes behind it. A body is text in UTF-8, unless `headers`
+/// give a Content-Type.
 ///
 /// # Errors
 ///

@@ -4,7 +4,8 @@ use webscale_proto::{CloseCode, CloseState, DecoderConfig, ProtocolError};
 
 use crate::support::{CLOSE, Event, FIN, ROLES, events, sent_to};
 
-/// RFC 6455 §7.4.1 and §7.4.2 as a list: what is defined and may be sent, plus the registered and private ranges.
+/// RFC 6455 §7.4.1 and §7.4.2 as a list: what is defined and may be sent, plus the registered and private
+/// ranges.
 fn may_be_sent(code: u16) -> bool {
     let defined = [1000, 1001, 1002, 1003, 1007, 1008, 1009, 1010, 1011, 1012, 1013, 1014];
     defined.contains(&code) || (code / 1000 == 3) || (code / 1000 == 4)

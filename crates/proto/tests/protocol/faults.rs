@@ -19,7 +19,8 @@ fn first_failure(config: DecoderConfig, input: &[u8]) -> Option<(usize, Protocol
     None
 }
 
-/// `input` fails with `error` as soon as `at` bytes are there, and so at every split, behind a good message too.
+/// `input` fails with `error` as soon as `at` bytes are there, and so at every split, behind a good message
+/// too.
 fn assert_fails(role: Role, input: &[u8], at: usize, error: ProtocolError) {
     let config = DecoderConfig::new(role);
     assert_eq!(first_failure(config, input), Some((at, error)), "{role:?} {input:02x?}");

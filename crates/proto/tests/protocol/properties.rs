@@ -32,8 +32,8 @@ pub(crate) fn traffic() -> impl Strategy<Value = Vec<Sent>> {
     vec(sent, 0..8)
 }
 
-/// Encodes traffic, with the control frames of the next items between fragments where `interleave` says so, and the
-/// events that a decoder must give.
+/// Encodes traffic, with the control frames of the next items between fragments where `interleave` says so,
+/// and the events that a decoder must give.
 pub(crate) struct Wire {
     pub(crate) bytes: Vec<u8>,
     pub(crate) events: Vec<Event>,
