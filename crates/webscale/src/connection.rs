@@ -105,8 +105,9 @@ impl Wire {
 pub(crate) enum Fate {
     /// It has not.
     Live,
-    /// What is queued still goes out, then the connection ends in order.
-    Finish,
+    /// What is queued still goes out, then the connection ends in order. `answered`: the peer's Close frame is here, so that
+    /// nothing that matters can come any more.
+    Finish { answered: bool },
     /// Nothing more can be, or is worth being, delivered.
     Drop,
 }
@@ -143,6 +144,8 @@ pub(crate) struct Connection<K, S> {
     phase_deadline: Time,
     /// Our Close frame went out, and `phase_deadline` is for its answer.
     closing: bool,
+    /// The closing handshake was completed.
+    answered: bool,
     last_heard: Time,
     pinged: Option<Time>,
     /// Since when a message is incomplete.
@@ -193,6 +196,7 @@ impl<K: Socket, S: Send + 'static> Connection<K, S> {
             channel,
             phase_deadline: now + limits.handshake_time,
             closing: false,
+            answered: false,
             last_heard: now,
             pinged: None,
             message_since: None,
@@ -208,6 +212,11 @@ impl<K: Socket, S: Send + 'static> Connection<K, S> {
 
     pub(crate) fn is_dead(&self) -> bool {
         self.link.phase() == Phase::Dead
+    }
+
+    /// All was said and sent; only the peer's end of the TCP connection is awaited.
+    pub(crate) fn is_settled(&self) -> bool {
+        self.answered && self.link.phase() == Phase::Lingering
     }
 
     /// How it ended; one that was never told is lost.
@@ -400,8 +409,9 @@ impl<K: Socket, S: Send + 'static> Connection<K, S> {
         let context = &mut turn.context;
         match context.fate {
             Fate::Live => {}
-            Fate::Finish => {
+            Fate::Finish { answered } => {
                 self.link.finish();
+                self.answered = answered;
                 self.phase_deadline = context.now + context.config.limits.close_time;
             }
             Fate::Drop => self.link.kill(),

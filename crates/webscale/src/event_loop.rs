@@ -253,7 +253,8 @@ impl<H: Handler> EventLoop<H> {
     /// Brings the loop's tables up to date with a connection after its turn.
     fn file(&mut self, token: Token) {
         let Some(connection) = self.connections.get_mut(token) else { return };
-        if connection.is_dead() {
+        let draining = matches!(self.stage, Stage::Draining(_));
+        if connection.is_dead() || (draining && connection.is_settled()) {
             return self.remove(token);
         }
         let id = ConnectionId { event_loop: self.index, token };

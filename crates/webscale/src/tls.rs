@@ -62,7 +62,7 @@ impl fmt::Display for TlsConfigError {
                 write!(f, "{} holds no PEM certificate (-----BEGIN CERTIFICATE-----)", path.display())
             }
             Self::Unusable(rustls::Error::InconsistentKeys(_)) => {
-                f.write_str("the private key does not belong to the certificate")
+                f.write_str("the private key does not match the certificate")
             }
             Self::Unusable(error) => write!(f, "certificate or key cannot be used: {error}"),
             Self::NoSystemRoots => f.write_str("no root certificates found on this system; name a CA file"),

@@ -202,12 +202,12 @@ impl<S: Send + 'static> Channel<S> {
                 Step::NeedMore => break,
                 Step::Fragment | Step::Extended { .. } => {}
                 Step::Message(message) if closing.may_send_data() => {
-                    context.metrics.messages_in.add(1);
                     let hand_over = context.pool.is_some() || session.is_none();
                     if hand_over {
                         *next = Some(Box::new(message.into()));
                         self.submit(context);
                     } else {
+                        context.metrics.messages_in.add(1);
                         let fine = call(context, session, |handler, peer| handler.message(peer, message));
                         self.after_call(context, fine);
                     }
@@ -237,7 +237,8 @@ impl<S: Send + 'static> Channel<S> {
     /// Hands the waiting message to the workers, if the session is here and the queue has room.
     pub(crate) fn submit<H: Handler<Session = S>>(&mut self, context: &mut Context<'_, H>) {
         let (Stage::Open(open), Some(pool)) = (&mut self.stage, context.pool) else { return };
-        if open.session.is_none() || !open.closing.may_send_data() {
+        // Both or neither: a session taken alone would be lost.
+        if !open.closing.may_send_data() || open.session.is_none() || open.next.is_none() {
             return;
         }
         let (Some(session), Some(message)) = (open.session.take(), open.next.take()) else { return };
@@ -249,9 +250,12 @@ impl<S: Send + 'static> Channel<S> {
             commands: context.commands.clone(),
             reply_to: pool.reply_to(),
         };
-        if let Err(job) = pool.submit(job) {
-            open.session = Some(job.session);
-            open.next = Some(Box::new(job.message));
+        match pool.submit(job) {
+            Ok(()) => context.metrics.messages_in.add(1),
+            Err(job) => {
+                open.session = Some(job.session);
+                open.next = Some(Box::new(job.message));
+            }
         }
     }
 
@@ -338,7 +342,7 @@ impl<S: Send + 'static> Channel<S> {
         cause: CloseCause,
     ) {
         context.outgoing.close_frame(Some(code), reason);
-        self.over(context, Close::new(code, reason, cause), Fate::Finish);
+        self.over(context, Close::new(code, reason, cause), Fate::Finish { answered: false });
     }
 
     fn protocol_error<H: Handler<Session = S>>(
@@ -358,7 +362,7 @@ impl<S: Send + 'static> Channel<S> {
             Some(close) => *close,
             None => Close::new(end.code, end.reason, CloseCause::Peer),
         };
-        self.over(context, close, Fate::Finish);
+        self.over(context, close, Fate::Finish { answered: true });
     }
 
     /// The bytes below have ended.
@@ -378,7 +382,7 @@ impl<S: Send + 'static> Channel<S> {
         let code = if self.is_open() { CloseCode::ABNORMAL } else { CloseCode::TLS_HANDSHAKE };
         // Nothing can be sealed any more but the alert that rustls has written already.
         context.outgoing.frames.clear();
-        self.over(context, Close::new(code, "", CloseCause::Tls(error)), Fate::Finish);
+        self.over(context, Close::new(code, "", CloseCause::Tls(error)), Fate::Finish { answered: false });
     }
 
     pub(crate) fn handshake_timed_out<H: Handler<Session = S>>(
@@ -391,7 +395,7 @@ impl<S: Send + 'static> Channel<S> {
             Stage::Opening(opening) if may_answer => opening.refuse_late(context.outgoing),
             _ => false,
         };
-        self.over(context, close, if answered { Fate::Finish } else { Fate::Drop });
+        self.over(context, close, if answered { Fate::Finish { answered: false } } else { Fate::Drop });
     }
 
     pub(crate) fn close_timed_out<H: Handler<Session = S>>(&mut self, context: &mut Context<'_, H>) {

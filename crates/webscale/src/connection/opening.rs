@@ -169,7 +169,7 @@ fn accept<H: Handler>(
 fn refuse<H: Handler>(context: &mut Context<'_, H>, error: UpgradeError) -> Outcome<H::Session> {
     context.metrics.rejected.add(1);
     error.write(&mut context.outgoing.frames);
-    Outcome::Failed(None, failure(error.reason().into()), Fate::Finish)
+    Outcome::Failed(None, failure(error.reason().into()), Fate::Finish { answered: false })
 }
 
 fn reject<H: Handler>(context: &mut Context<'_, H>, reject: Reject) -> Outcome<H::Session> {
@@ -189,5 +189,9 @@ fn reject_with<H: Handler>(
         let _ =
             handshake::reject(&mut context.outgoing.frames, 500, &[], "the server's answer was invalid\n");
     }
-    Outcome::Failed(session, failure(format!("answered with status {status}")), Fate::Finish)
+    Outcome::Failed(
+        session,
+        failure(format!("answered with status {status}")),
+        Fate::Finish { answered: false },
+    )
 }
