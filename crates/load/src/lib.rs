@@ -1,13 +1,17 @@
 //! Load generation for WebSocket servers, and measurement of the servers from outside.
 //!
+//! - [`bench`]: a load on any endpoint.
 //! - [`schedule`]: when each client is due to send (the open model).
 //! - [`histogram`]: latency from the intended time and from the time of sending.
 //! - [`measure`]: a server's process and the kernel below it, read from `/proc`.
+//! - [`observe`]: who watches a run, and may end it.
 //! - [`cert`]: certificates for tests.
 //! - [`compare`]: the article's experiment over several servers.
 
+pub mod bench;
 pub mod cert;
 pub mod compare;
 pub mod histogram;
 pub mod measure;
+pub mod observe;
 pub mod schedule;

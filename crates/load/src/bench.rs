@@ -1,0 +1,122 @@
+//! A load on any WebSocket endpoint: clients that connect, send on schedule, and learn how long it took.
+//!
+//! ```text
+//!   idle ── connect, over the ramp ── settle ── warm up ── measure ── drain ── close
+//!    │                                   │         │          │
+//!   mark                                mark      mark       mark      (CPU, memory, sockets)
+//! ```
+//!
+//! Messages are due by [`Schedule`], whatever the server does (the open model); latency counts from
+//! when a message was due.
+
+mod client;
+mod conductor;
+pub mod outcome;
+pub mod payload;
+pub mod plan;
+mod tally;
+mod waiting;
+mod watch;
+
+use std::io;
+use std::net::IpAddr;
+use std::time::Instant;
+
+use webscale::{TargetError, TlsConfigError};
+
+use crate::measure::kernel::KernelError;
+use crate::measure::process::ProcessError;
+use crate::observe::{Observer, Phase};
+use conductor::Conductor;
+use outcome::Outcome;
+pub use plan::{Plan, Probe, Trust};
+use watch::Marks;
+
+/// Why a load could not be made.
+#[derive(Debug, thiserror::Error)]
+pub enum BenchError {
+    /// No clients, no interval, no duration or no event loop.
+    #[error("nothing to do: clients, interval and duration must be above zero")]
+    Nothing,
+    /// The URL.
+    #[error("{0}")]
+    Target(TargetError),
+    /// The certificates to trust.
+    #[error("{0}")]
+    Tls(TlsConfigError),
+    /// Too few file descriptors.
+    #[error(
+        "{clients} clients need {needs} file descriptors and this process may open {has}: raise the hard limit \
+         (`ulimit -Hn {needs}` as root, or LimitNOFILE={needs} in a systemd unit), or use at most {most} clients"
+    )]
+    Descriptors {
+        /// Clients asked for.
+        clients: u32,
+        /// Descriptors for them.
+        needs: u64,
+        /// Descriptors allowed.
+        has: u64,
+        /// Clients that fit.
+        most: u64,
+    },
+    /// Too few ports.
+    #[error(
+        "{clients} clients from {sources} source address(es) with {ports} ports each: name more addresses of this \
+         machine with --source, or widen net.ipv4.ip_local_port_range"
+    )]
+    Ports {
+        /// Clients asked for.
+        clients: u32,
+        /// Source addresses.
+        sources: usize,
+        /// Ports that each has.
+        ports: u64,
+    },
+    /// A source address of the wrong family.
+    #[error("the source address {from} cannot reach {host}: one is IPv4 and the other is IPv6")]
+    SourceFamily {
+        /// The source address.
+        from: IpAddr,
+        /// The server's address.
+        host: IpAddr,
+    },
+    /// The limit of descriptors could not be raised.
+    #[error("raising the limit of open files: {0}")]
+    Raise(io::Error),
+    /// The event loop could not be started or has ended.
+    #[error("the load's event loop: {0}")]
+    Loop(String),
+    /// A process could not be measured at the start.
+    #[error(transparent)]
+    Process(#[from] ProcessError),
+    /// The kernel's counters could not be read.
+    #[error(transparent)]
+    Kernel(#[from] KernelError),
+    /// Not one client could connect.
+    #[error("no client could connect: {0}")]
+    NoClient(String),
+}
+
+/// Makes the load of `plan`, and returns what came of it. Blocks for as long as the plan says.
+///
+/// # Errors
+/// When the load could not be made at all. A load that the server did not hold is an [`Outcome`].
+pub fn run(plan: &Plan, observer: &mut dyn Observer) -> Result<Outcome, BenchError> {
+    let prepared = plan.prepare()?;
+    let mut conductor = Conductor::new(plan, observer)?;
+    let idle = conductor.mark()?;
+    let connecting = Instant::now();
+    conductor.connect(&prepared)?;
+    let connect_time = connecting.elapsed();
+    conductor.some_connected()?;
+    conductor.settle();
+    let connected = conductor.mark()?;
+    let start = conductor.start();
+    conductor.wait(Phase::WarmingUp, start + plan.warmup);
+    let begin = conductor.mark()?;
+    let until = start + plan.warmup + plan.duration;
+    conductor.wait(Phase::Measuring, until);
+    let end = conductor.mark()?;
+    conductor.drain();
+    conductor.finish(&Marks { idle, connected, begin, end }, connect_time)
+}

@@ -1,0 +1,363 @@
+//! What a load found, and whether it counts.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use serde::Serialize;
+
+use super::payload::Kind;
+use super::plan::Probe;
+use crate::histogram::Summary;
+use crate::measure::kernel::{MachineShare, Sockets};
+use crate::measure::process::{Memory, Switches};
+
+/// Schedule lag above this share of the latency limit: the generator was late, not the server.
+const LAG_SHARE_MAX: f64 = 0.10;
+/// A generator's core above this share has no room to be on time.
+const CORE_SHARE_MAX: f64 = 0.80;
+/// Sent below this share of what was due: the load was not the one that was asked for.
+const SENT_SHARE_MIN: f64 = 0.999;
+
+/// Everything that a load found.
+#[derive(Debug, Clone, Serialize)]
+pub struct Outcome {
+    /// The endpoint.
+    pub url: String,
+    /// How latency was learnt.
+    pub probe: Probe,
+    /// Of the clients, one in so many was probed.
+    pub probe_one_in: u32,
+    /// Text or binary.
+    pub payload_kind: Kind,
+    /// Length of each message, in bytes.
+    pub payload_bytes: usize,
+    /// Time between two messages of one client, in seconds.
+    pub interval_seconds: f64,
+    /// Length of the measured part as it was, in seconds.
+    pub measured_seconds: f64,
+    /// Connections.
+    pub connections: Connections,
+    /// Messages of the measured part.
+    pub messages: Messages,
+    /// Latency of the measured messages; none without answers.
+    pub latency_us: Option<LatencySummary>,
+    /// How late messages were sent after they were due.
+    pub schedule_lag_us: Option<Summary>,
+    /// The process that made the load.
+    pub generator: Generator,
+    /// The whole machine that made the load, while it was measured.
+    pub machine: MachineShare,
+    /// The server's process, where it was named.
+    pub server: Option<ServerUse>,
+    /// Sockets of the machine that made the load, both ends if the server is on it.
+    pub kernel: KernelUse,
+    /// Whether all this counts.
+    pub verdict: Verdict,
+}
+
+/// What became of the connections.
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+pub struct Connections {
+    /// Asked for.
+    pub clients: u32,
+    /// Opening handshakes that succeeded.
+    pub opened: u32,
+    /// Those that did not, by kind.
+    pub failed: BTreeMap<&'static str, Failure>,
+    /// Most that were open at the same time.
+    pub peak_open: u32,
+    /// Ended while they were needed, by close code.
+    pub disconnected: BTreeMap<u16, Failure>,
+    /// From the first connect to the last outcome, in seconds.
+    pub connect_seconds: f64,
+    /// From connect to the end of the opening handshake.
+    pub handshake_us: Option<Summary>,
+}
+
+impl Connections {
+    /// How many could not be opened.
+    pub fn failed_count(&self) -> u64 {
+        self.failed.values().map(|failure| failure.count).sum()
+    }
+
+    /// How many ended while they were needed.
+    pub fn disconnected_count(&self) -> u64 {
+        self.disconnected.values().map(|failure| failure.count).sum()
+    }
+}
+
+/// Connections that ended in the same way.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct Failure {
+    /// How many.
+    pub count: u64,
+    /// What the first one said.
+    pub example: String,
+}
+
+/// What became of the messages that were due in the measured part.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub struct Messages {
+    /// Due by the schedule.
+    pub offered: u64,
+    /// Handed to the connection.
+    pub sent: u64,
+    /// Refused by the connection, because the server did not read or the connection was ending.
+    pub refused: u64,
+    /// An answer was expected.
+    pub awaited: u64,
+    /// The answer came.
+    pub answered: u64,
+    /// The answer had not come when the load ended.
+    pub unanswered: u64,
+    /// Echoes that overtook an earlier message.
+    pub reordered: u64,
+    /// Echoes that equal no message that was sent.
+    pub corrupt: u64,
+    /// Sent in all, warm-up included: what the server's own count should be.
+    pub sent_in_all: u64,
+}
+
+/// Latency from two starting points.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct LatencySummary {
+    /// From when the message was due. Unanswered messages count with the time that they had waited.
+    pub corrected: Summary,
+    /// From when it was sent.
+    pub uncorrected: Option<Summary>,
+}
+
+/// What the load itself took.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
+pub struct Generator {
+    /// CPU time of its process in the measured part, in seconds.
+    pub cpu_seconds: f64,
+    /// The busiest of its threads, as a share of one processor.
+    pub busiest_thread: f64,
+}
+
+/// What the server's process took.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct ServerUse {
+    /// The process.
+    pub pid: u32,
+    /// Before the first connection.
+    pub memory_idle: Memory,
+    /// With all clients connected, none having sent.
+    pub memory_connected: Memory,
+    /// At the end of the measured part.
+    pub memory_loaded: Memory,
+    /// The greatest PSS that was seen, in bytes.
+    pub peak_pss_bytes: u64,
+    /// CPU time for connecting, a client that opened, in µs; none when none opened.
+    pub handshake_cpu_us: Option<f64>,
+    /// CPU time in the measured part, in seconds.
+    pub cpu_seconds: f64,
+    /// The same as a share of one processor.
+    pub cpu_share: f64,
+    /// The same a message that was sent in that time, in µs, which is also seconds a million messages.
+    pub cpu_us_per_message: Option<f64>,
+    /// Threads at the end.
+    pub threads: usize,
+    /// Descriptors at the end.
+    pub descriptors: usize,
+    /// Context switches in the measured part.
+    pub switches: Switches,
+}
+
+/// Sockets of the machine at three moments.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct KernelUse {
+    /// Before the first connection.
+    pub idle: Sockets,
+    /// With all clients connected, none having sent.
+    pub connected: Sockets,
+    /// At the end of the measured part.
+    pub loaded: Sockets,
+}
+
+/// Whether the figures count, and whether the server held.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct Verdict {
+    /// Why the figures are of the generator and not of the server, if so.
+    pub saturated: Option<String>,
+    /// What the server did not do.
+    pub problems: Vec<String>,
+    /// The user ended the run early.
+    pub interrupted: bool,
+}
+
+impl Verdict {
+    /// Whether the whole load was made, and held.
+    pub fn held(&self) -> bool {
+        self.saturated.is_none() && self.problems.is_empty() && !self.interrupted
+    }
+}
+
+/// Judges an outcome whose verdict is not yet filled in, but for [`Verdict::interrupted`].
+pub(crate) fn judge(outcome: &Outcome, latency_limit: Duration) -> Verdict {
+    let saturated = saturation(outcome, latency_limit);
+    let problems = problems(outcome, latency_limit);
+    Verdict { saturated, problems, interrupted: outcome.verdict.interrupted }
+}
+
+fn saturation(outcome: &Outcome, latency_limit: Duration) -> Option<String> {
+    let lag_max = Duration::from_secs_f64(latency_limit.as_secs_f64() * LAG_SHARE_MAX);
+    if let Some(lag) = outcome.schedule_lag_us.filter(|lag| lag.p99 > lag_max.as_secs_f64() * 1e6) {
+        let (late, most) = (lag.p99 / 1e3, lag_max.as_secs_f64() * 1e3);
+        return Some(format!("messages were sent up to {late:.1} ms late (p99), more than {most:.1} ms"));
+    }
+    let busiest = outcome.generator.busiest_thread;
+    if busiest > CORE_SHARE_MAX {
+        return Some(format!("its busiest thread used {:.0} % of a processor", busiest * 100.0));
+    }
+    let messages = &outcome.messages;
+    let explained = messages.refused > 0 || outcome.connections.opened < outcome.connections.clients;
+    let explained = explained || outcome.connections.disconnected_count() > 0 || outcome.verdict.interrupted;
+    if !explained && (messages.sent as f64) < messages.offered as f64 * SENT_SHARE_MIN {
+        return Some(format!("it sent {} of the {} messages that were due", messages.sent, messages.offered));
+    }
+    None
+}
+
+fn problems(outcome: &Outcome, latency_limit: Duration) -> Vec<String> {
+    let Outcome { connections, messages, .. } = outcome;
+    let mut problems = Vec::new();
+    for (kind, failure) in &connections.failed {
+        let (count, clients) = (failure.count, connections.clients);
+        problems
+            .push(format!("{count} of {clients} clients could not connect ({kind}: {})", failure.example));
+    }
+    for (code, failure) in &connections.disconnected {
+        problems
+            .push(format!("{} clients were disconnected with {code} ({})", failure.count, failure.example));
+    }
+    let counts = [
+        (messages.refused, "messages could not be sent: the server did not read"),
+        (messages.unanswered, "messages were not answered"),
+        (messages.reordered, "echoes came out of order"),
+        (messages.corrupt, "echoes had other bytes than what was sent"),
+    ];
+    problems
+        .extend(counts.iter().filter(|(count, _)| *count > 0).map(|(count, what)| format!("{count} {what}")));
+    let limit_us = latency_limit.as_secs_f64() * 1e6;
+    if let Some(latency) = outcome.latency_us.filter(|latency| latency.corrected.p99 > limit_us) {
+        let (p99, limit) = (latency.corrected.p99 / 1e3, limit_us / 1e3);
+        problems.push(format!("p99 latency was {p99:.1} ms, above the limit of {limit:.0} ms"));
+    }
+    problems
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LIMIT: Duration = Duration::from_millis(100);
+
+    fn sockets() -> Sockets {
+        Sockets { tcp_in_use: 0, tcp_time_wait: 0, buffer_bytes: 0, slab_bytes: None }
+    }
+
+    fn summary(p99: f64) -> Summary {
+        Summary { count: 9, min: 1.0, mean: 2.0, p50: 2.0, p90: 3.0, p99, p999: p99, p9999: p99, max: p99 }
+    }
+
+    /// A load of which everything went well.
+    fn good() -> Outcome {
+        Outcome {
+            url: "ws://127.0.0.1:9".into(),
+            probe: Probe::Ping,
+            probe_one_in: 1,
+            payload_kind: Kind::Text,
+            payload_bytes: 10_240,
+            interval_seconds: 1.0,
+            measured_seconds: 10.0,
+            connections: Connections { clients: 100, opened: 100, peak_open: 100, ..Connections::default() },
+            messages: Messages {
+                offered: 1000,
+                sent: 1000,
+                awaited: 1000,
+                answered: 1000,
+                ..Messages::default()
+            },
+            latency_us: Some(LatencySummary { corrected: summary(900.0), uncorrected: Some(summary(800.0)) }),
+            schedule_lag_us: Some(summary(70.0)),
+            generator: Generator { cpu_seconds: 1.0, busiest_thread: 0.1 },
+            machine: MachineShare { busy: 0.2, interrupts: 0.0, stolen: 0.0 },
+            server: None,
+            kernel: KernelUse { idle: sockets(), connected: sockets(), loaded: sockets() },
+            verdict: Verdict::default(),
+        }
+    }
+
+    #[test]
+    fn a_good_load_counts() {
+        let verdict = judge(&good(), LIMIT);
+        assert_eq!(verdict, Verdict::default());
+        assert!(verdict.held());
+    }
+
+    #[test]
+    fn a_late_generator_is_saturated() {
+        let late = Outcome { schedule_lag_us: Some(summary(10_001.0)), ..good() };
+        let verdict = judge(&late, LIMIT);
+        assert!(verdict.saturated.as_ref().is_some_and(|why| why.contains("late")), "{verdict:?}");
+        assert!(!verdict.held() && verdict.problems.is_empty());
+        // A tenth of the limit, whatever the limit.
+        assert!(judge(&late, LIMIT * 2).held());
+    }
+
+    #[test]
+    fn a_busy_generator_is_saturated() {
+        let busy = Outcome { generator: Generator { cpu_seconds: 9.0, busiest_thread: 0.81 }, ..good() };
+        assert!(judge(&busy, LIMIT).saturated.unwrap().contains("81 %"));
+    }
+
+    #[test]
+    fn unsent_messages_are_the_generators_fault_only_if_nothing_else_explains_them() {
+        let mut outcome = good();
+        outcome.messages.sent = 998;
+        assert!(judge(&outcome, LIMIT).saturated.unwrap().contains("998 of the 1000"));
+        outcome.messages.refused = 2;
+        let verdict = judge(&outcome, LIMIT);
+        assert_eq!(verdict.saturated, None);
+        assert_eq!(verdict.problems, ["2 messages could not be sent: the server did not read"]);
+    }
+
+    #[test]
+    fn each_failure_of_the_server_is_named() {
+        let mut outcome = good();
+        outcome
+            .connections
+            .failed
+            .insert("refused", Failure { count: 3, example: "connection refused".into() });
+        outcome.connections.disconnected.insert(1006, Failure { count: 2, example: "lost".into() });
+        outcome.messages.unanswered = 4;
+        outcome.messages.reordered = 5;
+        outcome.messages.corrupt = 6;
+        outcome.latency_us = Some(LatencySummary { corrected: summary(100_001.0), uncorrected: None });
+        let problems = judge(&outcome, LIMIT).problems.join("\n");
+        for part in
+            ["3 of 100", "refused", "2 clients", "1006", "4 messages", "5 echoes", "6 echoes", "100.0 ms"]
+        {
+            assert!(problems.contains(part), "{part}: {problems}");
+        }
+    }
+
+    #[test]
+    fn an_interrupted_load_did_not_hold() {
+        let mut outcome = good();
+        outcome.verdict.interrupted = true;
+        outcome.messages.sent = 10;
+        let verdict = judge(&outcome, LIMIT);
+        assert!(verdict.saturated.is_none() && !verdict.held());
+    }
+
+    #[test]
+    fn serialises_with_units_in_the_names() {
+        let json = serde_json::to_value(good()).unwrap();
+        assert_eq!(json["probe"], "ping");
+        assert_eq!(json["latency_us"]["corrected"]["p99"], 900.0);
+        assert_eq!(json["messages"]["sent"], 1000);
+    }
+}

@@ -1,0 +1,239 @@
+//! What a load is to do, and whether this machine can do it.
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::Serialize;
+use webscale::{ClientTls, Target};
+
+use super::BenchError;
+use super::payload::Payload;
+use crate::measure::kernel::Limits;
+
+/// Clients that share one source address before another is taken, on loopback.
+const CLIENTS_PER_SOURCE: u32 = 25_000;
+/// Descriptors beside the clients': event loops, `/proc`, standard streams, room.
+const DESCRIPTORS_BESIDE: u64 = 64;
+/// Up to so many clients, each one is probed.
+const CLIENTS_ALL_PROBED: u32 = 1000;
+/// Beyond that, one client in so many.
+const PROBED_ONE_IN: u32 = 10;
+
+/// How the latency of a message is learnt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Probe {
+    /// Some clients send a ping directly behind each message: the pong comes back after the message was read. For
+    /// servers that consume what they get.
+    Ping,
+    /// The server sends every message back, and the bytes are compared.
+    Echo,
+    /// No answer is expected.
+    None,
+}
+
+/// Which server certificates are accepted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Trust {
+    /// Any: a load generator has no secret to keep, and test servers have certificates of their own making.
+    Any,
+    /// Those below the certificates in this PEM file.
+    CaFile(PathBuf),
+    /// Those below the system's root certificates.
+    System,
+}
+
+/// A load: an open model of clients that each send one message an interval.
+#[derive(Debug, Clone)]
+pub struct Plan {
+    /// `ws://…` or `wss://…`.
+    pub url: String,
+    /// Certificates that are accepted.
+    pub trust: Trust,
+    /// Clients, at least one.
+    pub clients: u32,
+    /// Time between two messages of one client, above zero.
+    pub interval: Duration,
+    /// What they send.
+    pub payload: Payload,
+    /// How latency is learnt.
+    pub probe: Probe,
+    /// With [`Probe::Ping`]: one client in so many is probed. By default all up to 1,000, then one in 10.
+    pub probe_one_in: Option<u32>,
+    /// Connections are opened evenly over this time; zero for as fast as the server accepts.
+    pub ramp: Duration,
+    /// Rest between the last handshake and the first message.
+    pub settle: Duration,
+    /// Load that is not measured yet.
+    pub warmup: Duration,
+    /// Load that is measured.
+    pub duration: Duration,
+    /// Corrected p99 latency above this is a failure.
+    pub latency_limit: Duration,
+    /// Source addresses, used in turn. Empty: the system's choice, or several of 127/8 where one is not enough.
+    pub sources: Vec<IpAddr>,
+    /// The server's process, if it is to be measured.
+    pub pid: Option<u32>,
+    /// One event loop for each entry, on that processor if one is named.
+    pub loops: Vec<Option<usize>>,
+}
+
+impl Plan {
+    /// 100 clients that send the 10 kB telemetry message each second for 30 s.
+    pub fn new(url: impl Into<String>) -> Plan {
+        Plan {
+            url: url.into(),
+            trust: Trust::Any,
+            clients: 100,
+            interval: Duration::from_secs(1),
+            payload: Payload::telemetry(),
+            probe: Probe::Ping,
+            probe_one_in: None,
+            ramp: Duration::ZERO,
+            settle: Duration::from_millis(500),
+            warmup: Duration::from_secs(2),
+            duration: Duration::from_secs(30),
+            latency_limit: Duration::from_millis(100),
+            sources: Vec::new(),
+            pid: None,
+            loops: vec![None],
+        }
+    }
+
+    /// One client in so many is probed.
+    pub fn one_probed_in(&self) -> u32 {
+        let default = if self.clients <= CLIENTS_ALL_PROBED { 1 } else { PROBED_ONE_IN };
+        self.probe_one_in.unwrap_or(default).max(1)
+    }
+
+    /// Looks the host up and checks everything that can be checked before the first connection.
+    pub(crate) fn prepare(&self) -> Result<Prepared, BenchError> {
+        if self.clients == 0 || self.interval.is_zero() || self.duration.is_zero() || self.loops.is_empty() {
+            return Err(BenchError::Nothing);
+        }
+        let tls = match &self.trust {
+            Trust::Any => ClientTls::insecure(),
+            Trust::CaFile(path) => ClientTls::from_ca_file(path),
+            Trust::System => ClientTls::system_roots(),
+        };
+        // Every handshake is a full one: a resumed one would measure something else.
+        let tls = tls.map_err(BenchError::Tls)?.without_resumption();
+        let target = Target::with_tls(&self.url, tls).map_err(BenchError::Target)?;
+        webscale_sys::limits::raise_descriptors().map_err(BenchError::Raise)?;
+        let limits = Limits::read()?;
+        check_descriptors(self.clients, limits.descriptors_soft)?;
+        let host = target.addresses().first().map(|address| address.ip()).ok_or(BenchError::Nothing)?;
+        let sources = sources(&self.sources, host, self.clients, limits.ports())?;
+        Ok(Prepared { target: Arc::new(target), sources })
+    }
+}
+
+/// A plan that this machine can begin.
+#[derive(Debug)]
+pub(crate) struct Prepared {
+    pub(crate) target: Arc<Target>,
+    /// Used in turn; empty for the system's choice.
+    pub(crate) sources: Vec<IpAddr>,
+}
+
+fn check_descriptors(clients: u32, has: u64) -> Result<(), BenchError> {
+    let needs = u64::from(clients) + DESCRIPTORS_BESIDE;
+    let most = has.saturating_sub(DESCRIPTORS_BESIDE);
+    if needs > has { Err(BenchError::Descriptors { clients, needs, has, most }) } else { Ok(()) }
+}
+
+/// The most clients that this process may hold by its descriptors.
+pub fn clients_by_descriptors(descriptors: u64) -> u32 {
+    u32::try_from(descriptors.saturating_sub(DESCRIPTORS_BESIDE)).unwrap_or(u32::MAX)
+}
+
+/// The source addresses for `clients` connections to `host`, where each address has `ports` ports.
+fn sources(given: &[IpAddr], host: IpAddr, clients: u32, ports: u64) -> Result<Vec<IpAddr>, BenchError> {
+    if let Some(source) = given.iter().find(|source| source.is_ipv4() != host.is_ipv4()) {
+        return Err(BenchError::SourceFamily { from: *source, host });
+    }
+    let chosen = if given.is_empty() && host.is_ipv4() && host.is_loopback() {
+        let per_source = u64::from(CLIENTS_PER_SOURCE).min(ports);
+        loopback_sources(u64::from(clients), per_source)
+    } else {
+        given.to_vec()
+    };
+    let most = ports * chosen.len().max(1) as u64;
+    if u64::from(clients) > most {
+        return Err(BenchError::Ports { clients, sources: chosen.len().max(1), ports });
+    }
+    Ok(chosen)
+}
+
+/// 127.0.0.2 and on, as many as needed; none where one address is enough.
+fn loopback_sources(clients: u64, per_source: u64) -> Vec<IpAddr> {
+    let count = clients.div_ceil(per_source.max(1));
+    if count <= 1 {
+        return Vec::new();
+    }
+    let first = u32::from(Ipv4Addr::new(127, 0, 0, 2));
+    (first..)
+        .take(usize::try_from(count).unwrap_or(usize::MAX))
+        .map(|bits| Ipv4Addr::from(bits).into())
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LOOPBACK: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
+
+    #[test]
+    fn few_clients_need_no_source() {
+        assert_eq!(sources(&[], LOOPBACK, 25_000, 28_232).unwrap(), Vec::<IpAddr>::new());
+    }
+
+    #[test]
+    fn many_clients_on_loopback_get_more_addresses() {
+        let chosen = sources(&[], LOOPBACK, 60_000, 28_232).unwrap();
+        let texts: Vec<String> = chosen.iter().map(IpAddr::to_string).collect();
+        assert_eq!(texts, ["127.0.0.2", "127.0.0.3", "127.0.0.4"]);
+        assert_eq!(sources(&[], LOOPBACK, 1_000, 100).unwrap().len(), 10);
+        assert_eq!(loopback_sources(1_000_000, 1_000).len(), 1000);
+    }
+
+    #[test]
+    fn elsewhere_the_user_has_to_name_more_addresses() {
+        let host = "192.0.2.1".parse().unwrap();
+        let error = sources(&[], host, 30_000, 28_232).unwrap_err().to_string();
+        assert!(error.contains("--source") && error.contains("28232"), "{error}");
+        let given = ["192.0.2.7".parse().unwrap(), "192.0.2.8".parse().unwrap()];
+        assert_eq!(sources(&given, host, 30_000, 28_232).unwrap(), given);
+        let error = sources(&given, "::1".parse().unwrap(), 1, 28_232).unwrap_err().to_string();
+        assert!(error.contains("192.0.2.7") && error.contains("::1"), "{error}");
+    }
+
+    #[test]
+    fn too_few_descriptors_say_how_many_clients_fit() {
+        assert!(check_descriptors(936, 1000).is_ok());
+        let error = check_descriptors(937, 1000).unwrap_err().to_string();
+        assert!(error.contains("1001") && error.contains("1000") && error.contains("936"), "{error}");
+        assert_eq!(clients_by_descriptors(1000), 936);
+    }
+
+    #[test]
+    fn probing_thins_out() {
+        let mut plan = Plan::new("ws://127.0.0.1:9");
+        assert_eq!(plan.one_probed_in(), 1);
+        plan.clients = 1001;
+        assert_eq!(plan.one_probed_in(), 10);
+        plan.probe_one_in = Some(3);
+        assert_eq!(plan.one_probed_in(), 3);
+    }
+
+    #[test]
+    fn an_empty_plan_is_refused() {
+        let empty = Plan { clients: 0, ..Plan::new("ws://127.0.0.1:9") };
+        assert!(matches!(empty.prepare(), Err(BenchError::Nothing)));
+        let elsewhere = Plan::new("http://127.0.0.1:9");
+        assert!(elsewhere.prepare().unwrap_err().to_string().contains("ws://"));
+    }
+}

@@ -1,0 +1,242 @@
+//! Looks at the machine, the server's process and the load's own at the moments that matter.
+
+use std::time::{Duration, Instant};
+
+use super::BenchError;
+use super::outcome::{Generator, ServerUse};
+use crate::measure::kernel::{MachineCpu, Sockets};
+use crate::measure::process::{Cpu, Memory, Process, ProcessError, Switches};
+
+/// Reading a process's memory may take up to this share of the time; it holds up the process a little.
+const MEMORY_SHARE_MAX: u32 = 100;
+
+/// Everything at one moment.
+#[derive(Debug, Clone)]
+pub(crate) struct Mark {
+    pub(crate) at: Instant,
+    pub(crate) own: Cpu,
+    pub(crate) machine: MachineCpu,
+    pub(crate) sockets: Sockets,
+    pub(crate) server: Option<ServerMark>,
+    /// Messages sent in all.
+    pub(crate) sent: u64,
+}
+
+/// The server's process at one moment.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct ServerMark {
+    pub(crate) cpu_ns: u64,
+    pub(crate) memory: Memory,
+    pub(crate) switches: Switches,
+    pub(crate) threads: usize,
+    pub(crate) descriptors: usize,
+}
+
+/// Follows the processes of a load.
+#[derive(Debug)]
+pub(crate) struct Watch {
+    own: Process,
+    server: Option<Process>,
+    peak_pss_bytes: u64,
+    memory_next: Instant,
+    polled: Option<(Instant, u64)>,
+    /// Why the server's process can no longer be measured.
+    pub(crate) lost: Option<ProcessError>,
+}
+
+impl Watch {
+    pub(crate) fn new(pid: Option<u32>) -> Result<Watch, BenchError> {
+        Ok(Watch {
+            own: Process::own()?,
+            server: pid.map(Process::open).transpose()?,
+            peak_pss_bytes: 0,
+            memory_next: Instant::now(),
+            polled: None,
+            lost: None,
+        })
+    }
+
+    pub(crate) fn mark(&mut self, sent: u64) -> Result<Mark, BenchError> {
+        let server = self.try_server(server_mark);
+        if let Some(mark) = &server {
+            self.peak_pss_bytes = self.peak_pss_bytes.max(mark.memory.pss_bytes);
+        }
+        Ok(Mark {
+            at: Instant::now(),
+            own: self.own.cpu()?,
+            machine: MachineCpu::read()?,
+            sockets: Sockets::read()?,
+            server,
+            sent,
+        })
+    }
+
+    /// The server's share of one processor since the last poll, and its memory if it is time to read that again.
+    pub(crate) fn poll(&mut self) -> Option<(f64, Option<Memory>)> {
+        let cpu = self.try_server(Process::cpu)?;
+        let last = self.polled.replace((cpu.at, cpu.total_ns));
+        let begun = Instant::now();
+        let memory = if begun >= self.memory_next { self.try_server(|server| server.memory()) } else { None };
+        if let Some(memory) = memory {
+            self.peak_pss_bytes = self.peak_pss_bytes.max(memory.pss_bytes);
+            self.memory_next = begun + (begun.elapsed() * MEMORY_SHARE_MAX).max(Duration::from_millis(200));
+        }
+        let (at, ns) = last?;
+        let wall_ns = cpu.at.duration_since(at).as_nanos().max(1);
+        Some((cpu.total_ns.saturating_sub(ns) as f64 / wall_ns as f64, memory))
+    }
+
+    fn try_server<T>(&mut self, read: impl FnOnce(&mut Process) -> Result<T, ProcessError>) -> Option<T> {
+        match read(self.server.as_mut()?) {
+            Ok(value) => Some(value),
+            Err(error) => {
+                self.lost = Some(error);
+                self.server = None;
+                None
+            }
+        }
+    }
+
+    /// What the server took, from the marks before connecting, after it, and around the measured part.
+    pub(crate) fn server_use(&self, marks: &Marks, opened: u32) -> Option<ServerUse> {
+        let [idle, connected, begin, end] =
+            [&marks.idle, &marks.connected, &marks.begin, &marks.end].map(|mark| mark.server);
+        let (idle, connected, begin, end) = (idle?, connected?, begin?, end?);
+        let seconds = |ns: u64| ns as f64 / 1e9;
+        let cpu_seconds = seconds(end.cpu_ns.saturating_sub(begin.cpu_ns));
+        let handshakes_us = seconds(connected.cpu_ns.saturating_sub(idle.cpu_ns)) * 1e6;
+        let sent = marks.end.sent.saturating_sub(marks.begin.sent);
+        Some(ServerUse {
+            pid: self.server.as_ref().map_or(0, Process::pid),
+            memory_idle: idle.memory,
+            memory_connected: connected.memory,
+            memory_loaded: end.memory,
+            peak_pss_bytes: self.peak_pss_bytes,
+            handshake_cpu_us: (opened > 0).then(|| handshakes_us / f64::from(opened)),
+            cpu_seconds,
+            cpu_share: cpu_seconds / marks.measured().as_secs_f64(),
+            cpu_us_per_message: (sent > 0).then(|| cpu_seconds * 1e6 / sent as f64),
+            threads: end.threads,
+            descriptors: end.descriptors,
+            switches: Switches {
+                voluntary: end.switches.voluntary.saturating_sub(begin.switches.voluntary),
+                involuntary: end.switches.involuntary.saturating_sub(begin.switches.involuntary),
+            },
+        })
+    }
+}
+
+/// The moments of a load.
+#[derive(Debug, Clone)]
+pub(crate) struct Marks {
+    /// Before the first connection.
+    pub(crate) idle: Mark,
+    /// All connections are settled, nothing was sent.
+    pub(crate) connected: Mark,
+    /// The measured part begins.
+    pub(crate) begin: Mark,
+    /// The measured part ends.
+    pub(crate) end: Mark,
+}
+
+impl Marks {
+    /// How long the measured part was; at least a microsecond.
+    pub(crate) fn measured(&self) -> Duration {
+        self.end.at.saturating_duration_since(self.begin.at).max(Duration::from_micros(1))
+    }
+
+    /// What the load itself took.
+    pub(crate) fn generator(&self) -> Generator {
+        let (begin, end) = (&self.begin.own, &self.end.own);
+        let measured_ns = self.measured().as_nanos() as f64;
+        let busiest = end.threads.iter().map(|(tid, thread)| {
+            let before = begin.threads.get(tid).map_or(0, |thread| thread.ns);
+            thread.ns.saturating_sub(before)
+        });
+        Generator {
+            cpu_seconds: end.total_ns.saturating_sub(begin.total_ns) as f64 / 1e9,
+            busiest_thread: busiest.max().unwrap_or(0) as f64 / measured_ns,
+        }
+    }
+}
+
+fn server_mark(server: &mut Process) -> Result<ServerMark, ProcessError> {
+    // The CPU time first: reading the rest costs the server some.
+    let cpu_ns = server.cpu()?.total_ns;
+    Ok(ServerMark {
+        cpu_ns,
+        memory: server.memory()?,
+        switches: server.switches()?,
+        threads: server.threads()?,
+        descriptors: server.descriptors()?,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+    use crate::measure::process::ThreadCpu;
+
+    fn mark(base: Instant, seconds: u64, own_ns: &[u64], server_ns: u64, sent: u64) -> Mark {
+        let thread = |ns: &u64| ThreadCpu { name: String::new(), ns: *ns };
+        let threads: BTreeMap<u32, ThreadCpu> = (1..).zip(own_ns.iter().map(thread)).collect();
+        let at = base + Duration::from_secs(seconds);
+        let memory = Memory { pss_bytes: server_ns, rss_bytes: server_ns };
+        Mark {
+            at,
+            own: Cpu { at, total_ns: own_ns.iter().sum(), threads },
+            machine: MachineCpu::read().unwrap(),
+            sockets: Sockets { tcp_in_use: 0, tcp_time_wait: 0, buffer_bytes: 0, slab_bytes: None },
+            server: Some(ServerMark {
+                cpu_ns: server_ns,
+                memory,
+                switches: Switches::default(),
+                threads: 1,
+                descriptors: 9,
+            }),
+            sent,
+        }
+    }
+
+    #[test]
+    fn shares_come_from_the_differences() {
+        let base = Instant::now();
+        let marks = Marks {
+            idle: mark(base, 0, &[0], 1_000_000, 0),
+            connected: mark(base, 1, &[0], 21_000_000, 0),
+            begin: mark(base, 2, &[1_000_000_000, 500], 100_000_000, 50),
+            end: mark(base, 12, &[1_000_000_100, 4_000_000_500], 1_100_000_000, 10_050),
+        };
+        let generator = marks.generator();
+        assert!((generator.busiest_thread - 0.4).abs() < 1e-9 && (generator.cpu_seconds - 4.0).abs() < 1e-6);
+        let server = Watch::new(None).unwrap().server_use(&marks, 100).unwrap();
+        assert!((server.handshake_cpu_us.unwrap() - 200.0).abs() < 1e-6);
+        assert!((server.cpu_us_per_message.unwrap() - 100.0).abs() < 1e-6);
+        assert!((server.cpu_share - 0.1).abs() < 1e-9);
+        assert_eq!(server.memory_loaded.pss_bytes, 1_100_000_000);
+    }
+
+    #[test]
+    fn nothing_sent_divides_nothing() {
+        let base = Instant::now();
+        let all = mark(base, 0, &[5], 5, 0);
+        let marks = Marks { idle: all.clone(), connected: all.clone(), begin: all.clone(), end: all };
+        let server = Watch::new(None).unwrap().server_use(&marks, 0).unwrap();
+        assert_eq!((server.handshake_cpu_us, server.cpu_us_per_message), (None, None));
+        assert!(server.cpu_share.is_finite());
+    }
+
+    #[test]
+    fn a_server_that_is_gone_is_noticed_once() {
+        let mut child = std::process::Command::new("sleep").arg("600").spawn().unwrap();
+        let mut watch = Watch::new(Some(child.id())).unwrap();
+        assert!(watch.mark(0).unwrap().server.is_some());
+        child.kill().unwrap();
+        child.wait().unwrap();
+        assert!(watch.mark(0).unwrap().server.is_none());
+        assert!(matches!(watch.lost, Some(ProcessError::Gone { .. })));
+        assert_eq!(watch.poll(), None);
+    }
+}

@@ -1,0 +1,306 @@
+//! Loads on real servers over real sockets, each with a fault that the load has to find.
+
+use std::io::{Read, Write};
+use std::net::TcpListener;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use webscale::{Accept, CloseCode, Handle, Handler, Message, Peer, Reject, Request, Server, Tls};
+use webscale_load::bench::outcome::Outcome;
+use webscale_load::bench::payload::{Kind, Payload};
+use webscale_load::bench::{BenchError, Plan, Probe, Trust, run};
+use webscale_load::cert;
+use webscale_load::observe::{Observer, Unobserved};
+
+/// What the server does with each message.
+#[derive(Clone, Copy, PartialEq)]
+enum Behaviour {
+    Consume,
+    Echo,
+    /// Changes the last byte of every message whose number is divisible by 4.
+    Corrupt,
+    /// Sends every second message before the one that came first.
+    Swap,
+    /// Closes with 1008 at the third message.
+    TurnAway,
+    /// Stops everything for this long, once.
+    Pause(Duration),
+}
+
+struct Behaving {
+    behaviour: Behaviour,
+    messages: Arc<AtomicU64>,
+}
+
+#[derive(Default)]
+struct Session {
+    count: u32,
+    held_back: Option<Vec<u8>>,
+}
+
+impl Handler for Behaving {
+    type Session = Session;
+
+    fn open(&self, _: &Request<'_>) -> Result<Accept<Session>, Reject> {
+        Ok(Session::default().into())
+    }
+
+    fn message(&self, peer: &mut Peer<'_, Session>, message: Message<'_>) {
+        let before = self.messages.fetch_add(1, Ordering::Relaxed);
+        peer.session().count += 1;
+        let count = peer.session().count;
+        match self.behaviour {
+            Behaviour::Consume => {}
+            Behaviour::Echo => peer.send(message).unwrap(),
+            Behaviour::Corrupt => {
+                let mut bytes = message.as_bytes().to_vec();
+                if count.is_multiple_of(4) {
+                    *bytes.last_mut().unwrap() ^= 1;
+                }
+                peer.send(Message::Binary(&bytes)).unwrap();
+            }
+            Behaviour::Swap => match peer.session().held_back.take() {
+                None => peer.session().held_back = Some(message.as_bytes().to_vec()),
+                Some(first) => {
+                    peer.send(message).unwrap();
+                    peer.send(Message::Binary(&first)).unwrap();
+                }
+            },
+            Behaviour::TurnAway if count == 3 => peer.close(CloseCode::POLICY, "enough"),
+            Behaviour::TurnAway => {}
+            Behaviour::Pause(time) if before == 40 => thread::sleep(time),
+            Behaviour::Pause(_) => {}
+        }
+    }
+}
+
+struct Running {
+    url: String,
+    messages: Arc<AtomicU64>,
+    handle: Handle,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Running {
+    fn start(behaviour: Behaviour, tls: Option<Tls>) -> Running {
+        let messages = Arc::new(AtomicU64::new(0));
+        let scheme = if tls.is_some() { "wss" } else { "ws" };
+        let builder = Server::builder().listen("127.0.0.1:0").threads(1);
+        let builder = match tls {
+            Some(tls) => builder.tls(tls),
+            None => builder,
+        };
+        let server = builder.build(Behaving { behaviour, messages: messages.clone() }).unwrap();
+        let url = format!("{scheme}://{}/", server.local_addr());
+        let handle = server.handle();
+        let thread = Some(thread::spawn(move || server.run().unwrap()));
+        Running { url, messages, handle, thread }
+    }
+
+    fn load(behaviour: Behaviour, change: impl FnOnce(&mut Plan)) -> Outcome {
+        let server = Running::start(behaviour, None);
+        let mut plan = server.plan();
+        change(&mut plan);
+        run(&plan, &mut Unobserved).unwrap()
+    }
+
+    /// 20 clients, a message each 50 ms. Nothing here depends on how fast the machine is: the limit is generous.
+    fn plan(&self) -> Plan {
+        Plan {
+            clients: 20,
+            interval: Duration::from_millis(50),
+            payload: Payload::filler(200, Kind::Text),
+            settle: Duration::ZERO,
+            warmup: Duration::from_millis(100),
+            duration: Duration::from_millis(600),
+            latency_limit: Duration::from_secs(60),
+            ..Plan::new(self.url.clone())
+        }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.handle.shutdown();
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+#[test]
+fn every_message_is_counted_on_both_sides() {
+    let server = Running::start(Behaviour::Consume, None);
+    let outcome = run(&server.plan(), &mut Unobserved).unwrap();
+    assert_eq!(outcome.connections.opened, 20);
+    assert_eq!(outcome.connections.peak_open, 20);
+    assert_eq!(outcome.connections.handshake_us.unwrap().count, 20);
+    let messages = outcome.messages;
+    assert_eq!(messages.offered, 20 * 12);
+    assert_eq!((messages.sent, messages.awaited, messages.answered), (240, 240, 240));
+    assert_eq!(outcome.latency_us.unwrap().corrected.count, 240);
+    assert_eq!(messages.sent_in_all, 20 * 14);
+    assert!(outcome.verdict.held(), "{:?}", outcome.verdict);
+    assert_eq!(server.messages.load(Ordering::Relaxed), messages.sent_in_all);
+}
+
+#[test]
+fn a_sample_of_the_clients_is_probed() {
+    let outcome = Running::load(Behaviour::Consume, |plan| plan.probe_one_in = Some(5));
+    assert_eq!((outcome.messages.sent, outcome.messages.answered), (240, 48));
+    let outcome = Running::load(Behaviour::Consume, |plan| plan.probe = Probe::None);
+    assert_eq!((outcome.messages.sent, outcome.messages.awaited), (240, 0));
+    assert_eq!(outcome.latency_us, None);
+}
+
+#[test]
+fn echoes_over_tls_from_two_loops() {
+    let pair = cert::self_signed(&[]).unwrap();
+    let file = |name: &str, text: &str| {
+        let path = std::env::temp_dir().join(format!("webscale-bench-{name}-{}.pem", std::process::id()));
+        std::fs::write(&path, text).unwrap();
+        path
+    };
+    let (cert, key) = (file("cert", &pair.cert_pem), file("key", &pair.key_pem));
+    let server = Running::start(Behaviour::Echo, Some(Tls::from_pem_files(&cert, &key).unwrap()));
+    let plan = Plan {
+        probe: Probe::Echo,
+        payload: Payload::telemetry(),
+        loops: vec![None, None],
+        trust: Trust::CaFile(cert.clone()),
+        pid: Some(std::process::id()),
+        ..server.plan()
+    };
+    let outcome = run(&plan, &mut Unobserved).unwrap();
+    assert!(outcome.verdict.held(), "{:?}", outcome.verdict);
+    assert_eq!(
+        (outcome.messages.answered, outcome.messages.corrupt, outcome.messages.reordered),
+        (240, 0, 0)
+    );
+    // Server and load are one process here.
+    let server_use = outcome.server.unwrap();
+    assert!(server_use.handshake_cpu_us.unwrap() > 0.0 && server_use.cpu_us_per_message.unwrap() > 0.0);
+    assert!(server_use.peak_pss_bytes >= server_use.memory_loaded.pss_bytes);
+
+    let strangers = cert::issue(&[]).unwrap();
+    let untrusted = Plan { trust: Trust::CaFile(file("ca", &strangers.ca.cert_pem)), ..plan };
+    let error = run(&untrusted, &mut Patient(Instant::now())).unwrap_err();
+    assert!(error.to_string().contains("no client could connect: TLS"), "{error}");
+    for path in [cert, key, file("ca", "")] {
+        std::fs::remove_file(path).unwrap();
+    }
+}
+
+/// Waits long enough for any machine, but not for ever.
+struct Patient(Instant);
+
+impl Observer for Patient {
+    fn stopped(&self) -> bool {
+        self.0.elapsed() > Duration::from_secs(30)
+    }
+}
+
+#[test]
+fn changed_bytes_are_found() {
+    let outcome = Running::load(Behaviour::Corrupt, |plan| plan.probe = Probe::Echo);
+    // 14 messages a client, of which 3 are numbered 4, 8, 12.
+    assert_eq!((outcome.messages.corrupt, outcome.messages.reordered), (60, 0));
+    assert_eq!(outcome.messages.answered, 240);
+    assert!(!outcome.verdict.held());
+}
+
+#[test]
+fn swapped_echoes_are_found() {
+    let outcome = Running::load(Behaviour::Swap, |plan| plan.probe = Probe::Echo);
+    assert_eq!((outcome.messages.reordered, outcome.messages.corrupt), (20 * 7, 0));
+    assert!(outcome.verdict.problems.iter().any(|problem| problem.contains("out of order")));
+}
+
+#[test]
+fn user_given_bytes_are_sent_as_they_are() {
+    let payload = Payload::fixed(b"{\"a\":1}".to_vec(), Kind::Text).unwrap();
+    let outcome = Running::load(Behaviour::Echo, |plan| {
+        plan.probe = Probe::Echo;
+        plan.payload = payload;
+    });
+    assert_eq!((outcome.messages.answered, outcome.messages.corrupt), (240, 0));
+}
+
+#[test]
+fn disconnects_are_counted_by_code() {
+    let outcome = Running::load(Behaviour::TurnAway, |_| {});
+    let closed = &outcome.connections.disconnected[&1008];
+    assert_eq!(closed.count, 20);
+    assert!(closed.example.contains("enough"), "{}", closed.example);
+    assert!(outcome.verdict.problems.iter().any(|problem| problem.contains("1008")));
+}
+
+#[test]
+fn a_pause_of_the_server_shows_in_the_latency() {
+    const PAUSE: Duration = Duration::from_millis(300);
+    let outcome = Running::load(Behaviour::Pause(PAUSE), |_| {});
+    let worst = outcome.latency_us.unwrap().corrected.max;
+    assert!(worst > 250_000.0, "{worst} µs");
+}
+
+#[test]
+fn a_limit_that_was_passed_is_a_problem() {
+    let outcome = Running::load(Behaviour::Consume, |plan| plan.latency_limit = Duration::from_nanos(1));
+    assert!(!outcome.verdict.held());
+    assert!(outcome.verdict.problems.iter().any(|problem| problem.contains("p99 latency")));
+}
+
+#[test]
+fn several_sources_are_used_in_turn() {
+    let outcome = Running::load(Behaviour::Consume, |plan| {
+        plan.sources = vec!["127.0.0.2".parse().unwrap(), "127.0.0.3".parse().unwrap()];
+    });
+    assert_eq!(outcome.connections.opened, 20);
+}
+
+struct StopsAtOnce;
+
+impl Observer for StopsAtOnce {
+    fn stopped(&self) -> bool {
+        true
+    }
+}
+
+#[test]
+fn the_user_may_end_it() {
+    let server = Running::start(Behaviour::Consume, None);
+    let plan = Plan { duration: Duration::from_secs(3600), ..server.plan() };
+    let outcome = run(&plan, &mut StopsAtOnce).unwrap();
+    assert!(outcome.verdict.interrupted && !outcome.verdict.held());
+}
+
+#[test]
+fn nobody_listens() {
+    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let error = run(&Plan::new(format!("ws://127.0.0.1:{port}/")), &mut Unobserved).unwrap_err();
+    assert!(error.to_string().to_lowercase().contains("refused"), "{error}");
+}
+
+#[test]
+fn a_web_server_is_no_websocket_server() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("ws://{}/", listener.local_addr().unwrap());
+    let server = thread::spawn(move || {
+        let (mut client, _) = listener.accept().unwrap();
+        let mut head = [0; 4096];
+        assert!(client.read(&mut head).unwrap() > 0);
+        client.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").unwrap();
+    });
+    let error = run(&Plan { clients: 1, ..Plan::new(url) }, &mut Unobserved).unwrap_err();
+    server.join().unwrap();
+    assert!(matches!(&error, BenchError::NoClient(why) if why.contains("200")), "{error}");
+}
+
+#[test]
+fn a_process_that_is_not_there() {
+    let server = Running::start(Behaviour::Consume, None);
+    let error = run(&Plan { pid: Some(u32::MAX), ..server.plan() }, &mut Unobserved).unwrap_err();
+    assert!(error.to_string().contains("is gone"), "{error}");
+}
