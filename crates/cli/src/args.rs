@@ -4,6 +4,11 @@ use std::path::PathBuf;
 
 use clap::{Parser, Subcommand};
 
+mod bench;
+mod units;
+
+pub(crate) use bench::BenchArgs;
+
 const EXIT_CODES: &str = "\
 Exit codes:
   0  done
@@ -20,6 +25,7 @@ pub(crate) struct Args {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
+    Bench(Box<BenchArgs>),
     Cert(CertArgs),
     Payload(PayloadArgs),
 }

@@ -5,10 +5,12 @@ use std::process::ExitCode;
 use clap::Parser;
 
 mod args;
+mod bench;
 mod cert;
 mod exit;
 mod output;
 mod payload;
+mod progress;
 
 fn main() -> ExitCode {
     let args = args::Args::parse();
@@ -17,6 +19,7 @@ fn main() -> ExitCode {
 
 fn run(command: args::Command) -> anyhow::Result<()> {
     match command {
+        args::Command::Bench(args) => bench::run(&args),
         args::Command::Cert(args) => cert::run(&args),
         args::Command::Payload(args) => payload::run(&args),
     }

@@ -1,6 +1,11 @@
 //! Results go to stdout, or to a file; nothing else does.
 
+use std::fs;
 use std::io::{self, IsTerminal, Write};
+use std::path::Path;
+
+use anyhow::Context;
+use serde::Serialize;
 
 /// Writing to stdout failed.
 #[derive(Debug, thiserror::Error)]
@@ -16,4 +21,27 @@ pub(crate) fn print(text: &str) -> Result<(), StdoutError> {
 /// Whether a person reads stdout.
 pub(crate) fn stdout_is_terminal() -> bool {
     io::stdout().is_terminal()
+}
+
+/// Writes a result where `--json` says: as JSON to a file or to stdout (`-`), and as `text` to stdout unless JSON goes
+/// there.
+pub(crate) fn report<T: Serialize>(
+    json: Option<&Path>,
+    result: &T,
+    text: impl FnOnce() -> String,
+) -> anyhow::Result<()> {
+    let to_stdout = json == Some(Path::new("-"));
+    if let Some(path) = json {
+        let mut encoded = serde_json::to_string_pretty(result)?;
+        encoded.push('\n');
+        if to_stdout {
+            print(&encoded)?;
+        } else {
+            fs::write(path, encoded).with_context(|| format!("writing {}", path.display()))?;
+        }
+    }
+    if !to_stdout {
+        print(&text())?;
+    }
+    Ok(())
 }

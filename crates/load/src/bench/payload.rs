@@ -53,6 +53,11 @@ impl Payload {
         Ok(Payload { kind, variants: vec![bytes] })
     }
 
+    /// The same in binary frames.
+    pub fn into_binary(self) -> Payload {
+        Payload { kind: Kind::Binary, ..self }
+    }
+
     /// Text or binary.
     pub fn kind(&self) -> Kind {
         self.kind

@@ -1,0 +1,89 @@
+//! Durations and sizes as people write them.
+
+use std::time::Duration;
+
+/// Reads `500ms`, `30s`, `1.5s`, `5m`, `1h`, `100us`.
+pub(crate) fn duration(text: &str) -> Result<Duration, String> {
+    let (number, unit) = split(text)?;
+    let seconds = match unit {
+        "us" | "µs" => 1e-6,
+        "ms" => 1e-3,
+        "s" => 1.0,
+        "m" => 60.0,
+        "h" => 3600.0,
+        "" => return Err(format!("{text:?} has no unit: write {text}s, {text}ms or {text}m")),
+        _ => return Err(format!("{unit:?} is no unit of time: use us, ms, s, m or h")),
+    };
+    Duration::try_from_secs_f64(number * seconds).map_err(|_| format!("{text:?} is too long"))
+}
+
+/// Reads a number of bytes: `4096`, `16KiB`, `1MiB`, `10kB`, `2GB`.
+pub(crate) fn size(text: &str) -> Result<usize, String> {
+    let (number, unit) = split(text)?;
+    let scale = match unit {
+        "" | "B" => 1.0,
+        "kB" | "KB" => 1e3,
+        "MB" => 1e6,
+        "GB" => 1e9,
+        "KiB" => 1024.0,
+        "MiB" => 1024.0 * 1024.0,
+        "GiB" => 1024.0 * 1024.0 * 1024.0,
+        _ => return Err(format!("{unit:?} is no unit of size: use B, kB, MB, GB, KiB, MiB or GiB")),
+    };
+    let bytes = number * scale;
+    // Beyond 2⁵³ a float no longer counts single bytes; nobody means that many.
+    if bytes > 9e15 || bytes.fract() != 0.0 {
+        return Err(format!("{text:?} is no whole number of bytes that can be handled"));
+    }
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "checked: whole, positive, below 2⁵³"
+    )]
+    Ok(bytes as usize)
+}
+
+/// A number that is not negative, and what follows it.
+fn split(text: &str) -> Result<(f64, &str), String> {
+    let end = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
+    let (number, unit) = text.split_at(end);
+    let number = number.parse().map_err(|_| format!("{text:?} does not begin with a number"))?;
+    Ok((number, unit.trim()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations() {
+        let cases =
+            [("500ms", 500_000), ("30s", 30_000_000), ("1.5s", 1_500_000), ("5m", 300_000_000), ("7us", 7)];
+        for (text, us) in cases {
+            assert_eq!(duration(text), Ok(Duration::from_micros(us)), "{text}");
+        }
+        assert_eq!(duration("1 h"), Ok(Duration::from_secs(3600)));
+        for text in ["", "s", "-1s", "1", "1d", "1e3s", "1.2.3s", "99999999999999999999999999h"] {
+            assert!(duration(text).is_err(), "{text}");
+        }
+        assert!(duration("30").unwrap_err().contains("30s"));
+    }
+
+    #[test]
+    fn sizes() {
+        let cases = [
+            ("0", 0),
+            ("4096", 4096),
+            ("16MiB", 16 << 20),
+            ("10kB", 10_000),
+            ("1.5KiB", 1536),
+            ("1 GB", 1_000_000_000),
+        ];
+        for (text, bytes) in cases {
+            assert_eq!(size(text), Ok(bytes), "{text}");
+        }
+        for text in ["", "MiB", "-1", "1.5", "1m", "99999999999GiB"] {
+            assert!(size(text).is_err(), "{text}");
+        }
+    }
+}

@@ -1,0 +1,177 @@
+//! `webscale bench`: a load, and what came of it as text or JSON.
+
+use std::fmt::Write;
+
+use webscale_load::bench::outcome::{LatencySummary, Outcome};
+use webscale_load::bench::{self, BenchError, Probe};
+use webscale_load::histogram::Summary;
+
+use crate::args::BenchArgs;
+use crate::exit::Usage;
+use crate::output;
+use crate::progress::Stderr;
+
+/// The load was made, and the outcome is not what it should be; the text has said so already.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+struct NotHeld(String);
+
+pub(crate) fn run(args: &BenchArgs) -> anyhow::Result<()> {
+    let plan = args.plan()?;
+    let mut stderr = Stderr::new()?;
+    let outcome = bench::run(&plan, &mut stderr);
+    stderr.finish();
+    let outcome = outcome.map_err(|error| match error {
+        BenchError::Target(_) | BenchError::Tls(_) | BenchError::SourceFamily { .. } => {
+            anyhow::Error::new(Usage(error.to_string()))
+        }
+        other => other.into(),
+    })?;
+    output::report(args.json.as_deref(), &outcome, || text(&outcome))?;
+    let verdict = &outcome.verdict;
+    if let Some(why) = &verdict.saturated {
+        return Err(NotHeld(format!("the load generator was saturated: {why}")).into());
+    }
+    match verdict.problems.first() {
+        Some(problem) => Err(NotHeld(format!("the load was not borne: {problem}")).into()),
+        None if verdict.interrupted => Err(NotHeld("interrupted".into()).into()),
+        None => Ok(()),
+    }
+}
+
+/// The outcome for people.
+fn text(outcome: &Outcome) -> String {
+    let mut text = String::new();
+    connections(&mut text, outcome);
+    messages(&mut text, outcome);
+    if let Some(latency) = &outcome.latency_us {
+        latencies(&mut text, outcome, latency);
+    }
+    usage(&mut text, outcome);
+    verdict(&mut text, outcome);
+    text
+}
+
+/// Writes one line; a `String` takes everything.
+macro_rules! line {
+    ($text:expr, $($arguments:tt)*) => {{
+        let _ = writeln!($text, $($arguments)*);
+    }};
+}
+
+fn connections(text: &mut String, outcome: &Outcome) {
+    let connections = &outcome.connections;
+    let (clients, opened, peak) = (connections.clients, connections.opened, connections.peak_open);
+    line!(text, "{}", outcome.url);
+    line!(text, "clients      {opened} of {clients} connected, at most {peak} at the same time");
+    if let Some(handshake) = &connections.handshake_us {
+        line!(text, "handshake    {}", percentiles(handshake));
+    }
+}
+
+fn messages(text: &mut String, outcome: &Outcome) {
+    let messages = &outcome.messages;
+    let seconds = outcome.measured_seconds;
+    let rate = messages.sent as f64 / seconds;
+    let megabytes = rate * outcome.payload_bytes as f64 / 1e6;
+    line!(
+        text,
+        "messages     {} of {} sent in {seconds:.1} s, {rate:.0}/s, {megabytes:.1} MB/s",
+        messages.sent,
+        messages.offered
+    );
+    if messages.awaited > 0 {
+        line!(text, "answers      {} of {} awaited", messages.answered, messages.awaited);
+    }
+    if outcome.probe == Probe::Echo {
+        line!(text, "echoes       {} corrupt, {} out of order", messages.corrupt, messages.reordered);
+    }
+}
+
+fn latencies(text: &mut String, outcome: &Outcome, latency: &LatencySummary) {
+    let what = match outcome.probe {
+        Probe::Ping => format!("pings behind the messages of one client in {}", outcome.probe_one_in),
+        Probe::Echo => "echoes".to_owned(),
+        Probe::None => return,
+    };
+    line!(text, "latency      {}", percentiles(&latency.corrected));
+    line!(text, "             from when a message was due, by {what}");
+    if let Some(uncorrected) = &latency.uncorrected {
+        line!(text, "uncorrected  {}", percentiles(uncorrected));
+    }
+}
+
+fn usage(text: &mut String, outcome: &Outcome) {
+    if let Some(server) = &outcome.server {
+        let per_message =
+            server.cpu_us_per_message.map_or_else(String::new, |us| format!(", {us:.1} µs a message"));
+        line!(text, "server CPU   {:.1} % of a core{per_message}", server.cpu_share * 100.0);
+        if let Some(us) = server.handshake_cpu_us {
+            line!(text, "             {us:.0} µs a handshake");
+        }
+        let megabytes = |bytes: u64| bytes as f64 / 1e6;
+        let (idle, loaded) = (server.memory_idle.pss_bytes, server.memory_loaded.pss_bytes);
+        line!(
+            text,
+            "server PSS   {:.1} MB idle, {:.1} MB connected, {:.1} MB loaded, {:.1} MB at most",
+            megabytes(idle),
+            megabytes(server.memory_connected.pss_bytes),
+            megabytes(loaded),
+            megabytes(server.peak_pss_bytes)
+        );
+    }
+    let (machine, generator) = (&outcome.machine, &outcome.generator);
+    line!(text, "generator    {:.1} % of a core in its busiest thread", generator.busiest_thread * 100.0);
+    if let Some(lag) = &outcome.schedule_lag_us {
+        line!(text, "sent late by {}", percentiles(lag));
+    }
+    line!(
+        text,
+        "machine      {:.1} % busy, {:.1} % in interrupts, {:.1} % stolen",
+        machine.busy * 100.0,
+        machine.interrupts * 100.0,
+        machine.stolen * 100.0
+    );
+}
+
+fn verdict(text: &mut String, outcome: &Outcome) {
+    let verdict = &outcome.verdict;
+    if let Some(why) = &verdict.saturated {
+        line!(text, "rejected     the generator was saturated: {why}");
+    }
+    for problem in &verdict.problems {
+        line!(text, "problem      {problem}");
+    }
+    if verdict.interrupted {
+        line!(text, "interrupted  before the end");
+    }
+    if verdict.held() {
+        line!(text, "verdict      held");
+    }
+}
+
+fn percentiles(summary: &Summary) -> String {
+    let points = [("p50", summary.p50), ("p99", summary.p99), ("p99.9", summary.p999), ("max", summary.max)];
+    points.map(|(name, us)| format!("{name} {}", time(us))).join("  ")
+}
+
+/// A time that is given in µs, with three digits or so.
+fn time(us: f64) -> String {
+    match us {
+        us if us < 1e3 => format!("{us:.0} µs"),
+        us if us < 1e5 => format!("{:.2} ms", us / 1e3),
+        us if us < 1e6 => format!("{:.0} ms", us / 1e3),
+        us => format!("{:.2} s", us / 1e6),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_keep_their_meaning() {
+        let texts = [12.3, 1_234.0, 250_000.0, 2_500_000.0].map(time);
+        assert_eq!(texts, ["12 µs", "1.23 ms", "250 ms", "2.50 s"]);
+    }
+}

@@ -1,0 +1,142 @@
+//! Progress on stderr: one line that is written over where a person looks on, plain lines otherwise.
+
+use std::io::{self, IsTerminal, Write};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use webscale_load::observe::{Observer, Phase, Progress};
+
+/// Where stderr is no terminal, progress is written this often.
+const PLAIN_EVERY: Duration = Duration::from_secs(10);
+
+/// Writes progress, and passes on that the user wants to stop.
+pub(crate) struct Stderr {
+    live: bool,
+    /// A live line stands there unfinished.
+    pending: bool,
+    last_plain: Option<Instant>,
+    interrupted: Arc<AtomicBool>,
+}
+
+impl Stderr {
+    /// Also takes over SIGINT and SIGTERM: the first asks to stop, the second ends the process.
+    pub(crate) fn new() -> io::Result<Stderr> {
+        let interrupted = Arc::new(AtomicBool::new(false));
+        for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
+            // In this order: the second signal finds the flag set.
+            signal_hook::flag::register_conditional_default(signal, Arc::clone(&interrupted))?;
+            signal_hook::flag::register(signal, Arc::clone(&interrupted))?;
+        }
+        Ok(Stderr { live: io::stderr().is_terminal(), pending: false, last_plain: None, interrupted })
+    }
+
+    fn write(&mut self, text: &str) {
+        // Who closed stderr does not want to know.
+        let _ = io::stderr().lock().write_all(text.as_bytes());
+    }
+
+    /// Ends a live line, so that what follows has a line of its own.
+    pub(crate) fn finish(&mut self) {
+        if std::mem::take(&mut self.pending) {
+            self.write("\r\x1b[2K");
+        }
+    }
+}
+
+impl Observer for Stderr {
+    fn note(&mut self, text: &str) {
+        self.finish();
+        self.write(&format!("{text}\n"));
+    }
+
+    fn progress(&mut self, progress: &Progress) {
+        if self.live {
+            self.write(&format!("\r\x1b[2K{}", line(progress)));
+            self.pending = true;
+        } else if self.last_plain.is_none_or(|last| last.elapsed() >= PLAIN_EVERY) {
+            self.last_plain = Some(Instant::now());
+            self.write(&format!("{}\n", line(progress)));
+        }
+    }
+
+    fn stopped(&self) -> bool {
+        self.interrupted.load(Ordering::Relaxed)
+    }
+}
+
+fn line(progress: &Progress) -> String {
+    let phase = match progress.phase {
+        Phase::Connecting => "connecting",
+        Phase::WarmingUp => "warming up",
+        Phase::Measuring => "measuring",
+        Phase::Draining => "last answers",
+    };
+    let elapsed = progress.elapsed.as_secs();
+    let mut line = match progress.planned {
+        Some(planned) => format!("{phase} {elapsed} of {} s", planned.as_secs()),
+        None => format!("{phase} {elapsed} s"),
+    };
+    line += &format!(" | {} of {} open", progress.open, progress.clients);
+    if progress.failed > 0 {
+        line += &format!(", {} failed", progress.failed);
+    }
+    if progress.sent > 0 {
+        line += &format!(" | {:.0} messages/s", progress.sent_per_second);
+    }
+    if let Some((p50, p99)) = progress.latency {
+        line += &format!(" | p50 {} p99 {}", milliseconds(p50), milliseconds(p99));
+    }
+    if let Some((cpu, memory)) = progress.server {
+        line += &format!(" | server {:.0} % CPU", cpu * 100.0);
+        if let Some(memory) = memory {
+            line += &format!(", {:.1} MB", memory.pss_bytes as f64 / 1e6);
+        }
+    }
+    line
+}
+
+fn milliseconds(time: Duration) -> String {
+    format!("{:.2} ms", time.as_secs_f64() * 1e3)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn progress() -> Progress {
+        Progress {
+            phase: Phase::Measuring,
+            elapsed: Duration::from_secs(12),
+            planned: Some(Duration::from_secs(30)),
+            clients: 100,
+            open: 98,
+            failed: 2,
+            sent: 1400,
+            sent_per_second: 99.6,
+            latency: Some((Duration::from_micros(250), Duration::from_micros(1234))),
+            server: Some((0.25, None)),
+        }
+    }
+
+    #[test]
+    fn a_line_says_what_is_known() {
+        let expected = "measuring 12 of 30 s | 98 of 100 open, 2 failed | 100 messages/s | p50 0.25 ms p99 1.23 ms \
+                        | server 25 % CPU";
+        assert_eq!(line(&progress()), expected);
+    }
+
+    #[test]
+    fn a_line_leaves_out_what_is_not() {
+        let nothing = Progress {
+            phase: Phase::Connecting,
+            planned: None,
+            failed: 0,
+            sent: 0,
+            latency: None,
+            server: None,
+            ..progress()
+        };
+        assert_eq!(line(&nothing), "connecting 12 s | 98 of 100 open");
+    }
+}
