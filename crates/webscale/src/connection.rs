@@ -20,6 +20,7 @@ mod opening;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use webscale_proto::{CloseCode, DecoderConfig, Role, handshake::HeadLimits};
 use webscale_sys::{Interest, TcpSocket};
@@ -125,6 +126,8 @@ pub(crate) struct Context<'a, H: Handler> {
     pub(crate) scratch: &'a mut Vec<u8>,
     pub(crate) outgoing: &'a mut Outgoing,
     pub(crate) frames_left: u32,
+    /// The decoder stood between two messages since this was last looked at.
+    pub(crate) between_messages: bool,
     pub(crate) fate: Fate,
     /// Set when a session that is with a worker lost its connection: how it ended, for when it comes back.
     pub(crate) orphan: Option<Close>,
@@ -156,6 +159,15 @@ pub(crate) struct Connection<K, S> {
     pub(crate) registered: Registered,
 }
 
+/// What the socket was reported ready for.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Ready {
+    pub(crate) readable: bool,
+    pub(crate) writable: bool,
+    /// Nothing more passes in either direction (EPOLLHUP, EPOLLERR); reported also when it was not asked for.
+    pub(crate) hung_up: bool,
+}
+
 /// A connection's entries in the loop's tables.
 #[derive(Default)]
 pub(crate) struct Registered {
@@ -164,6 +176,8 @@ pub(crate) struct Registered {
     pub(crate) user_timer: Option<TimerId>,
     /// In the loop's list of connections that have more to do without an event.
     pub(crate) in_ready_list: bool,
+    /// In the loop's list of connections that wait for room in the workers' queue.
+    pub(crate) in_stalled_list: bool,
 }
 
 impl<K: Socket, S: Send + 'static> Connection<K, S> {
@@ -229,7 +243,8 @@ impl<K: Socket, S: Send + 'static> Connection<K, S> {
         let read = match self.link.phase() {
             Phase::Connecting | Phase::Dead => false,
             Phase::Live => !self.link.is_congested() && !self.channel.has_pending(),
-            Phase::Finishing | Phase::Lingering => true,
+            Phase::Finishing => !self.link.has_peer_ended(),
+            Phase::Lingering => true,
         };
         Interest { read, write: self.link.wants_write() }
     }
@@ -249,7 +264,7 @@ impl<K: Socket, S: Send + 'static> Connection<K, S> {
         }
         let silence = match self.pinged {
             Some(pinged) => pinged + limits.pong_time,
-            None => self.last_heard + jittered(limits.ping_after, id),
+            None => self.last_heard + limits.ping_after + jitter(limits.ping_after, id),
         };
         match self.message_since {
             Some(since) => silence.min(since + limits.message_time),
@@ -258,28 +273,39 @@ impl<K: Socket, S: Send + 'static> Connection<K, S> {
     }
 
     /// The socket is ready.
-    pub(crate) fn on_event<H: Handler<Session = S>>(
-        &mut self,
-        turn: &mut Turn<'_, H>,
-        readable: bool,
-        writable: bool,
-    ) {
+    pub(crate) fn on_event<H: Handler<Session = S>>(&mut self, turn: &mut Turn<'_, H>, ready: Ready) {
         self.begin(turn);
         if self.link.phase() == Phase::Connecting {
             self.connected(turn);
+        } else if ready.hung_up && !self.interest().read {
+            // Not even an error may be fetched by reading, as that would bring more bytes than there is room for.
+            let kind = self.link.take_error();
+            self.lost(turn, kind);
         } else {
-            if writable {
-                let limits = &turn.context.config.limits;
-                if let Err(error) = self.link.drain(limits, turn.context.metrics) {
-                    self.lost(turn, error.kind());
-                }
+            if ready.writable {
+                self.drain(turn);
             }
-            if readable {
+            if ready.readable || ready.hung_up {
                 self.read(turn);
             }
         }
         self.resume(turn);
         self.end(turn);
+    }
+
+    fn drain<H: Handler<Session = S>>(&mut self, turn: &mut Turn<'_, H>) {
+        let queued = self.link.queued();
+        match self.link.drain(&turn.context.config.limits, turn.context.metrics) {
+            // The socket takes bytes because the peer has acknowledged others.
+            Ok(()) if self.link.queued() < queued => self.heard(turn.context.now),
+            Ok(()) => {}
+            Err(error) => self.lost(turn, error.kind()),
+        }
+    }
+
+    /// The peer lives.
+    fn heard(&mut self, now: Time) {
+        (self.last_heard, self.pinged) = (now, None);
     }
 
     /// Goes on with what was received in an earlier turn.
@@ -317,6 +343,9 @@ impl<K: Socket, S: Send + 'static> Connection<K, S> {
         if self.message_since.is_some_and(|since| context.now >= since + limits.message_time) {
             let reason = "the message took too long";
             self.channel.fail(context, CloseCode::POLICY, reason, CloseCause::Timeout(Timeout::Message));
+        } else if self.channel.is_blocked() && !self.link.is_congested() {
+            // It is we who do not read: the workers have too much to do.
+            self.heard(turn.context.now);
         } else if self.pinged.is_some() {
             self.channel.drop_silent(context);
         } else {
@@ -358,10 +387,10 @@ impl<K: Socket, S: Send + 'static> Connection<K, S> {
         self.end(turn);
     }
 
-    /// The loop ends.
-    pub(crate) fn abandon<H: Handler<Session = S>>(&mut self, turn: &mut Turn<'_, H>) {
+    /// The loop ends, or cannot watch the socket.
+    pub(crate) fn abandon<H: Handler<Session = S>>(&mut self, turn: &mut Turn<'_, H>, cause: CloseCause) {
         self.begin(turn);
-        self.channel.lost(&mut turn.context, CloseCause::Shutdown);
+        self.channel.lost(&mut turn.context, cause);
         self.link.kill();
         self.end(turn);
     }
@@ -445,8 +474,7 @@ impl<K: Socket, S: Send + 'static> Connection<K, S> {
         loop {
             match self.link.recv(turn) {
                 Ok(link::Received::Bytes { count, more }) => {
-                    self.last_heard = turn.context.now;
-                    self.pinged = None;
+                    self.heard(turn.context.now);
                     self.open_bytes(turn, count);
                     self.settle(turn);
                     left = left.saturating_sub(count);
@@ -455,6 +483,11 @@ impl<K: Socket, S: Send + 'static> Connection<K, S> {
                     }
                 }
                 Ok(link::Received::Nothing) => return,
+                // It has nothing more to say, but what it asked for still goes out.
+                Ok(link::Received::End) if self.link.phase() == Phase::Finishing => {
+                    self.link.peer_ended();
+                    return;
+                }
                 Ok(link::Received::End) => {
                     self.lost(turn, io::ErrorKind::UnexpectedEof);
                     return;
@@ -486,27 +519,29 @@ impl<K: Socket, S: Send + 'static> Connection<K, S> {
             }
             Err(error) => self.channel.tls_failed(&mut turn.context, error),
         }
-        self.watch_message(turn.context.now);
+        self.watch_message(&mut turn.context);
     }
 
     fn resume<H: Handler<Session = S>>(&mut self, turn: &mut Turn<'_, H>) {
         if self.is_ready() {
             self.channel.resume(&mut turn.context);
-            self.watch_message(turn.context.now);
+            self.watch_message(&mut turn.context);
         }
     }
 
-    fn watch_message(&mut self, now: Time) {
-        if self.channel.is_mid_message() {
-            self.message_since.get_or_insert(now);
-        } else {
+    /// Takes note of when the message under way began. One that ended since is another one.
+    fn watch_message<H: Handler>(&mut self, context: &mut Context<'_, H>) {
+        if std::mem::take(&mut context.between_messages) || !self.channel.is_mid_message() {
             self.message_since = None;
+        }
+        if self.channel.is_mid_message() {
+            self.message_since.get_or_insert(context.now);
         }
     }
 }
 
-/// Up to an eighth more than `time`, by connection: those that were accepted together do not fall due together.
-fn jittered(time: std::time::Duration, id: ConnectionId) -> std::time::Duration {
+/// Up to an eighth of `time`, by connection: those that were accepted together do not fall due together.
+fn jitter(time: Duration, id: ConnectionId) -> Duration {
     let spread = id.token.to_u64().wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 56;
-    time + time / 8 * u32::try_from(spread).unwrap_or(0) / 256
+    time / (8 * 256) * u32::try_from(spread).unwrap_or(0)
 }

@@ -16,7 +16,7 @@ use webscale_sys::{Events, Interest, Listener, Poller, TcpSocket, Waker};
 
 use crate::clock::{Clock, Time};
 use crate::close::{Close, CloseCause};
-use crate::connection::{Config, Connection, Context, Fate, Turn, Wire, call_close};
+use crate::connection::{Config, Connection, Context, Fate, Ready, Turn, Wire, call_close};
 use crate::handler::Handler;
 use crate::mailbox::Mailbox;
 use crate::metrics::Metrics;
@@ -26,7 +26,7 @@ use crate::slots::{Slots, Token};
 use crate::target::Target;
 use crate::timer::{Fired, TimerKind, Wheel};
 use crate::tls::Tls;
-use crate::worker::{Done, Pool, Workers};
+use crate::worker::{Done, Job, Pool, Workers};
 
 // Tokens that are no connection's: the highest indices, which no slot reaches.
 const LISTENER: u64 = u32::MAX as u64;
@@ -142,7 +142,7 @@ impl<H: Handler> EventLoop<H> {
             now: Time::default(),
             wire: Wire::new(),
             scratch: Vec::new(),
-            outgoing: Outgoing::new(shared.config.role),
+            outgoing: Outgoing::new(shared.config.role, limits.egress_bytes),
             metrics: Arc::new(Metrics::default()),
             stage: Stage::Running,
             shared,
@@ -200,22 +200,25 @@ impl<H: Handler> EventLoop<H> {
                 LISTENER => self.accept(),
                 MAILBOX => self.waker.clear(),
                 token => {
-                    let readable = event.readiness.readable() || event.readiness.hung_up();
-                    let writable = event.readiness.writable();
-                    self.on_event(Token::from_u64(token), readable, writable, &mut handshakes);
+                    let ready = Ready {
+                        readable: event.readiness.readable(),
+                        writable: event.readiness.writable(),
+                        hung_up: event.readiness.hung_up(),
+                    };
+                    self.on_event(Token::from_u64(token), ready, &mut handshakes);
                 }
             }
         }
     }
 
-    fn on_event(&mut self, token: Token, readable: bool, writable: bool, handshakes: &mut u32) {
+    fn on_event(&mut self, token: Token, ready: Ready, handshakes: &mut u32) {
         let Some(connection) = self.connections.get_mut(token) else { return };
         if connection.is_handshaking() {
             // Level-triggered: what has no budget now is reported again.
             let Some(left) = handshakes.checked_sub(1) else { return };
             *handshakes = left;
         }
-        self.turn(token, |connection, turn| connection.on_event(turn, readable, writable));
+        self.turn(token, |connection, turn| connection.on_event(turn, ready));
     }
 
     /// Gives one connection its turn, and files what comes of it.
@@ -238,6 +241,7 @@ impl<H: Handler> EventLoop<H> {
                 scratch: &mut self.scratch,
                 outgoing: &mut self.outgoing,
                 frames_left: limits.turn_frames,
+                between_messages: false,
                 fate: Fate::Live,
                 orphan: None,
             },
@@ -252,6 +256,8 @@ impl<H: Handler> EventLoop<H> {
 
     /// Brings the loop's tables up to date with a connection after its turn.
     fn file(&mut self, token: Token) {
+        // Taken here, so that a request of a connection that is removed below is not filed for the next one.
+        let timer_request = self.outgoing.timer.take();
         let Some(connection) = self.connections.get_mut(token) else { return };
         let draining = matches!(self.stage, Stage::Draining(_));
         if connection.is_dead() || (draining && connection.is_settled()) {
@@ -262,8 +268,9 @@ impl<H: Handler> EventLoop<H> {
         let interest = connection.interest();
         if interest != connection.registered.interest {
             connection.registered.interest = interest;
-            if self.poller.modify(&connection.link.socket, token.to_u64(), interest).is_err() {
-                return self.remove(token);
+            if let Err(error) = self.poller.modify(&connection.link.socket, token.to_u64(), interest) {
+                let cause = CloseCause::Lost(error.kind());
+                return self.turn(token, |connection, turn| connection.abandon(turn, cause));
             }
         }
         // A deadline that moved away is left as it is, and looked at when it fires.
@@ -275,7 +282,7 @@ impl<H: Handler> EventLoop<H> {
             let timer = self.timers.arm(due, token.to_u64(), TimerKind::Deadline);
             connection.registered.deadline = Some((timer, due));
         }
-        if let Some(request) = self.outgoing.timer.take() {
+        if let Some(request) = timer_request {
             if let Some(timer) = connection.registered.user_timer.take() {
                 self.timers.cancel(timer);
             }
@@ -289,7 +296,8 @@ impl<H: Handler> EventLoop<H> {
             connection.registered.in_ready_list = true;
             self.ready.push_back(token);
         }
-        if connection.channel.is_waiting_for_room() && !self.stalled.contains(&token) {
+        if connection.channel.is_waiting_for_room() && !connection.registered.in_stalled_list {
+            connection.registered.in_stalled_list = true;
             self.stalled.push_back(token);
         }
     }
@@ -303,7 +311,6 @@ impl<H: Handler> EventLoop<H> {
             self.timers.cancel(timer);
         }
         self.metrics.count_close(connection.ended_as());
-        self.metrics.ended.add(1);
         self.shared.connections.fetch_sub(1, Ordering::Relaxed);
     }
 
@@ -333,7 +340,6 @@ impl<H: Handler> EventLoop<H> {
             Ok(tls) => tls,
             Err(error) => {
                 log::error!("TLS cannot begin: {error}");
-                self.metrics.ended.add(1);
                 self.metrics.count_close(CloseCause::Tls(error).kind());
                 self.shared.connections.fetch_sub(1, Ordering::Relaxed);
                 return;
@@ -402,6 +408,10 @@ impl<H: Handler> EventLoop<H> {
         for connect in connects {
             self.connect(connect);
         }
+        self.read_done();
+    }
+
+    fn read_done(&mut self) {
         let mut done = VecDeque::new();
         self.done.take(&mut done);
         for done in done {
@@ -469,8 +479,14 @@ impl<H: Handler> EventLoop<H> {
             }
         }
         for _ in 0..self.stalled.len() {
+            if !self.pool.as_ref().is_some_and(Pool::has_room) {
+                break;
+            }
             let Some(token) = self.stalled.pop_front() else { break };
-            self.turn(token, |connection, turn| connection.on_room(turn));
+            if let Some(connection) = self.connections.get_mut(token) {
+                connection.registered.in_stalled_list = false;
+                self.turn(token, |connection, turn| connection.on_room(turn));
+            }
         }
     }
 
@@ -511,12 +527,14 @@ impl<H: Handler> EventLoop<H> {
     fn is_over(&self) -> bool {
         match self.stage {
             Stage::Running => false,
-            Stage::Draining(until) => self.connections.len() == 0 || self.now >= until,
+            Stage::Draining(until) => {
+                (self.connections.len() == 0 && self.orphans.is_empty()) || self.now >= until
+            }
             Stage::Ended => true,
         }
     }
 
-    /// Drops what is still open, and tells the handler.
+    /// Drops what is still open, and tells the handler. Sessions that are with workers are awaited.
     fn end(&mut self) {
         self.commands.close();
         for Connect { session, .. } in self.connects.close() {
@@ -524,12 +542,21 @@ impl<H: Handler> EventLoop<H> {
             call_close(&*self.shared.handler, session, close);
         }
         for token in self.connections.tokens() {
-            self.turn(token, |connection, turn| connection.abandon(turn));
+            self.turn(token, |connection, turn| connection.abandon(turn, CloseCause::Shutdown));
         }
-        let mut done = VecDeque::new();
-        self.done.take(&mut done);
-        for done in done {
-            self.done(done);
+        let withdrawn = self.pool.as_ref().map(|pool| pool.withdraw(self.index)).unwrap_or_default();
+        for Job { id, session, .. } in withdrawn {
+            if let Some(close) = self.orphans.remove(&id.token) {
+                call_close(&*self.shared.handler, session, close);
+            }
+        }
+        let mut events = Events::with_capacity(1);
+        loop {
+            self.read_done();
+            if self.orphans.is_empty() || self.poller.wait(&mut events, None).is_err() {
+                return;
+            }
+            self.waker.clear();
         }
     }
 }

@@ -30,7 +30,8 @@ pub struct Limits {
     pub message_bytes: usize,
     /// One message, from its first byte to its last; then 1008. Default 60 s.
     pub message_time: Duration,
-    /// What may wait for one client's socket, in bytes of frames. Default 1 MiB.
+    /// What may wait for one client's socket, in bytes of frames; also the longest message that can be sent. Default
+    /// 1 MiB.
     pub egress_bytes: usize,
     /// Above this many waiting bytes the client is not read; below half of it, it is read again. Default 256 KiB.
     pub egress_high_water: usize,
@@ -39,7 +40,7 @@ pub struct Limits {
     /// Silence after which a ping is sent, spread by up to an eighth so that many clients do not fall due together.
     /// Default 30 s.
     pub ping_after: Duration,
-    /// How long any byte may stay away after that ping; then the connection is ended. Default 30 s.
+    /// How long the peer may neither send nor take a byte after that ping; then the connection is ended. Default 30 s.
     pub pong_time: Duration,
     /// The closing handshake, and then the end of the TCP connection. Default 5 s.
     pub close_time: Duration,
@@ -99,6 +100,9 @@ impl Limits {
         }
         if self.head_fields == 0 || self.head_fields > 64 {
             return Some("head_fields must be 1 to 64");
+        }
+        if self.egress_bytes < 1024 {
+            return Some("egress_bytes is below 1024: hardly a message fits");
         }
         if self.egress_high_water > self.egress_bytes {
             return Some("egress_high_water lies above egress_bytes");

@@ -1,6 +1,9 @@
 //! Counters of a loop, written by that loop alone and readable from any thread at any time.
 
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{
+    AtomicU64,
+    Ordering::{Acquire, Relaxed, Release},
+};
 
 use crate::close::CloseKind;
 
@@ -9,12 +12,13 @@ use crate::close::CloseKind;
 pub(crate) struct Counter(AtomicU64);
 
 impl Counter {
+    /// Who sees the new value also sees what this thread counted before.
     pub(crate) fn add(&self, n: u64) {
-        self.0.store(self.0.load(Relaxed).wrapping_add(n), Relaxed);
+        self.0.store(self.0.load(Relaxed).wrapping_add(n), Release);
     }
 
     pub(crate) fn get(&self) -> u64 {
-        self.0.load(Relaxed)
+        self.0.load(Acquire)
     }
 }
 
@@ -24,7 +28,6 @@ impl Counter {
 pub(crate) struct Metrics {
     pub(crate) accepted: Counter,
     pub(crate) connected: Counter,
-    pub(crate) ended: Counter,
     pub(crate) opened: Counter,
     pub(crate) rejected: Counter,
     pub(crate) refused: Counter,
@@ -82,9 +85,14 @@ impl Snapshot {
 
     pub(crate) fn add(&mut self, metrics: &Metrics) {
         // Read ends before beginnings, so that a connection counted as ended is also counted as begun.
-        let ended = metrics.ended.get();
+        let mut ended = 0;
+        for (sum, counter) in self.closes.iter_mut().zip(&metrics.closes) {
+            let closes = counter.get();
+            ended += closes;
+            *sum += closes;
+        }
         let (accepted, connected) = (metrics.accepted.get(), metrics.connected.get());
-        self.connections += (accepted + connected).saturating_sub(ended);
+        self.connections += accepted + connected - ended;
         self.accepted += accepted;
         self.connected += connected;
         self.opened += metrics.opened.get();
@@ -96,8 +104,5 @@ impl Snapshot {
         self.messages_in += metrics.messages_in.get();
         self.messages_out += metrics.messages_out.get();
         self.messages_dropped += metrics.messages_dropped.get();
-        for (sum, counter) in self.closes.iter_mut().zip(&metrics.closes) {
-            *sum += counter.get();
-        }
     }
 }

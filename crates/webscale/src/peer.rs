@@ -33,6 +33,9 @@ pub enum SendError {
     /// The peer does not read: [`Limits::egress_bytes`](crate::Limits::egress_bytes) are queued for it. Under
     /// [`SlowConsumer::Close`](crate::SlowConsumer::Close) the connection is now closed with 1008.
     Full,
+    /// The message alone is longer than [`Limits::egress_bytes`](crate::Limits::egress_bytes), whoever reads. Nothing
+    /// was sent, and the connection lives on.
+    TooLong,
     /// A ping carries at most 125 bytes (RFC 6455 §5.5).
     PingTooLong,
 }
@@ -42,12 +45,16 @@ impl fmt::Display for SendError {
         f.write_str(match self {
             Self::Closed => "the connection is closing or gone",
             Self::Full => "the peer does not read what is sent to it",
+            Self::TooLong => "the message is longer than what may be queued for a peer",
             Self::PingTooLong => "a ping carries at most 125 bytes",
         })
     }
 }
 
 impl std::error::Error for SendError {}
+
+/// Longest payload of a control frame, in bytes (RFC 6455 §5.5).
+const MAX_PING: usize = 125;
 
 /// What a handler asked of its timer.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -60,6 +67,8 @@ pub(crate) enum TimerRequest {
 pub(crate) struct Outgoing {
     /// Frames, in order, as they go to the wire (or into TLS).
     pub(crate) frames: Vec<u8>,
+    /// Bytes that fit into a connection's queue while it is empty.
+    capacity: usize,
     /// Bytes that still fit into the connection's queue.
     pub(crate) room: usize,
     /// A Close frame stands in `frames`, or went out earlier: nothing may follow it.
@@ -75,9 +84,10 @@ pub(crate) struct Outgoing {
 }
 
 impl Outgoing {
-    pub(crate) fn new(role: Role) -> Self {
+    pub(crate) fn new(role: Role, capacity: usize) -> Self {
         Self {
             frames: Vec::new(),
+            capacity,
             room: 0,
             closed: false,
             close: None,
@@ -96,7 +106,10 @@ impl Outgoing {
     }
 
     pub(crate) fn message(&mut self, message: Message<'_>) -> Result<(), SendError> {
-        self.admit(message.len() + webscale_proto::FrameHeader::MAX_LEN)?;
+        if let Err(error) = self.admit(message.len()) {
+            self.dropped += u64::from(error != SendError::Closed);
+            return Err(error);
+        }
         let mask = self.masks.next();
         encoder::message(&mut self.frames, message, mask);
         self.messages += 1;
@@ -104,12 +117,15 @@ impl Outgoing {
     }
 
     pub(crate) fn ping(&mut self, payload: &[u8]) -> Result<(), SendError> {
-        self.admit(payload.len() + webscale_proto::FrameHeader::MAX_LEN)?;
+        if payload.len() > MAX_PING {
+            return Err(SendError::PingTooLong);
+        }
+        self.admit(payload.len())?;
         let mask = self.masks.next();
         encoder::ping(&mut self.frames, payload, mask).map_err(|_| SendError::PingTooLong)
     }
 
-    /// Pongs and Close frames are let in beyond the limit: there is one of each.
+    /// Pongs are let in beyond the limit: a peer that does not take them is soon not read, and sends no more pings.
     pub(crate) fn pong(&mut self, payload: &[u8]) {
         if !self.closed {
             let mask = self.masks.next();
@@ -118,6 +134,7 @@ impl Outgoing {
         }
     }
 
+    /// A Close frame is let in beyond the limit: there is one.
     pub(crate) fn close_frame(&mut self, code: Option<CloseCode>, reason: &str) {
         if !self.closed {
             let mask = self.masks.next();
@@ -126,13 +143,17 @@ impl Outgoing {
         }
     }
 
-    fn admit(&mut self, bytes: usize) -> Result<(), SendError> {
+    /// Makes room for a frame with this many bytes of payload.
+    fn admit(&mut self, payload: usize) -> Result<(), SendError> {
         if self.closed {
             return Err(SendError::Closed);
         }
+        let bytes = payload.saturating_add(webscale_proto::FrameHeader::MAX_LEN);
+        if bytes > self.capacity {
+            return Err(SendError::TooLong);
+        }
         if bytes > self.room {
             self.overflowed = true;
-            self.dropped += 1;
             return Err(SendError::Full);
         }
         self.room -= bytes;
@@ -165,7 +186,7 @@ impl<S> Peer<'_, S> {
     /// Sends one message in one frame.
     ///
     /// # Errors
-    /// [`SendError::Closed`] behind a close; [`SendError::Full`] when the peer does not read.
+    /// [`SendError::Closed`] behind a close; [`SendError::Full`] when the peer does not read; [`SendError::TooLong`].
     pub fn send(&mut self, message: Message<'_>) -> Result<(), SendError> {
         self.outgoing.message(message)
     }

@@ -162,11 +162,11 @@ impl ServerBuilder {
             listeners(self.address.map_err(BuildError::NoAddress)?, self.threads, self.port_is_shared)?;
         let address = listeners[0].local_addr().map_err(BuildError::Resources)?;
         let handler = Arc::new(handler);
-        let (queue, role) = (self.limits.worker_queue, Role::Server);
+        let role = Role::Server;
         let workers = if self.workers == 0 {
             None
         } else {
-            Some(Workers::start(self.workers, queue, role, &handler).map_err(BuildError::Resources)?)
+            Some(Workers::start(self.workers, role, &self.limits, &handler).map_err(BuildError::Resources)?)
         };
         let config = Config::new(role, self.limits);
         let shared = Shared { handler, config, tls: self.tls, connections: AtomicUsize::new(0) };

@@ -104,7 +104,24 @@ impl Tls {
         Self::from_der(chain, key)
     }
 
-    /// The same from memory.
+    /// The same from PEM text in memory.
+    ///
+    /// # Errors
+    /// [`TlsConfigError`]; its paths are `certificate` and `key`.
+    pub fn from_pem(certificate: &[u8], key: &[u8]) -> Result<Self, TlsConfigError> {
+        let fail = |what: &str| {
+            let what = PathBuf::from(what);
+            move |error| TlsConfigError::Pem(what, error)
+        };
+        let chain = CertificateDer::pem_slice_iter(certificate).collect::<Result<Vec<_>, _>>();
+        let chain = chain.map_err(fail("certificate"))?;
+        if chain.is_empty() {
+            return Err(TlsConfigError::NoCertificate("certificate".into()));
+        }
+        Self::from_der(chain, PrivateKeyDer::from_pem_slice(key).map_err(fail("key"))?)
+    }
+
+    /// The same from DER in memory.
     ///
     /// # Errors
     /// [`TlsConfigError::Unusable`].

@@ -13,6 +13,7 @@ use std::thread::{self, JoinHandle};
 use webscale_proto::{CloseCode, Role};
 
 use crate::handler::Handler;
+use crate::limits::Limits;
 use crate::mailbox::Mailbox;
 use crate::peer::{ConnectionId, Outgoing, Peer, TimerRequest};
 use crate::sender::{Command, OwnedMessage};
@@ -94,6 +95,20 @@ impl<S> Pool<S> {
         Ok(())
     }
 
+    /// Whether [`Pool::submit`] would take a job now.
+    pub(crate) fn has_room(&self) -> bool {
+        self.shared.lock().jobs.len() < self.shared.capacity
+    }
+
+    /// Takes back the jobs of one loop that no worker has begun.
+    pub(crate) fn withdraw(&self, event_loop: u32) -> VecDeque<Job<S>> {
+        let mut queue = self.shared.lock();
+        let (withdrawn, rest) =
+            std::mem::take(&mut queue.jobs).into_iter().partition(|job| job.id.event_loop == event_loop);
+        queue.jobs = rest;
+        withdrawn
+    }
+
     pub(crate) fn reply_to(&self) -> DoneMailbox<S> {
         self.done.clone()
     }
@@ -108,17 +123,20 @@ pub(crate) struct Workers<S> {
 impl<S: Send + 'static> Workers<S> {
     pub(crate) fn start<H: Handler<Session = S>>(
         threads: usize,
-        capacity: usize,
         role: Role,
+        limits: &Limits,
         handler: &Arc<H>,
     ) -> io::Result<Self> {
+        let (capacity, egress) = (limits.worker_queue, limits.egress_bytes);
         let queue = Mutex::new(Queue { jobs: VecDeque::new(), closed: false });
         let shared = Arc::new(Shared { queue, available: Condvar::new(), capacity });
         let mut workers = Self { shared, threads: Vec::with_capacity(threads) };
         for index in 0..threads {
             let (shared, handler) = (workers.shared.clone(), handler.clone());
             let thread = thread::Builder::new().name(format!("worker-{index}"));
-            workers.threads.push(thread.spawn(move || work(&shared, &*handler, role))?);
+            workers
+                .threads
+                .push(thread.spawn(move || work(&shared, &*handler, Outgoing::new(role, egress)))?);
         }
         Ok(workers)
     }
@@ -139,8 +157,7 @@ impl<S> Drop for Workers<S> {
     }
 }
 
-fn work<H: Handler>(shared: &Shared<H::Session>, handler: &H, role: Role) {
-    let mut outgoing = Outgoing::new(role);
+fn work<H: Handler>(shared: &Shared<H::Session>, handler: &H, mut outgoing: Outgoing) {
     while let Some(job) = shared.next() {
         run(job, handler, &mut outgoing);
     }
@@ -164,6 +181,6 @@ fn run<H: Handler>(job: Job<H::Session>, handler: &H, outgoing: &mut Outgoing) {
         overflowed: outgoing.overflowed,
         panicked: result.is_err(),
     };
-    // A loop that has ended has closed its sessions' connections; what it lent ends here.
+    // A loop does not end before it has back what it lent.
     drop(reply_to.push_unbounded(done));
 }

@@ -189,6 +189,7 @@ impl<S: Send + 'static> Channel<S> {
                 break;
             }
             let Open { session, decoder, closing, next, .. } = open;
+            context.between_messages |= !decoder.is_mid_message();
             let (taken, step) = match decoder.decode(&context.config.decoder, &bytes[used..], &mut scratch) {
                 Ok(decoded) => decoded,
                 Err(error) => {
@@ -319,7 +320,9 @@ impl<S: Send + 'static> Channel<S> {
     ) {
         let close = Close::new(code, reason, cause);
         match &mut self.stage {
-            Stage::Open(open) if open.session.is_none() => open.close_later = Some(Box::new(close)),
+            Stage::Open(open) if open.session.is_none() => {
+                open.close_later.get_or_insert_with(|| Box::new(close));
+            }
             Stage::Open(open) => {
                 if open.closing.send() {
                     open.next = None;

@@ -37,6 +37,8 @@ pub(crate) struct Link<K> {
     phase: Phase,
     /// Above the high-water mark, and not yet below half of it.
     congested: bool,
+    /// The peer's direction ended while ours was still under way.
+    peer_ended: bool,
     /// The incomplete TLS record at the end of what was received; no memory while there is none.
     kept: Vec<u8>,
     egress: Egress,
@@ -55,7 +57,15 @@ pub(crate) enum Received {
 impl<K: Socket> Link<K> {
     pub(super) fn new(socket: K, tls: Option<TlsStream>, phase: Phase) -> Self {
         let security = tls.map_or(Security::Plain, Security::Tls);
-        Self { socket, security, phase, congested: false, kept: Vec::new(), egress: Egress::default() }
+        Self {
+            socket,
+            security,
+            phase,
+            congested: false,
+            peer_ended: false,
+            kept: Vec::new(),
+            egress: Egress::default(),
+        }
     }
 
     pub(super) fn phase(&self) -> Phase {
@@ -68,6 +78,23 @@ impl<K: Socket> Link<K> {
 
     pub(super) fn is_congested(&self) -> bool {
         self.congested
+    }
+
+    /// The peer sends nothing more, and what is queued still goes out.
+    pub(super) fn peer_ended(&mut self) {
+        self.peer_ended = true;
+    }
+
+    pub(super) fn has_peer_ended(&self) -> bool {
+        self.peer_ended
+    }
+
+    /// What ended a connection that hung up.
+    pub(super) fn take_error(&mut self) -> ErrorKind {
+        match self.socket.take_error() {
+            Ok(Some(error)) | Err(error) => error.kind(),
+            Ok(None) => ErrorKind::UnexpectedEof,
+        }
     }
 
     pub(super) fn wants_write(&self) -> bool {
@@ -245,7 +272,8 @@ impl<K: Socket> Link<K> {
     /// When all is sent, a finishing link ends our direction and waits for the peer's.
     fn end_of_flight(&mut self) {
         if self.phase == Phase::Finishing && self.egress.is_empty() {
-            self.phase = if self.socket.shutdown_write().is_ok() { Phase::Lingering } else { Phase::Dead };
+            let lingers = self.socket.shutdown_write().is_ok() && !self.peer_ended;
+            self.phase = if lingers { Phase::Lingering } else { Phase::Dead };
         }
     }
 }

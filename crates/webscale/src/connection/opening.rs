@@ -15,6 +15,8 @@ use crate::handler::{Accept, Reject, Request};
 use crate::peer::Outgoing;
 use crate::target::Target;
 
+const HTTP: &[u8] = b"HTTP/";
+
 /// A handshake under way.
 pub(super) struct Opening<S> {
     /// The head so far, unless it came whole.
@@ -79,20 +81,32 @@ impl<S> Opening<S> {
         let limit = context.config.head.bytes;
         if before == 0
             && let Some(end) = head_end(bytes, 0)
+            && end <= limit
         {
             return self.answer(context, &bytes[..end], bytes.len() - end, end);
         }
         self.head.extend_from_slice(&bytes[..bytes.len().min(limit + 1 - before.min(limit))]);
         match head_end(&self.head, before) {
-            Some(end) => {
+            Some(end) if end <= limit => {
                 let mut head = std::mem::take(&mut self.head);
                 head.truncate(end);
                 let used = end - before;
                 self.answer(context, &head, bytes.len() - used, used)
             }
-            None if self.head.len() > limit => self.too_long(context),
-            None => Outcome::Going(self),
+            _ if self.head.len() > limit => self.too_long(context),
+            _ if self.is_nonsense() => {
+                let head = std::mem::take(&mut self.head);
+                self.answer(context, &head, 0, bytes.len())
+            }
+            _ => Outcome::Going(self),
         }
+    }
+
+    /// A server that begins its answer with other bytes than HTTP's speaks something else, as TLS or a line of text: what
+    /// it goes on to say is not awaited.
+    fn is_nonsense(&self) -> bool {
+        let known = self.head.len().min(HTTP.len());
+        matches!(self.side, Side::Client { .. }) && self.head[..known] != HTTP[..known]
     }
 
     fn answer<H: Handler<Session = S>>(
