@@ -5,9 +5,11 @@ use std::path::PathBuf;
 use clap::{Parser, Subcommand};
 
 mod bench;
+mod serve;
 mod units;
 
 pub(crate) use bench::BenchArgs;
+pub(crate) use serve::{ModeArg, ServeArgs};
 
 const EXIT_CODES: &str = "\
 Exit codes:
@@ -28,6 +30,7 @@ pub(crate) enum Command {
     Bench(Box<BenchArgs>),
     Cert(CertArgs),
     Payload(PayloadArgs),
+    Serve(ServeArgs),
 }
 
 /// Make a CA and a certificate for tests.

@@ -11,6 +11,7 @@ mod exit;
 mod output;
 mod payload;
 mod progress;
+mod serve;
 
 fn main() -> ExitCode {
     let args = args::Args::parse();
@@ -22,5 +23,6 @@ fn run(command: args::Command) -> anyhow::Result<()> {
         args::Command::Bench(args) => bench::run(&args),
         args::Command::Cert(args) => cert::run(&args),
         args::Command::Payload(args) => payload::run(&args),
+        args::Command::Serve(args) => serve::run(&args),
     }
 }

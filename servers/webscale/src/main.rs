@@ -1,6 +1,6 @@
 //! Server A on the webscale library: event loops, no pool, no `async`.
 //!
-//! What a user of the library writes is [`Ingest`] and [`Echo`]; the rest reads flags and prints counts.
+//! The handlers are in `lib.rs`; this reads flags and prints counts.
 
 #![forbid(unsafe_code)]
 
@@ -8,28 +8,17 @@ use std::io::Read;
 use std::os::unix::net::UnixStream;
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::AtomicU64;
 use std::{io, thread};
 
+use server_webscale::{Echo, Ingest, Json, counts, limits};
 use signal_hook::{consts::SIGUSR1, low_level::pipe};
-use webscale::{
-    Accept, CloseCode, Handle, Handler, Limits, Message, Peer, Reject, Request, SendError, Server, Tls,
-};
+use webscale::{Handle, Handler, Server, Tls};
 use workload::{
     Mode, Options,
     options::{self, Failure, Transport, Value},
-    report::{self, Counts},
+    report,
 };
-
-/// How `ingest` deserialises.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-enum Json {
-    /// sonic-rs, into the struct that borrows from the message.
-    #[default]
-    Fast,
-    /// serde_json, into the struct that owns its strings, as the other servers do.
-    SerdeOwned,
-}
 
 #[derive(Debug, Default)]
 struct Extra {
@@ -60,78 +49,27 @@ impl options::Extra for Extra {
     }
 }
 
-/// Deserialises every message, and counts those that do not fit the struct; the library counts all.
-struct Ingest {
-    json: Json,
-    failed: Arc<AtomicU64>,
-}
-
-impl Handler for Ingest {
-    type Session = ();
-
-    fn open(&self, _: &Request<'_>) -> Result<Accept<()>, Reject> {
-        Ok(().into())
-    }
-
-    fn message(&self, peer: &mut Peer<'_, ()>, message: Message<'_>) {
-        let Message::Text(text) = message else {
-            self.failed.fetch_add(1, Relaxed);
-            return peer.close(CloseCode::UNSUPPORTED, "telemetry is text");
-        };
-        // `black_box`: the struct is what a real handler would go on with, so it has to be made.
-        let result = match self.json {
-            Json::Fast => {
-                workload::parse::parse_fast(text).map(|telemetry| drop(std::hint::black_box(telemetry)))
-            }
-            Json::SerdeOwned => {
-                workload::parse::parse_owned(text).map(|telemetry| drop(std::hint::black_box(telemetry)))
-            }
-        };
-        if let Err(error) = result {
-            self.failed.fetch_add(1, Relaxed);
-            peer.close(CloseCode::INVALID_PAYLOAD, error.reason());
-        }
-    }
-}
-
-/// Sends every message back.
-struct Echo;
-
-impl Handler for Echo {
-    type Session = ();
-
-    fn open(&self, _: &Request<'_>) -> Result<Accept<()>, Reject> {
-        Ok(().into())
-    }
-
-    fn message(&self, peer: &mut Peer<'_, ()>, message: Message<'_>) {
-        // A client that does not read its echoes is closed by the library.
-        let _: Result<(), SendError> = peer.send(message);
-    }
-}
-
 fn main() -> ExitCode {
     options::main::<Extra>("server-webscale", serve)
 }
 
 fn serve(options: &Options<Extra>) -> Result<(), Failure> {
-    let failed = Arc::new(AtomicU64::new(0));
     match options.mode {
-        Mode::Ingest => run(options, Ingest { json: options.extra.json, failed: failed.clone() }, &failed),
-        Mode::Echo => run(options, Echo, &failed),
+        Mode::Ingest => {
+            let ingest = Ingest::new(options.extra.json);
+            let failed = ingest.failed();
+            run(options, ingest, &failed)
+        }
+        Mode::Echo => run(options, Echo, &Arc::default()),
     }
 }
 
 fn run<H: Handler>(options: &Options<Extra>, handler: H, failed: &Arc<AtomicU64>) -> Result<(), Failure> {
-    let longest = options.mode.message_bytes_max();
-    let defaults = Limits::default();
-    let limits =
-        Limits { message_bytes: longest, egress_bytes: defaults.egress_bytes.max(2 * longest), ..defaults };
     let mut builder = Server::builder()
         .listen(options.listen)
         .threads(options.threads_or_available().get())
         .workers(options.extra.workers)
-        .limits(limits)
+        .limits(limits(options.mode, None))
         .shutdown_on_signals();
     let mut secure = false;
     if let Transport::Tls { cert, key } = &options.transport {
@@ -147,11 +85,6 @@ fn run<H: Handler>(options: &Options<Extra>, handler: H, failed: &Arc<AtomicU64>
     server.run().map_err(|error| Failure::Run(format!("cannot go on: {error}")))?;
     report::counts(&counts(mode, &handle, failed));
     Ok(())
-}
-
-fn counts(mode: Mode, handle: &Handle, failed: &AtomicU64) -> Counts {
-    let (metrics, failed) = (handle.metrics(), failed.load(Relaxed));
-    Counts { mode, messages: metrics.messages_in.saturating_sub(failed), failed, connections: metrics.opened }
 }
 
 /// Prints the counts on each SIGUSR1.

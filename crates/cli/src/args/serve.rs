@@ -1,0 +1,65 @@
+//! `serve`: what can be typed.
+
+use std::net::{SocketAddr, ToSocketAddrs};
+use std::path::PathBuf;
+
+use clap::ValueEnum;
+
+use super::units;
+
+/// Serve WebSockets: echo, or parse the 10 kB JSON message.
+///
+/// Without --cert and --key it makes a certificate that signs itself; without --plain it speaks wss:// only. Prints
+/// `listening on wss://…` when it accepts. The first SIGTERM or Ctrl-C closes every client with 1001 and ends with exit
+/// code 0 and one line of counts; a second one ends at once.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  webscale serve --mode echo --plain
+  webscale serve --listen 0.0.0.0:9001 --cert cert.pem --key key.pem --mode ingest
+  webscale serve --processes 2 --threads 1")]
+pub(crate) struct ServeArgs {
+    /// Address and port; port 0 lets the kernel choose
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:9001", value_parser = address)]
+    pub(crate) listen: SocketAddr,
+    /// What to do with a message
+    #[arg(long, value_enum, default_value_t = ModeArg::Echo)]
+    pub(crate) mode: ModeArg,
+    /// ws:// without TLS
+    #[arg(long, conflicts_with_all = ["cert", "key"])]
+    pub(crate) plain: bool,
+    /// Certificate chain, PEM, the server's own first
+    #[arg(long, value_name = "FILE", requires = "key")]
+    pub(crate) cert: Option<PathBuf>,
+    /// Its private key, PEM
+    #[arg(long, value_name = "FILE", requires = "cert")]
+    pub(crate) key: Option<PathBuf>,
+    /// Event loops, each on a thread [default: one a processor]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub(crate) threads: Option<u16>,
+    /// Threads that handle messages, besides the loops [default: handled on the loops]
+    #[arg(long, value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(u16).range(..=1024))]
+    pub(crate) workers: u16,
+    /// Processes on the one port: each has its own limit of descriptors
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=256))]
+    pub(crate) processes: u16,
+    /// Longest message [default: 1MiB, and 16MiB for echo]
+    #[arg(long, value_name = "SIZE", value_parser = units::size)]
+    pub(crate) max_message: Option<usize>,
+    /// Share the port with the sibling that has it: for the children of --processes
+    #[arg(long, hide = true)]
+    pub(crate) share_port: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ModeArg {
+    /// Send every message back
+    Echo,
+    /// Parse every message into a struct, and count
+    Ingest,
+}
+
+fn address(text: &str) -> Result<SocketAddr, String> {
+    let mut found = text.to_socket_addrs().map_err(|error| format!("{error}; wanted ADDR:PORT"))?;
+    found.next().ok_or_else(|| "the name has no address".to_owned())
+}

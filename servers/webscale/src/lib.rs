@@ -1,0 +1,103 @@
+//! What a user of the library writes to serve the comparison's workload: [`Ingest`] and [`Echo`].
+
+#![forbid(unsafe_code)]
+
+use std::hint::black_box;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+use webscale::{Accept, CloseCode, Handle, Handler, Limits, Message, Peer, Reject, Request, SendError};
+use workload::{
+    Mode,
+    parse::{parse_fast, parse_owned},
+    report::Counts,
+};
+
+/// How `ingest` deserialises.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Json {
+    /// sonic-rs, into the struct that borrows from the message.
+    #[default]
+    Fast,
+    /// serde_json, into the struct that owns its strings, as the other servers do.
+    SerdeOwned,
+}
+
+/// Deserialises every message, and counts those that do not fit the struct; the library counts all.
+#[derive(Debug, Default)]
+pub struct Ingest {
+    json: Json,
+    failed: Arc<AtomicU64>,
+}
+
+impl Ingest {
+    /// Deserialises with `json`.
+    #[must_use]
+    pub fn new(json: Json) -> Self {
+        Self { json, failed: Arc::default() }
+    }
+
+    /// Messages that did not fit so far; goes on counting.
+    #[must_use]
+    pub fn failed(&self) -> Arc<AtomicU64> {
+        self.failed.clone()
+    }
+}
+
+impl Handler for Ingest {
+    type Session = ();
+
+    fn open(&self, _: &Request<'_>) -> Result<Accept<()>, Reject> {
+        Ok(().into())
+    }
+
+    fn message(&self, peer: &mut Peer<'_, ()>, message: Message<'_>) {
+        let Message::Text(text) = message else {
+            self.failed.fetch_add(1, Relaxed);
+            return peer.close(CloseCode::UNSUPPORTED, "telemetry is text");
+        };
+        // `black_box`: the struct is what a real handler would go on with, so it has to be made.
+        let result = match self.json {
+            Json::Fast => parse_fast(text).map(|telemetry| drop(black_box(telemetry))),
+            Json::SerdeOwned => parse_owned(text).map(|telemetry| drop(black_box(telemetry))),
+        };
+        if let Err(error) = result {
+            self.failed.fetch_add(1, Relaxed);
+            peer.close(CloseCode::INVALID_PAYLOAD, error.reason());
+        }
+    }
+}
+
+/// Sends every message back.
+#[derive(Debug)]
+pub struct Echo;
+
+impl Handler for Echo {
+    type Session = ();
+
+    fn open(&self, _: &Request<'_>) -> Result<Accept<()>, Reject> {
+        Ok(().into())
+    }
+
+    fn message(&self, peer: &mut Peer<'_, ()>, message: Message<'_>) {
+        // A client that does not read its echoes is closed by the library.
+        let _: Result<(), SendError> = peer.send(message);
+    }
+}
+
+/// The library's limits, with messages as long as every server of the comparison takes them, or `message_bytes`. Two echoes of
+/// that length may wait for a client.
+#[must_use]
+pub fn limits(mode: Mode, message_bytes: Option<usize>) -> Limits {
+    let message_bytes = message_bytes.unwrap_or(mode.message_bytes_max());
+    let defaults = Limits::default();
+    let egress_bytes = defaults.egress_bytes.max(message_bytes.saturating_add(16).saturating_mul(2));
+    Limits { message_bytes, egress_bytes, ..defaults }
+}
+
+/// What was done so far, as every server reports it.
+#[must_use]
+pub fn counts(mode: Mode, handle: &Handle, failed: &AtomicU64) -> Counts {
+    let (metrics, failed) = (handle.metrics(), failed.load(Relaxed));
+    Counts { mode, messages: metrics.messages_in.saturating_sub(failed), failed, connections: metrics.opened }
+}
