@@ -1,6 +1,6 @@
 //! Load generation for WebSocket servers, and measurement of the servers from outside.
 //!
-//! - [`bench`]: a load on any endpoint.
+//! - [`mod@bench`]: a load on any endpoint.
 //! - [`schedule`]: when each client is due to send (the open model).
 //! - [`histogram`]: latency from the intended time and from the time of sending.
 //! - [`measure`]: a server's process and the kernel below it, read from `/proc`.

@@ -1,6 +1,83 @@
 //! WebSocket servers and clients over TLS, on epoll and threads.
 //!
-//! (index)
+//! A program writes a [`Handler`]; a [`Server`] calls it. Each thread has an event loop, and each connection belongs to
+//! one of them, with a session that the handler made when it opened:
+//!
+//! ```no_run
+//! use webscale::{Accept, Close, CloseCode, Handler, Message, Peer, Reject, Request, Server, Tls};
+//!
+//! struct Ingest;
+//!
+//! /// The state of one connection.
+//! struct Device {
+//!     name: String,
+//!     messages: u64,
+//! }
+//!
+//! impl Handler for Ingest {
+//!     type Session = Device;
+//!
+//!     fn open(&self, request: &Request<'_>) -> Result<Accept<Device>, Reject> {
+//!         match request.path().strip_prefix("/devices/") {
+//!             Some(name) => Ok(Device { name: name.to_owned(), messages: 0 }.into()),
+//!             None => Err(Reject::new(404, "devices connect to /devices/NAME\n")),
+//!         }
+//!     }
+//!
+//!     fn message(&self, peer: &mut Peer<'_, Device>, message: Message<'_>) {
+//!         match message {
+//!             // `text` borrows from the thread's buffer: nothing was allocated for it.
+//!             Message::Text(text) => {
+//!                 peer.session().messages += 1;
+//!                 if text == "ping" {
+//!                     // A client that does not read its answers is closed by the library.
+//!                     let _ = peer.send(Message::Text("pong"));
+//!                 }
+//!             }
+//!             Message::Binary(_) => peer.close(CloseCode::UNSUPPORTED, "telemetry is text"),
+//!         }
+//!     }
+//!
+//!     fn close(&self, device: Device, close: Close) {
+//!         println!("{}: {} messages; {close}", device.name, device.messages);
+//!     }
+//! }
+//!
+//! fn main() -> Result<(), Box<dyn std::error::Error>> {
+//!     let server = Server::builder()
+//!         .listen("0.0.0.0:9001")
+//!         .tls(Tls::from_pem_files("cert.pem", "key.pem")?)
+//!         .shutdown_on_signals()
+//!         .build(Ingest)?;
+//!     println!("listening on wss://{}", server.local_addr());
+//!     Ok(server.run()?)
+//! }
+//! ```
+//!
+//! - [`Handler`]: what happens on [open](Handler::open), [message](Handler::message) and [close](Handler::close);
+//!   [`Request`], [`Accept`] and [`Reject`] are the opening handshake, [`Close`] is how it ended.
+//! - [`Peer`]: what a handler can do with the connection that called it; [`Sender`] does it from any other thread.
+//! - [`Server`]: listens, serves, and is shut down by its [`Handle`] or a signal.
+//! - [`Client`]: many connections to a [`Target`], on one loop.
+//! - [`Limits`]: how far a peer can make anything grow, with the defaults.
+//! - [`Tls`] and [`ClientTls`]: certificates and trust, by rustls.
+//! - [`Snapshot`]: counters, readable at any time.
+//!
+//! # Life of a connection
+//!
+//! ```text
+//!   accept, TLS handshake, HTTP head ──> Handler::open ──> Handler::opened
+//!        │ fails: no session, no call        │ Reject           │
+//!        v                                   v                  v
+//!       gone                             an HTTP answer     Handler::message, pong, timer: any number of times
+//!                                                               │ either side closes, a limit, an error, a panic
+//!                                                               v
+//!                                                           Handler::close, exactly once
+//! ```
+//!
+//! A handler runs on its connection's loop: what blocks there delays the other clients of that loop. For such handlers
+//! [`ServerBuilder::workers`] runs `message` on a bounded pool instead, in order for each connection; while the pool's
+//! queue is full, the client is not read.
 
 mod client;
 mod clock;
@@ -34,3 +111,8 @@ pub use server::{BuildError, Handle, Server, ServerBuilder};
 pub use target::{Target, TargetError};
 pub use tls::{ClientTls, Tls, TlsConfigError};
 pub use webscale_proto::{CloseCode, Message, ProtocolError};
+
+/// The README's example is compiled too.
+#[cfg(doctest)]
+#[doc = include_str!("../../../README.md")]
+struct Readme;

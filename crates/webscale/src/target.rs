@@ -108,7 +108,7 @@ fn parse(url: &str) -> Result<Parts<'_>, TargetError> {
 
 impl Target {
     /// Takes a URL, and looks its host up (which may block). A `wss://` URL trusts the system's root certificates,
-    /// unless [`Target::tls`] says otherwise.
+    /// unless [`Target::with_tls`] says otherwise.
     ///
     /// # Errors
     /// [`TargetError`].
