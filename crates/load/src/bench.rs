@@ -6,7 +6,7 @@
 //!   mark                                mark      mark       mark      (CPU, memory, sockets)
 //! ```
 //!
-//! Messages are due by [`Schedule`], whatever the server does (the open model); latency counts from
+//! Messages are due by [`Schedule`](crate::schedule::Schedule), whatever the server does (the open model); latency counts from
 //! when a message was due.
 
 mod client;
