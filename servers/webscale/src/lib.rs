@@ -9,18 +9,18 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use webscale::{Accept, CloseCode, Handle, Handler, Limits, Message, Peer, Reject, Request, SendError};
 use workload::{
     Mode,
-    parse::{parse_fast, parse_owned},
+    parse::{parse_borrowed, parse_owned},
     report::Counts,
 };
 
-/// How `ingest` deserialises.
+/// Which struct `ingest` deserialises into, with serde_json.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Json {
-    /// sonic-rs, into the struct that borrows from the message.
+    /// The one that borrows its text from the message, as the library's handlers can.
     #[default]
-    Fast,
-    /// serde_json, into the struct that owns its strings, as the other servers do.
-    SerdeOwned,
+    Borrowed,
+    /// The one that owns its text, as the other servers have it.
+    Owned,
 }
 
 /// Deserialises every message, and counts those that do not fit the struct; the library counts all.
@@ -58,8 +58,8 @@ impl Handler for Ingest {
         };
         // `black_box`: the struct is what a real handler would go on with, so it has to be made.
         let result = match self.json {
-            Json::Fast => parse_fast(text).map(|telemetry| drop(black_box(telemetry))),
-            Json::SerdeOwned => parse_owned(text).map(|telemetry| drop(black_box(telemetry))),
+            Json::Borrowed => parse_borrowed(text).map(|telemetry| drop(black_box(telemetry))),
+            Json::Owned => parse_owned(text).map(|telemetry| drop(black_box(telemetry))),
         };
         if let Err(error) = result {
             self.failed.fetch_add(1, Relaxed);

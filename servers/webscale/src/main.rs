@@ -39,6 +39,7 @@ impl options::Extra for Extra {
                 self.json = match value.text()?.as_str() {
                     "fast" => Json::Fast,
                     "serde-owned" => Json::SerdeOwned,
+                    "sb" => Json::SerdeBorrowed,
                     other => return Err(format!("--json is fast or serde-owned, not {other:?}")),
                 }
             }

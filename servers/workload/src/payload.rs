@@ -10,7 +10,7 @@ use random::Random;
 pub const PAYLOAD_BYTES: usize = 10_240;
 
 /// The readings take three quarters of the message.
-const READINGS: u64 = 56;
+const READINGS: u64 = 48;
 
 /// Room for the longest event and for what follows the events.
 const EVENT_BYTES_MAX: usize = 200;
@@ -32,6 +32,9 @@ const SENSORS: [(&str, &str, f64, f64); 12] = [
     ("tank.level", "m", 0.0, 6.0),
     ("supply.voltage", "V", 11.0, 29.0),
 ];
+
+const LOCATIONS: [&str; 6] =
+    ["pump-house/2", "roof/north-east", "hall-4/line-1", "tank-farm/7", "gate/west", "cellar"];
 
 /// As they stand in the message: escapes are JSON's.
 const EVENTS: [(&str, &str, &str); 10] = [
@@ -68,7 +71,7 @@ pub fn payload(seed: u64) -> String {
     json.object("flags", |json| flags(json, &mut random));
     json.array("readings", |json| {
         for index in 0..READINGS {
-            json.element(|json| reading(json, &mut random, index));
+            json.element(|json| reading(json, &mut random, index, time_ms));
         }
     });
     json.array("alarms", |json| {
@@ -163,7 +166,7 @@ fn flags(json: &mut Json, random: &mut Random) {
     }
 }
 
-fn reading(json: &mut Json, random: &mut Random, index: u64) {
+fn reading(json: &mut Json, random: &mut Random, index: u64, time_ms: u64) {
     let (sensor, unit, low, high) = random.choose(&SENSORS);
     let (min, max) = (random.between(low, high), random.between(low, high));
     let (min, max) = (min.min(max), min.max(max));
@@ -172,10 +175,23 @@ fn reading(json: &mut Json, random: &mut Random, index: u64) {
     json.float("value", random.between(min, max), 2);
     json.float("min", min, 2);
     json.float("max", max, 2);
-    json.float("mean", random.between(min, max), 3);
-    json.number("samples", 1 + random.below(600));
-    json.number("age_ms", random.below(5000));
+    json.text("location", random.choose(&LOCATIONS));
+    json.text("time", &timestamp(time_ms - random.below(60_000)));
     json.text("status", random.choose(&["ok", "ok", "ok", "ok", "drift", "stale", "fault"]));
+}
+
+/// `time_ms` since 1970 in the form of RFC 3339, for a time in 2026.
+fn timestamp(time_ms: u64) -> String {
+    const MONTHS: [u64; 12] = [31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31];
+    let since = time_ms.saturating_sub(EPOCH_MS);
+    let (mut day, second) = (since / 86_400_000, since / 1000 % 86_400);
+    let mut month = 0;
+    while month < 11 && day >= MONTHS[month] {
+        day -= MONTHS[month];
+        month += 1;
+    }
+    let (hour, minute, second, milli) = (second / 3600, second / 60 % 60, second % 60, since % 1000);
+    format!("2026-{:02}-{:02}T{hour:02}:{minute:02}:{second:02}.{milli:03}Z", month + 1, day + 1)
 }
 
 fn alarm(json: &mut Json, random: &mut Random, time_ms: u64) {
@@ -210,6 +226,14 @@ mod tests {
         for seed in (0..2000).chain([u64::MAX, u64::MAX / 2]) {
             assert_eq!(payload(seed).len(), PAYLOAD_BYTES, "seed {seed}");
         }
+    }
+
+    #[test]
+    fn timestamps_follow_the_calendar() {
+        assert_eq!(timestamp(EPOCH_MS), "2026-01-01T00:00:00.000Z");
+        assert_eq!(timestamp(EPOCH_MS + 59 * 86_400_000 - 1), "2026-02-28T23:59:59.999Z");
+        assert_eq!(timestamp(EPOCH_MS + 59 * 86_400_000), "2026-03-01T00:00:00.000Z");
+        assert_eq!(timestamp(EPOCH_MS + 365 * 86_400_000 - 1), "2026-12-31T23:59:59.999Z");
     }
 
     #[test]

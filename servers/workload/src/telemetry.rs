@@ -192,12 +192,10 @@ pub struct Reading<S> {
     pub min: f64,
     /// The greatest value.
     pub max: f64,
-    /// The arithmetic mean.
-    pub mean: f64,
-    /// Number of values.
-    pub samples: u32,
-    /// Age of the newest value, in ms.
-    pub age_ms: u32,
+    /// Where in the plant the sensor is.
+    pub location: S,
+    /// When the newest value was measured, as RFC 3339 has it.
+    pub time: S,
     /// `ok`, `drift`, `stale` or `fault`.
     pub status: S,
 }

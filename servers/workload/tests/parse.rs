@@ -74,7 +74,7 @@ fn a_field_that_does_not_fit_is_named() {
         ("\"altitude_m\"", "\"altitude\"", "unknown field `altitude`"),
         ("\"satellites\":", "\"satellites\":25", ""),
         ("\"schema\":3", "\"schema\":\"3\"", "invalid type"),
-        ("\"samples\":", "\"samples\":-", ""),
+        ("\"cycles\":", "\"cycles\":-", ""),
         ("\"charging\":", "\"charging\":null,\"charging\":", "invalid type"),
         ("\"note\":", "\"extra\":1,\"note\":", "unknown field `extra`"),
         ("\"note\":", "\"schema\":3,\"note\":", "duplicate field `schema`"),
