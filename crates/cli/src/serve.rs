@@ -21,7 +21,7 @@ pub(crate) fn run(args: &ServeArgs) -> anyhow::Result<()> {
     match args.mode {
         ModeArg::Echo => serve(args, tls, Mode::Echo, Echo, &Arc::default()),
         ModeArg::Ingest => {
-            let ingest = Ingest::new(Json::Fast);
+            let ingest = Ingest::new(Json::Borrowed);
             let failed = ingest.failed();
             serve(args, tls, Mode::Ingest, ingest, &failed)
         }

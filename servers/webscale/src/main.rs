@@ -28,19 +28,18 @@ struct Extra {
 
 impl options::Extra for Extra {
     const USAGE: &'static str = "\
-  --json fast|serde-owned
-                      fast (the default): sonic-rs into borrowed fields; serde-owned: serde_json into owned
-                      ones, as the other servers do
+  --json borrowed|owned
+                      the struct to deserialise into: borrowed (the default) takes its text from the
+                      message, owned copies it, as in the other servers
   --workers N         deserialise on N threads besides the loops";
 
     fn take(&mut self, name: &str, value: &mut Value<'_>) -> Result<bool, String> {
         match name {
             "json" => {
                 self.json = match value.text()?.as_str() {
-                    "fast" => Json::Fast,
-                    "serde-owned" => Json::SerdeOwned,
-                    "sb" => Json::SerdeBorrowed,
-                    other => return Err(format!("--json is fast or serde-owned, not {other:?}")),
+                    "borrowed" => Json::Borrowed,
+                    "owned" => Json::Owned,
+                    other => return Err(format!("--json is borrowed or owned, not {other:?}")),
                 }
             }
             "workers" => self.workers = value.count()?.get(),

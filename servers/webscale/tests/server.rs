@@ -12,9 +12,6 @@ mod workers {
     workload::server_checks!(env!("CARGO_BIN_EXE_server-webscale"), ["--threads", "1", "--workers", "3"]);
 }
 
-mod serde_owned {
-    workload::server_checks!(
-        env!("CARGO_BIN_EXE_server-webscale"),
-        ["--threads", "1", "--json", "serde-owned"]
-    );
+mod owned {
+    workload::server_checks!(env!("CARGO_BIN_EXE_server-webscale"), ["--threads", "1", "--json", "owned"]);
 }

@@ -2,7 +2,7 @@
 //!
 //! - [`payload`]: the 10 kB telemetry message that every client sends.
 //! - [`telemetry`]: the struct that it is deserialised into, owned and borrowed.
-//! - [`parse`]: the parsers (features `serde_json` and `sonic-rs`).
+//! - [`parse`]: the parsers (feature `serde_json`; `sonic-rs` for the benchmark that compares them).
 //! - [`options`]: the command line, and how a server ends.
 //! - [`report`]: what a server prints: where it listens, what it counted.
 //! - `tls`: a `rustls::ServerConfig` from PEM files (feature `tls`).

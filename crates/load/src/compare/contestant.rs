@@ -44,7 +44,7 @@ impl Contestant {
             Contestant::Skeleton => "epoll, 10 threads, tungstenite; serde_json, owned",
             Contestant::Tokio => "tokio-tungstenite, default buffers; serde_json, owned",
             Contestant::TokioSmallBuffer => "tokio-tungstenite, 4 KiB read buffer; serde_json, owned",
-            Contestant::Webscale => "webscale as shipped; sonic-rs, borrowed",
+            Contestant::Webscale => "webscale as shipped; serde_json, borrowed",
             Contestant::WebscaleSerde => "webscale; serde_json, owned, as the others",
         }
     }
@@ -67,7 +67,7 @@ impl Contestant {
     pub fn arguments(self) -> &'static [&'static str] {
         match self {
             Contestant::TokioSmallBuffer => &["--read-buffer", "4096"],
-            Contestant::WebscaleSerde => &["--json", "serde-owned"],
+            Contestant::WebscaleSerde => &["--json", "owned"],
             Contestant::Skeleton | Contestant::Tokio | Contestant::Webscale => &[],
         }
     }
