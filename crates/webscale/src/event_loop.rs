@@ -167,7 +167,6 @@ impl<H: Handler> EventLoop<H> {
             }
             self.now = self.clock.now();
             self.dispatch(&events);
-            self.read_mail();
             self.go_on();
             self.keep_time(&mut fired);
             if self.is_over() {
@@ -198,7 +197,11 @@ impl<H: Handler> EventLoop<H> {
         for event in (0..events.len()).filter_map(|index| events.get(index)) {
             match event.token {
                 LISTENER => self.accept(),
-                MAILBOX => self.waker.clear(),
+                MAILBOX => {
+                    // Cleared first: what is pushed from here on wakes again.
+                    self.waker.clear();
+                    self.read_mail();
+                }
                 token => {
                     let ready = Ready {
                         readable: event.readiness.readable(),
