@@ -233,6 +233,12 @@ impl<K: Socket, S: Send + 'static> Connection<K, S> {
         self.answered && self.link.phase() == Phase::Lingering
     }
 
+    /// Heap bytes that it owns, besides the state of TLS and of an opening handshake.
+    #[cfg(test)]
+    fn buffered(&self) -> usize {
+        self.link.buffered() + self.channel.buffered()
+    }
+
     /// How it ended; one that was never told is lost.
     pub(crate) fn ended_as(&self) -> CloseKind {
         self.ended.unwrap_or(CloseKind::Lost)
@@ -545,3 +551,6 @@ fn jitter(time: Duration, id: ConnectionId) -> Duration {
     let spread = id.token.to_u64().wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 56;
     time / (8 * 256) * u32::try_from(spread).unwrap_or(0)
 }
+
+#[cfg(test)]
+mod tests;

@@ -55,6 +55,11 @@ impl Egress {
         self.len() == 0
     }
 
+    #[cfg(test)]
+    pub(crate) fn capacity(&self) -> usize {
+        self.bytes.capacity()
+    }
+
     pub(crate) fn push(&mut self, bytes: &[u8]) {
         // Moving the rest to the front costs less than the growth it saves, once half of it is gone.
         if self.sent > self.bytes.len() / 2 {

@@ -141,6 +141,17 @@ impl<S: Send + 'static> Workers<S> {
         Ok(workers)
     }
 
+    /// A worker's part, played by a test: runs one job, if there is one.
+    #[cfg(test)]
+    pub(crate) fn run_one<H: Handler<Session = S>>(&self, handler: &H, role: Role, limits: &Limits) -> bool {
+        let job = self.shared.lock().jobs.pop_front();
+        let found = job.is_some();
+        if let Some(job) = job {
+            run(job, handler, &mut Outgoing::new(role, limits.egress_bytes));
+        }
+        found
+    }
+
     pub(crate) fn pool(&self, done: DoneMailbox<S>) -> Pool<S> {
         Pool { shared: self.shared.clone(), done }
     }

@@ -113,6 +113,17 @@ impl<S: Send + 'static> Channel<S> {
         matches!(&self.stage, Stage::Open(open) if open.is_blocked() && open.session.is_some())
     }
 
+    #[cfg(test)]
+    pub(super) fn buffered(&self) -> usize {
+        match &self.stage {
+            Stage::Open(open) => {
+                let next = open.next.as_ref().map_or(0, |next| next.borrowed().len());
+                open.decoder.buffered() + open.pending.capacity() + next
+            }
+            Stage::Opening(_) | Stage::Over => 0,
+        }
+    }
+
     pub(crate) fn take_end(&mut self) -> Option<CloseKind> {
         self.end.take()
     }

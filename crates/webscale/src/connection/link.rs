@@ -97,6 +97,11 @@ impl<K: Socket> Link<K> {
         }
     }
 
+    #[cfg(test)]
+    pub(super) fn buffered(&self) -> usize {
+        self.kept.capacity() + self.egress.capacity()
+    }
+
     pub(super) fn wants_write(&self) -> bool {
         self.phase == Phase::Connecting || (!self.egress.is_empty() && self.phase != Phase::Dead)
     }

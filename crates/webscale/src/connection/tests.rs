@@ -1,0 +1,15 @@
+//! Whole connections, over a socket and a clock that the test plays.
+
+mod client;
+mod closing;
+mod egress;
+mod harness;
+mod messages;
+mod opening;
+mod operations;
+mod recorder;
+mod socket;
+mod time;
+mod tls;
+mod wire;
+mod workers;

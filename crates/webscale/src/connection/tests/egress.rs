@@ -1,0 +1,189 @@
+//! A peer that reads slowly, or not at all.
+
+use webscale_proto::CloseCode;
+
+use super::harness::World;
+use super::recorder::{Seen, closed, seen};
+use super::socket::End;
+use super::wire::{Frames, Item, close, text};
+use crate::close::{CloseCause, CloseKind};
+use crate::limits::{Limits, SlowConsumer};
+use crate::peer::SendError;
+
+/// Why a slow consumer is closed.
+const SLOW: &str = "messages are not read as fast as they are sent";
+
+fn limits() -> Limits {
+    Limits { egress_bytes: 4000, egress_high_water: 1000, ..Limits::default() }
+}
+
+#[test]
+fn what_the_socket_takes_byte_by_byte_arrives_in_order() {
+    let mut world = World::open(Limits::default());
+    world.line().send_max = 1;
+    world.set_room(0);
+    for n in 0..10 {
+        world.receive(&Frames::client().text(&format!("message {n}")).done());
+    }
+    let interest = world.connection.interest();
+    assert!(interest.write && interest.read);
+    world.set_room(usize::MAX);
+    let expected: Vec<_> = (0..10).map(|n| text(&format!("message {n}"))).collect();
+    assert_eq!(world.items(), expected);
+    assert!(!world.connection.interest().write);
+    assert_eq!(world.connection.buffered(), 0);
+}
+
+#[test]
+fn above_the_high_water_mark_nothing_is_read_and_below_half_of_it_it_is() {
+    let mut world = World::open(limits());
+    world.set_room(0);
+    world.receive(&Frames::client().binary(&[1; 996]).done());
+    // 1,000 bytes with their header: at the mark.
+    assert_eq!(world.connection.buffered(), 1000);
+    assert!(world.connection.interest().read);
+    world.receive(&Frames::client().ping(b"").done());
+    assert!(!world.connection.interest().read);
+    world.receive(&Frames::client().text("waits").done());
+    assert_eq!(world.seen().len(), 1);
+    world.set_room(501);
+    assert!(!world.connection.interest().read, "501 bytes are left");
+    world.set_room(1);
+    assert_eq!(world.seen(), [seen("waits")]);
+    assert!(world.connection.interest().read);
+    world.set_room(usize::MAX);
+    assert_eq!(world.items(), [Item::Binary(vec![1; 996]), Item::Pong(Vec::new()), text("waits")]);
+}
+
+#[test]
+fn frames_that_were_received_wait_while_the_peer_does_not_read() {
+    let mut world = World::open(Limits { turn_frames: 2, ..limits() });
+    world.set_room(0);
+    world.receive(&Frames::client().binary(&[1; 600]).binary(&[2; 600]).binary(&[3; 600]).done());
+    assert_eq!(world.seen().len(), 2);
+    assert!(!world.connection.is_ready() && !world.connection.interest().read);
+    world.set_room(usize::MAX);
+    assert_eq!(world.items().len(), 3);
+}
+
+#[test]
+fn a_peer_that_does_not_read_cannot_make_pongs_grow_without_bound() {
+    let mut world = World::open(limits());
+    world.set_room(0);
+    for _ in 0..100 {
+        world.receive(&Frames::client().ping(&[1; 125]).done());
+    }
+    assert!(world.connection.buffered() < 2 * 1127 + 127, "{}", world.connection.buffered());
+}
+
+#[test]
+fn at_the_cap_the_connection_is_closed_with_1008() {
+    let mut world = World::open(limits());
+    world.set_room(0);
+    world.receive(&Frames::client().text("bytes 900").text("bytes 3000").text("bytes 300").done());
+    let outcomes: Vec<_> = world.seen().into_iter().filter(|seen| !matches!(seen, Seen::Text(_))).collect();
+    assert_eq!(
+        outcomes,
+        [
+            Seen::Sent(Ok(())),
+            Seen::Sent(Ok(())),
+            Seen::Sent(Err(SendError::Full)),
+            closed(1008, SLOW, CloseKind::SlowConsumer),
+        ]
+    );
+    // What was queued before is still delivered, should the peer read at last.
+    world.set_room(usize::MAX);
+    assert_eq!(world.items(), [Item::Binary(vec![7; 900]), Item::Binary(vec![7; 3000]), close(1008, SLOW)]);
+    assert!(world.is_lingering());
+}
+
+#[test]
+fn at_the_cap_a_message_of_another_thread_closes_as_well() {
+    let mut world = World::open(limits());
+    world.set_room(0);
+    world.send(&"x".repeat(3000));
+    assert_eq!(world.seen(), []);
+    world.send(&"x".repeat(1000));
+    assert_eq!(world.seen(), [closed(1008, SLOW, CloseKind::SlowConsumer)]);
+}
+
+#[test]
+fn under_drop_messages_that_do_not_fit_are_counted_and_the_connection_lives() {
+    let mut world = World::open(Limits { slow_consumer: SlowConsumer::Drop, ..limits() });
+    world.set_room(0);
+    world.send(&"x".repeat(3000));
+    world.send(&"y".repeat(1000));
+    world.send("fits");
+    assert_eq!(world.metrics.messages_dropped.get(), 1);
+    world.set_room(usize::MAX);
+    assert_eq!(world.items(), [text(&"x".repeat(3000)), text("fits")]);
+    assert_eq!((world.seen(), world.metrics.messages_out.get()), (Vec::new(), 2));
+}
+
+#[test]
+fn a_message_longer_than_the_cap_is_refused_and_the_connection_lives() {
+    let mut world = World::open(limits());
+    world.receive(&Frames::client().text("bytes 3987").text("bytes 3986").done());
+    let sent: Vec<_> = world.seen().into_iter().filter(|seen| matches!(seen, Seen::Sent(_))).collect();
+    assert_eq!(sent, [Seen::Sent(Err(SendError::TooLong)), Seen::Sent(Ok(()))]);
+    assert_eq!(world.items(), [Item::Binary(vec![7; 3986])]);
+    world.send(&"x".repeat(5000));
+    assert!(world.items().is_empty() && world.seen().is_empty());
+    assert_eq!(world.metrics.messages_dropped.get(), 2);
+}
+
+#[test]
+fn a_ping_that_does_not_fit_is_no_dropped_message() {
+    let mut world = World::open(Limits { slow_consumer: SlowConsumer::Drop, ..limits() });
+    world.receive(&Frames::client().text("bytes 3970").text("ping 12345").done());
+    assert!(world.seen().contains(&Seen::Sent(Err(SendError::Full))));
+    assert_eq!(world.metrics.messages_dropped.get(), 0);
+}
+
+#[test]
+fn a_reset_while_bytes_are_queued_ends_it() {
+    let mut world = World::open(limits());
+    world.set_room(0);
+    world.receive(&Frames::client().binary(&[1; 600]).done());
+    world.end(End::Reset);
+    assert!(world.is_dead());
+    assert_eq!(world.seen().last(), Some(&closed(1006, "", CloseKind::Lost)));
+}
+
+#[test]
+fn a_reset_while_reading_is_paused_ends_it_without_reading_on() {
+    let mut world = World::open(limits());
+    world.set_room(0);
+    world.receive(&Frames::client().binary(&[1; 2000]).done());
+    assert!(!world.connection.interest().read);
+    world.seen();
+    let turns = world.turns;
+    world.line().arriving.extend(Frames::client().text("never read").done());
+    world.end(End::Reset);
+    assert!(world.is_dead());
+    assert_eq!(world.turns, turns + 1);
+    assert_eq!(world.seen(), [closed(1006, "", CloseKind::Lost)]);
+    assert_eq!(*world.handler.words.lock().unwrap(), "connection lost: connection reset");
+}
+
+#[test]
+fn a_send_that_fails_tells_the_handler() {
+    let mut world = World::open(Limits::default());
+    world.line().arriving.extend(Frames::client().text("hello").done());
+    world.line().end = Some(End::Reset);
+    world.pump();
+    assert!(world.is_dead());
+    assert_eq!(world.seen(), [seen("hello"), closed(1006, "", CloseKind::Lost)]);
+}
+
+#[test]
+fn a_shutdown_waits_for_what_is_queued() {
+    let mut world = World::open(limits());
+    world.set_room(10);
+    world.send(&"x".repeat(2000));
+    world.close(CloseCode::GOING_AWAY, "", CloseCause::Shutdown);
+    world.set_room(usize::MAX);
+    world.receive(&Frames::client().close(1001, "").done());
+    assert_eq!(world.items(), [text(&"x".repeat(2000)), close(1001, "")]);
+    assert_eq!(world.seen(), [closed(1001, "", CloseKind::Shutdown)]);
+}

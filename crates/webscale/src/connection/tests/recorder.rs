@@ -1,0 +1,147 @@
+//! A handler that does what paths and messages tell it, and writes down what happens.
+
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::time::{Duration, Instant};
+
+use webscale_proto::{CloseCode, Message};
+
+use crate::close::{Close, CloseKind};
+use crate::handler::{Accept, Handler, Reject, Request};
+use crate::peer::{Peer, SendError};
+
+/// What a handler saw.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) enum Seen {
+    Opened,
+    Text(String),
+    Binary(Vec<u8>),
+    Pong(Vec<u8>),
+    Timer,
+    /// A send behind a close was answered with this.
+    Sent(Result<(), SendError>),
+    Closed(u16, String, CloseKind),
+}
+
+pub(super) fn seen(text: &str) -> Seen {
+    Seen::Text(text.into())
+}
+
+pub(super) fn closed(code: u16, reason: &str, kind: CloseKind) -> Seen {
+    Seen::Closed(code, reason.into(), kind)
+}
+
+/// A session whose `opened` panics.
+const POISON: u64 = 99;
+
+#[derive(Default)]
+pub(super) struct Recorder {
+    log: Mutex<Vec<Seen>>,
+    pub(super) sessions: AtomicUsize,
+    pub(super) closes: AtomicUsize,
+    /// The words of the last close's cause.
+    pub(super) words: Mutex<String>,
+    /// Messages are not echoed.
+    pub(super) is_silent: bool,
+}
+
+impl Recorder {
+    pub(super) fn take(&self) -> Vec<Seen> {
+        std::mem::take(&mut *self.log.lock().expect("no panic while it is held"))
+    }
+
+    fn note(&self, seen: Seen) {
+        self.log.lock().expect("no panic while it is held").push(seen);
+    }
+
+    pub(super) fn session(&self) -> u64 {
+        self.sessions.fetch_add(1, Relaxed);
+        0
+    }
+
+    fn obey(&self, peer: &mut Peer<'_, u64>, text: &str) {
+        let (verb, rest) = text.split_once(' ').unwrap_or((text, ""));
+        match verb {
+            "panic" => panic!("as the message asked"),
+            "close" => {
+                let (code, reason) = rest.split_once(' ').unwrap_or((rest, ""));
+                let code = CloseCode::new(code.parse().expect("a number")).unwrap_or(CloseCode::NO_STATUS);
+                let _ = peer.send(Message::Text("before"));
+                peer.close(code, reason);
+                peer.close(CloseCode::POLICY, "a second close changes nothing");
+                self.note(Seen::Sent(peer.send(Message::Text("behind"))));
+                self.note(Seen::Sent(peer.ping(b"behind")));
+            }
+            "bytes" => {
+                let sent = peer.send(Message::Binary(&vec![7; rest.parse().expect("a number")]));
+                self.note(Seen::Sent(sent));
+            }
+            "ping" => self.note(Seen::Sent(peer.ping(rest.as_bytes()))),
+            "timer" => {
+                peer.set_timer(Instant::now() + Duration::from_millis(rest.parse().expect("a number")))
+            }
+            "count" => {
+                *peer.session() += 1;
+                let count = peer.session().to_string();
+                let _ = peer.send(Message::Text(&count));
+            }
+            _ if self.is_silent => {}
+            _ => {
+                let _ = peer.send(Message::Text(text));
+            }
+        }
+    }
+}
+
+impl Handler for Recorder {
+    type Session = u64;
+
+    fn open(&self, request: &Request<'_>) -> Result<Accept<u64>, Reject> {
+        match request.path() {
+            "/forbidden" => Err(Reject::new(403, "not you\n").header("X-Why", "because")),
+            "/broken" => Err(Reject::new(403, "not you\n").header("X\r\nY", "")),
+            "/panic" => panic!("as the path asked"),
+            "/split" => Ok(Accept::new(self.session()).header("X-A", "b\r\nX-C: d")),
+            "/chat" => Ok(Accept::new(self.session()).protocol("chat").header("X-A", "b")),
+            "/poisoned" => Ok(Accept::new(self.session() + POISON)),
+            _ => Ok(Accept::new(self.session())),
+        }
+    }
+
+    fn opened(&self, peer: &mut Peer<'_, u64>) {
+        self.note(Seen::Opened);
+        if *peer.session() == POISON {
+            panic!("as the session asked");
+        }
+    }
+
+    fn message(&self, peer: &mut Peer<'_, u64>, message: Message<'_>) {
+        match message {
+            Message::Text(text) => {
+                self.note(Seen::Text(text.into()));
+                self.obey(peer, text);
+            }
+            Message::Binary(bytes) => {
+                self.note(Seen::Binary(bytes.into()));
+                if !self.is_silent {
+                    let _ = peer.send(message);
+                }
+            }
+        }
+    }
+
+    fn pong(&self, _: &mut Peer<'_, u64>, payload: &[u8]) {
+        self.note(Seen::Pong(payload.into()));
+    }
+
+    fn timer(&self, peer: &mut Peer<'_, u64>) {
+        self.note(Seen::Timer);
+        let _ = peer.send(Message::Text("timer"));
+    }
+
+    fn close(&self, _: u64, close: Close) {
+        self.closes.fetch_add(1, Relaxed);
+        *self.words.lock().expect("no panic while it is held") = close.cause.to_string();
+        self.note(Seen::Closed(close.code.get(), close.reason, close.cause.kind()));
+    }
+}

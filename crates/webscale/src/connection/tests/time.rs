@@ -1,0 +1,172 @@
+//! Times that an open connection keeps.
+
+use std::time::Duration;
+
+use webscale_proto::Data;
+
+use super::harness::World;
+use super::recorder::{Seen, closed, seen};
+use super::wire::{Frames, Item, close, text};
+use crate::close::CloseKind;
+use crate::limits::Limits;
+use crate::slots::Token;
+
+const MILLI: Duration = Duration::from_millis(1);
+
+fn secs(secs: u64) -> Duration {
+    Duration::from_secs(secs)
+}
+
+#[test]
+fn silence_is_answered_with_a_ping_within_an_eighth() {
+    for token in 0..2000 {
+        let mut world = World::open(Limits::default());
+        world.id.token = Token::from_u64(token);
+        let after = world.connection.deadline(&world.config.limits, world.id) - world.now;
+        assert!((secs(30)..=Duration::from_millis(33_750)).contains(&after), "{after:?}");
+        if token % 500 == 0 {
+            world.advance(after - MILLI);
+            assert!(world.sent().is_empty());
+            world.advance(MILLI);
+            assert_eq!(world.items(), [Item::Ping(Vec::new())]);
+        }
+    }
+}
+
+#[test]
+fn connections_accepted_together_are_spread() {
+    let mut world = World::open(Limits::default());
+    let due: std::collections::BTreeSet<_> = (0..256)
+        .map(|token| {
+            world.id.token = Token::from_u64(token);
+            world.connection.deadline(&world.config.limits, world.id)
+        })
+        .collect();
+    assert!(due.len() > 128, "{} times for 256 connections", due.len());
+}
+
+#[test]
+fn a_pong_or_any_byte_begins_the_silence_anew() {
+    for answer in [Frames::client().pong(b"").done(), vec![0x81]] {
+        let mut world = World::open(Limits { message_time: Duration::MAX, ..Limits::default() });
+        world.advance(secs(34));
+        assert_eq!(world.items(), [Item::Ping(Vec::new())]);
+        world.advance(secs(25));
+        world.receive(&answer);
+        world.advance(secs(29));
+        assert!(world.sent().is_empty() && !world.is_dead());
+        world.advance(secs(5));
+        assert_eq!(world.items(), [Item::Ping(Vec::new())]);
+    }
+}
+
+#[test]
+fn no_pong_ends_it() {
+    let mut world = World::open(Limits::default());
+    world.advance(secs(34));
+    assert_eq!(world.items(), [Item::Ping(Vec::new())]);
+    world.advance(secs(25));
+    assert!(!world.is_dead());
+    world.advance(secs(5));
+    assert!(world.is_dead() && world.sent().is_empty());
+    assert_eq!(world.seen(), [closed(1006, "", CloseKind::Timeout)]);
+    assert_eq!(*world.handler.words.lock().unwrap(), "no answer to a ping");
+}
+
+#[test]
+fn a_peer_that_takes_bytes_slowly_is_alive_and_one_that_takes_none_is_not() {
+    let mut world = World::open(Limits { egress_high_water: 1000, ..Limits::default() });
+    world.set_room(0);
+    world.send(&"x".repeat(2000));
+    for _ in 0..20 {
+        world.advance(secs(20));
+        world.set_room(10);
+        assert!(!world.is_dead());
+    }
+    world.advance(secs(70));
+    assert!(world.is_dead());
+    assert_eq!(world.seen(), [closed(1006, "", CloseKind::Timeout)]);
+}
+
+#[test]
+fn the_longest_times_switch_a_limit_off() {
+    let limits = Limits {
+        ping_after: Duration::MAX,
+        pong_time: Duration::MAX,
+        message_time: Duration::MAX,
+        close_time: Duration::MAX,
+        handshake_time: Duration::MAX,
+        ..Limits::default()
+    };
+    let mut world = World::open(limits);
+    world.receive(&Frames::client().fragment(Data::Text, false, b"a").done());
+    world.advance(secs(1_000_000_000));
+    assert!(world.sent().is_empty() && !world.is_dead());
+}
+
+#[test]
+fn a_message_has_its_time_from_its_first_byte() {
+    let reason = "the message took too long";
+    // The first byte of a header, a frame without its end, a message without its last fragment.
+    let beginnings = [
+        vec![0x81],
+        Frames::client().text("hello").done()[..7].to_vec(),
+        Frames::client().fragment(Data::Text, false, b"hello").done(),
+    ];
+    for beginning in beginnings {
+        let mut world = World::open(Limits::default());
+        world.advance(secs(20));
+        world.receive(&beginning);
+        for _ in 0..59 {
+            world.advance(secs(1));
+            // Pings between the fragments are answered, and are not the message.
+            if beginning.len() > 7 {
+                world.receive(&Frames::client().ping(b"").done());
+            }
+        }
+        assert!(!world.is_lingering());
+        world.sent();
+        world.advance(secs(1));
+        assert_eq!(world.items(), [close(1008, reason)]);
+        assert_eq!(world.seen(), [closed(1008, reason, CloseKind::Timeout)]);
+    }
+}
+
+#[test]
+fn each_message_has_its_own_time() {
+    let mut world = World::open(Limits::default());
+    let frame = Frames::client().text("hello").done();
+    world.receive(&frame[..4]);
+    // Every turn ends one message and begins the next.
+    let turn = [&frame[4..], &frame[..4]].concat();
+    for _ in 0..10 {
+        world.advance(secs(20));
+        world.receive(&turn);
+    }
+    assert_eq!((world.items(), world.seen()), (vec![text("hello"); 10], vec![seen("hello"); 10]));
+    world.advance(secs(60));
+    assert_eq!(world.seen(), [closed(1008, "the message took too long", CloseKind::Timeout)]);
+}
+
+#[test]
+fn fragments_of_messages_that_overlap_turns_have_their_own_time_too() {
+    let mut world = World::open(Limits::default());
+    world.receive(&Frames::client().fragment(Data::Text, false, b"a").done());
+    let turn = Frames::client()
+        .fragment(Data::Continuation, true, b"b")
+        .fragment(Data::Text, false, b"a")
+        .ping(b"")
+        .done();
+    for _ in 0..10 {
+        world.advance(secs(20));
+        world.receive(&turn);
+    }
+    assert_eq!(world.seen(), vec![seen("ab"); 10]);
+}
+
+#[test]
+fn a_pong_is_told_to_the_handler_also_the_one_to_our_own_ping() {
+    let mut world = World::open(Limits::default());
+    world.receive(&Frames::client().pong(b"mine").pong(b"").done());
+    assert_eq!(world.seen(), [Seen::Pong(b"mine".to_vec()), Seen::Pong(Vec::new())]);
+}
