@@ -207,14 +207,14 @@ mod tests {
 
     #[test]
     fn a_wake_from_another_thread_ends_a_wait_without_timeout() {
-        let (poller, waker) = (Poller::new().unwrap(), std::sync::Arc::new(Waker::new().unwrap()));
-        poller.add(&*waker, 1, Interest::READ).unwrap();
-        let other = waker.clone();
-        let thread = std::thread::spawn(move || other.wake());
+        let (poller, waker) = (Poller::new().unwrap(), Waker::new().unwrap());
         let mut events = Events::with_capacity(1);
-        poller.wait(&mut events, None).unwrap();
+        poller.add(&waker, 1, Interest::READ).unwrap();
+        std::thread::scope(|scope| {
+            scope.spawn(|| waker.wake());
+            poller.wait(&mut events, None).unwrap();
+        });
         assert_eq!(events.len(), 1);
-        thread.join().unwrap();
     }
 
     #[test]
