@@ -155,7 +155,7 @@ impl<H: Handler> Client<H> {
         source: Option<IpAddr>,
         session: H::Session,
     ) -> Result<(), ConnectError<H::Session>> {
-        let connect = Connect { target: target.clone(), source, session };
+        let connect = Connect { target: target.clone(), source, session, begin_tls: Target::begin_tls };
         self.connects.push(connect, 0).map_err(|refused| match refused {
             Refused::Full(connect) => ConnectError::Busy(connect.session),
             Refused::Closed(connect) => ConnectError::Ended(connect.session),

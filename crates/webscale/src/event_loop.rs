@@ -25,7 +25,7 @@ use crate::sender::Command;
 use crate::slots::{Slots, Token};
 use crate::target::Target;
 use crate::timer::{Fired, TimerKind, Wheel};
-use crate::tls::Tls;
+use crate::tls::{Tls, TlsStream};
 use crate::worker::{Done, Job, Pool, Workers};
 
 // Tokens that are no connection's: the highest indices, which no slot reaches.
@@ -45,7 +45,11 @@ pub(crate) struct Connect<S> {
     pub(crate) target: Arc<Target>,
     pub(crate) source: Option<IpAddr>,
     pub(crate) session: S,
+    /// [`Target::begin_tls`], by pointer: a program that only serves then links no TLS client.
+    pub(crate) begin_tls: BeginTls,
 }
+
+type BeginTls = fn(&Target) -> Result<Option<TlsStream>, rustls::Error>;
 
 /// What other threads see of a loop.
 pub(crate) struct Outside<S> {
@@ -438,14 +442,14 @@ impl<H: Handler> EventLoop<H> {
     }
 
     fn connect(&mut self, connect: Connect<H::Session>) {
-        let Connect { target, source, session } = connect;
+        let Connect { target, source, session, begin_tls } = connect;
         let handler = self.shared.handler.clone();
         let refuse =
             |session, cause| call_close(&*handler, session, Close::new(CloseCode::ABNORMAL, "", cause));
         if self.stage != Stage::Running {
             return refuse(session, CloseCause::Shutdown);
         }
-        let tls = match target.security.as_ref().map(|(tls, name)| tls.connect(name)).transpose() {
+        let tls = match begin_tls(&target) {
             Ok(tls) => tls,
             Err(error) => return refuse(session, CloseCause::Tls(error)),
         };

@@ -6,7 +6,7 @@ use std::net::{SocketAddr, ToSocketAddrs};
 
 use rustls::pki_types::ServerName;
 
-use crate::tls::{ClientTls, TlsConfigError, server_name};
+use crate::tls::{ClientTls, TlsConfigError, TlsStream, server_name};
 
 /// An endpoint: a `ws://` or `wss://` URL with its address looked up, and what to say there.
 #[derive(Clone, Debug)]
@@ -147,6 +147,11 @@ impl Target {
             headers: Vec::new(),
             security,
         })
+    }
+
+    /// The TLS state of one new connection, if it is to have one.
+    pub(crate) fn begin_tls(&self) -> Result<Option<TlsStream>, rustls::Error> {
+        self.security.as_ref().map(|(tls, name)| tls.connect(name)).transpose()
     }
 
     /// Offers a subprotocol, after those offered before.
