@@ -5,10 +5,12 @@ use std::path::PathBuf;
 use clap::{Parser, Subcommand};
 
 mod bench;
+mod compare;
 mod serve;
 mod units;
 
 pub(crate) use bench::BenchArgs;
+pub(crate) use compare::CompareArgs;
 pub(crate) use serve::{ModeArg, ServeArgs};
 
 const EXIT_CODES: &str = "\
@@ -29,6 +31,7 @@ pub(crate) struct Args {
 pub(crate) enum Command {
     Bench(Box<BenchArgs>),
     Cert(CertArgs),
+    Compare(CompareArgs),
     Payload(PayloadArgs),
     Serve(ServeArgs),
 }

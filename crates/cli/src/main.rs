@@ -7,6 +7,7 @@ use clap::Parser;
 mod args;
 mod bench;
 mod cert;
+mod compare;
 mod exit;
 mod output;
 mod payload;
@@ -22,6 +23,7 @@ fn run(command: args::Command) -> anyhow::Result<()> {
     match command {
         args::Command::Bench(args) => bench::run(&args),
         args::Command::Cert(args) => cert::run(&args),
+        args::Command::Compare(args) => compare::run(&args),
         args::Command::Payload(args) => payload::run(&args),
         args::Command::Serve(args) => serve::run(&args),
     }

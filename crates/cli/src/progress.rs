@@ -13,6 +13,8 @@ const PLAIN_EVERY: Duration = Duration::from_secs(10);
 /// Writes progress, and passes on that the user wants to stop.
 pub(crate) struct Stderr {
     live: bool,
+    /// How often progress is written where it is not live; never if none.
+    plain_every: Option<Duration>,
     /// A live line stands there unfinished.
     pending: bool,
     last_plain: Option<Instant>,
@@ -20,15 +22,26 @@ pub(crate) struct Stderr {
 }
 
 impl Stderr {
-    /// Also takes over SIGINT and SIGTERM: the first asks to stop, the second ends the process.
+    /// For one load: where stderr is no terminal, its progress is written now and then.
     pub(crate) fn new() -> io::Result<Stderr> {
+        Stderr::with_plain_progress(Some(PLAIN_EVERY))
+    }
+
+    /// For many short loads: where stderr is no terminal, the notes alone are written.
+    pub(crate) fn with_notes_alone() -> io::Result<Stderr> {
+        Stderr::with_plain_progress(None)
+    }
+
+    /// Also takes over SIGINT and SIGTERM: the first asks to stop, the second ends the process.
+    fn with_plain_progress(plain_every: Option<Duration>) -> io::Result<Stderr> {
         let interrupted = Arc::new(AtomicBool::new(false));
         for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
             // In this order: the second signal finds the flag set.
             signal_hook::flag::register_conditional_default(signal, Arc::clone(&interrupted))?;
             signal_hook::flag::register(signal, Arc::clone(&interrupted))?;
         }
-        Ok(Stderr { live: io::stderr().is_terminal(), pending: false, last_plain: None, interrupted })
+        let live = io::stderr().is_terminal();
+        Ok(Stderr { live, plain_every, pending: false, last_plain: None, interrupted })
     }
 
     fn write(&mut self, text: &str) {
@@ -54,7 +67,9 @@ impl Observer for Stderr {
         if self.live {
             self.write(&format!("\r\x1b[2K{}", line(progress)));
             self.pending = true;
-        } else if self.last_plain.is_none_or(|last| last.elapsed() >= PLAIN_EVERY) {
+        } else if let Some(every) = self.plain_every
+            && self.last_plain.is_none_or(|last| last.elapsed() >= every)
+        {
             self.last_plain = Some(Instant::now());
             self.write(&format!("{}\n", line(progress)));
         }
@@ -68,6 +83,7 @@ impl Observer for Stderr {
 fn line(progress: &Progress) -> String {
     let phase = match progress.phase {
         Phase::Connecting => "connecting",
+        Phase::Resting => "resting",
         Phase::WarmingUp => "warming up",
         Phase::Measuring => "measuring",
         Phase::Draining => "last answers",

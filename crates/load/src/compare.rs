@@ -2,6 +2,15 @@
 
 pub mod build;
 pub mod contestant;
+mod experiment;
 pub mod figures;
+pub mod machine;
+pub mod report;
+pub mod runner;
+pub mod search;
 pub mod server;
+pub mod settings;
+pub mod table;
 pub mod workspace;
+
+pub use experiment::{CompareError, run};

@@ -33,6 +33,8 @@ impl Observer for Unobserved {}
 pub enum Phase {
     /// Opening connections.
     Connecting,
+    /// All connections are settled; the server rests.
+    Resting,
     /// Sending, not yet counted.
     WarmingUp,
     /// Sending, and measured.

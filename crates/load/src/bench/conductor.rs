@@ -117,7 +117,7 @@ impl<'a> Conductor<'a> {
     /// Leaves the server alone for a while, so that it is seen at rest.
     pub(crate) fn settle(&mut self) {
         let begun = Instant::now();
-        self.wait_until(Phase::Connecting, begun, begun + self.plan.settle);
+        self.wait_until(Phase::Resting, begun, begun + self.plan.settle);
     }
 
     /// Starts the schedule, a little ahead so that every client learns of it in time.

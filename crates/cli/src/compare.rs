@@ -1,0 +1,30 @@
+//! `webscale compare`: the experiment, its table and its JSON.
+
+use webscale_load::compare::table::{Look, text};
+
+use crate::args::CompareArgs;
+use crate::output;
+use crate::progress::Stderr;
+
+/// Not everything was measured; the table has what was.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+struct Incomplete(String);
+
+pub(crate) fn run(args: &CompareArgs) -> anyhow::Result<()> {
+    let mut stderr = Stderr::with_notes_alone()?;
+    let comparison = webscale_load::compare::run(args.settings(), &mut stderr);
+    stderr.finish();
+    let comparison = comparison?;
+    let look = if output::stdout_is_terminal() { Look::Lines } else { Look::Plain };
+    output::report(args.json.as_deref(), &comparison, || text(&comparison, look))?;
+    if comparison.is_complete() {
+        return Ok(());
+    }
+    if comparison.interrupted {
+        return Err(Incomplete("interrupted: the table has what was measured until then".into()).into());
+    }
+    let failed = comparison.servers.iter().filter_map(|server| Some((server.name, server.error.as_deref()?)));
+    let failed: Vec<String> = failed.map(|(name, error)| format!("{name}: {error}")).collect();
+    Err(Incomplete(format!("not all servers could be measured: {}", failed.join("; "))).into())
+}

@@ -1,0 +1,401 @@
+//! The order of the experiment: build, noise floor, then every figure in turn, interleaved.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+
+use super::build::{self, Build, BuildError};
+use super::contestant::{Contestant, interleaved};
+use super::machine::{Apart, Machine};
+use super::report::{Comparison, Row, ServerReport, noise};
+use super::runner::{Purpose, Run, Runner};
+use super::search::Search;
+use super::settings::{Settings, Stage};
+use super::workspace::{Workspace, WorkspaceError};
+use crate::bench::outcome::Outcome;
+use crate::bench::plan::clients_by_descriptors;
+use crate::cert::{self, CertError, Existing};
+use crate::measure::heaptrack::Heaptrack;
+use crate::measure::kernel::{KernelError, available_memory};
+use crate::observe::Observer;
+
+/// Of the memory that is free, a step may plan on this share.
+const MEMORY_SHARE_MAX: f64 = 0.8;
+/// The load's own end of a connection, and the kernel's, if not yet measured; in bytes.
+const CLIENT_BYTES: f64 = 16_384.0;
+/// A server whose CPU share is above this is full.
+const SERVER_FULL: f64 = 0.95;
+
+/// Why there is no comparison at all.
+#[derive(Debug, thiserror::Error)]
+pub enum CompareError {
+    /// No sources.
+    #[error(transparent)]
+    Workspace(#[from] WorkspaceError),
+    /// No certificate.
+    #[error(transparent)]
+    Cert(#[from] CertError),
+    /// The machine could not be read.
+    #[error(transparent)]
+    Kernel(#[from] KernelError),
+    /// The limit of descriptors, or a processor, could not be set.
+    #[error("setting up: {0}")]
+    Setup(#[from] std::io::Error),
+}
+
+/// Makes the whole comparison. What fails is said in its row, and the rest goes on.
+///
+/// The calling thread, and with it the load, is pinned to the load's processor when the builds are done.
+///
+/// # Errors
+/// When not even the builds could be begun.
+pub fn run(settings: Settings, observer: &mut dyn Observer) -> Result<Comparison, CompareError> {
+    let workspace = Workspace::find()?;
+    let descriptors = webscale_sys::limits::raise_descriptors()?.soft;
+    let machine = Machine::read(workspace.root())?;
+    let apart = Apart::choose();
+    let certificate = cert::issue(&[])?.write(&workspace.scratch().join("tls"), Existing::Replace)?;
+    let mut settings = settings;
+    settings.limit_clients(clients_by_descriptors(descriptors));
+    if apart.is_none() {
+        observer.note("only one processor may be used: server and load share it, and disturb each other");
+    }
+    let rows = build_all(&workspace, &settings, observer);
+    if let Some(apart) = apart {
+        webscale_sys::process::pin_thread(&[apart.load])?;
+    }
+    let runner = Runner { certificate, apart, latency_limit: settings.latency_limit };
+    let scratch = workspace.scratch();
+    let mut experiment =
+        Experiment { settings, runner, rows, runs: Vec::new(), descriptors, scratch, observer };
+    experiment.run();
+    Ok(experiment.finish(machine))
+}
+
+/// Builds every package once; several contestants may share one.
+fn build_all(workspace: &Workspace, settings: &Settings, observer: &mut dyn Observer) -> Vec<Row> {
+    let mut builds: BTreeMap<&str, Result<Build, String>> = BTreeMap::new();
+    for contestant in &settings.servers {
+        let package = contestant.package();
+        if builds.contains_key(package) {
+            continue;
+        }
+        let built = if settings.reuse_builds {
+            build::reuse(workspace, package)
+        } else {
+            observer.note(&format!("building {package}"));
+            build::build(workspace, package, &|| observer.stopped())
+        };
+        match &built {
+            Ok(built) => observer.note(&format!(
+                "{package}: {:.1} s, {} bytes, {} dependencies",
+                built.compile_seconds, built.binary_bytes, built.dependencies
+            )),
+            Err(BuildError::Interrupted) => {}
+            Err(error) => observer.note(&format!("{package} was not built: {error}")),
+        }
+        builds.insert(package, built.map_err(|error| error.to_string()));
+    }
+    let row = |contestant: &Contestant| {
+        let built = &builds[contestant.package()];
+        Row {
+            contestant: *contestant,
+            build: built.as_ref().ok().cloned(),
+            error: built.as_ref().err().map(|why| format!("not built: {why}")),
+            peak_heap_bytes: None,
+            max_clients: None,
+            stopped_by: None,
+        }
+    };
+    settings.servers.iter().map(row).collect()
+}
+
+struct Experiment<'a> {
+    settings: Settings,
+    runner: Runner,
+    rows: Vec<Row>,
+    runs: Vec<Run>,
+    descriptors: u64,
+    scratch: PathBuf,
+    observer: &'a mut dyn Observer,
+}
+
+impl Experiment<'_> {
+    fn run(&mut self) {
+        self.noise();
+        let (load, echo, rounds) = (self.settings.load, self.settings.echo, self.settings.rounds);
+        self.rounds(Purpose::Load, load, rounds);
+        self.rounds(Purpose::Echo, echo, rounds);
+        for stage in self.settings.memory.clone() {
+            self.rounds(Purpose::Memory, stage, 1);
+        }
+        self.heap();
+        for contestant in self.alive() {
+            self.capacity(contestant);
+        }
+    }
+
+    fn finish(self, machine: Machine) -> Comparison {
+        let noisy = self.noisy();
+        Comparison {
+            servers: self.rows.iter().map(|row| ServerReport::new(row, &self.runs)).collect(),
+            noise: noisy.and_then(|contestant| noise(&self.runs, contestant)),
+            shortened: self.settings.shortened(),
+            interrupted: self.observer.stopped(),
+            processors: self.runner.apart,
+            machine,
+            settings: self.settings,
+            runs: self.runs,
+        }
+    }
+
+    /// The contestants that were built and have not failed.
+    fn alive(&self) -> Vec<Contestant> {
+        self.rows.iter().filter(|row| row.error.is_none()).map(|row| row.contestant).collect()
+    }
+
+    /// The contestant that the noise floor is taken of: the fastest one shows the most of it.
+    fn noisy(&self) -> Option<Contestant> {
+        let built = || self.rows.iter().filter(|row| row.build.is_some()).map(|row| row.contestant);
+        built().find(|contestant| *contestant == Contestant::Webscale).or_else(|| built().next())
+    }
+
+    /// The same server twice in a row.
+    fn noise(&mut self) {
+        if let Some(contestant) = self.noisy() {
+            for _ in 0..2 {
+                self.one(contestant, Purpose::Noise, self.settings.load);
+            }
+        }
+    }
+
+    fn rounds(&mut self, purpose: Purpose, stage: Stage, rounds: usize) {
+        for contestant in interleaved(&self.alive(), rounds) {
+            self.one(contestant, purpose, stage);
+        }
+    }
+
+    /// One run, and in the full comparison a second one should the first be rejected. The run that counts, if any.
+    fn one(&mut self, contestant: Contestant, purpose: Purpose, stage: Stage) -> Option<&Run> {
+        let tries = if self.settings.quick { 1 } else { 2 };
+        for _ in 0..tries {
+            let run = self.perform(contestant, purpose, stage, Vec::new())?;
+            if run.rejected.is_none() {
+                return self.runs.last();
+            }
+        }
+        None
+    }
+
+    /// Makes one run and keeps it. None when the user has stopped, or the contestant is out.
+    fn perform(
+        &mut self,
+        contestant: Contestant,
+        purpose: Purpose,
+        stage: Stage,
+        environment: Vec<(&'static str, OsString)>,
+    ) -> Option<&Run> {
+        let index = self.rows.iter().position(|row| row.contestant == contestant && row.error.is_none())?;
+        let binary = self.rows[index].build.as_ref()?.binary.clone();
+        if self.observer.stopped() {
+            return None;
+        }
+        self.observer.note(&announcement(contestant, purpose, stage));
+        match self.runner.run(contestant, &binary, (purpose, stage), environment, self.observer) {
+            Ok(run) => {
+                if let (Some(why), false) = (&run.rejected, purpose == Purpose::Capacity) {
+                    self.observer.note(&format!("  rejected: {why}"));
+                }
+                self.runs.push(run);
+                self.runs.last()
+            }
+            Err(_) if self.observer.stopped() => None,
+            Err(error) => {
+                self.observer.note(&format!("  {}: {error}", contestant.name()));
+                self.rows[index].error = Some(format!("{}: {error}", purpose_text(purpose)));
+                None
+            }
+        }
+    }
+
+    /// The article's own figure: peak heap with 100 clients.
+    fn heap(&mut self) {
+        let Some(heaptrack) = Heaptrack::find() else {
+            self.observer.note("heaptrack is not installed: peak memory is PSS, not heap");
+            return;
+        };
+        for contestant in self.alive() {
+            let record = self.scratch.join(format!("heaptrack-{}", contestant.name()));
+            let environment = heaptrack.environment(&record).to_vec();
+            let run = self.perform(contestant, Purpose::Heap, self.settings.heap, environment);
+            if run.is_none_or(|run| run.outcome.connections.opened < run.outcome.connections.clients) {
+                continue;
+            }
+            let peak = heaptrack.peak_bytes(&record);
+            remove_record(&record);
+            match (peak, self.rows.iter_mut().find(|row| row.contestant == contestant)) {
+                (Ok(bytes), Some(row)) => row.peak_heap_bytes = Some(bytes),
+                (Err(error), _) => self.observer.note(&format!("  {}: {error}", contestant.name())),
+                (Ok(_), None) => {}
+            }
+        }
+    }
+
+    fn capacity(&mut self, contestant: Contestant) {
+        let so_far = self.report(contestant);
+        let held = self.held_in_load(contestant);
+        let (ceiling, ceiling_is) = self.ceiling(&so_far);
+        let by_cpu = so_far.cpu_seconds_per_million_messages.map_or(f64::from(ceiling), |us| 1e6 / us);
+        let mut search =
+            Search::new(ceiling, whole(by_cpu).min(ceiling), held.min(ceiling), self.settings.capacity_steps);
+        let mut why_not = None;
+        while let Some(clients) = search.next_step() {
+            let stage = Stage { clients, ..self.settings.capacity };
+            let Some(run) = self.perform(contestant, Purpose::Capacity, stage, Vec::new()) else {
+                if self.observer.stopped() {
+                    return;
+                }
+                // A server that dies does not hold. It lives on in the table, since a fresh one held less.
+                let row = self.rows.iter_mut().find(|row| row.contestant == contestant);
+                why_not = row.and_then(|row| row.error.take());
+                search.tried(clients, false);
+                continue;
+            };
+            let held = run.outcome.verdict.held() && run.rejected.is_none();
+            let text = if held { "  held".to_owned() } else { not_held(run) };
+            if !held {
+                why_not = Some(text.clone());
+            }
+            self.observer.note(&text);
+            search.tried(clients, held);
+        }
+        let stopped_by = if search.reached_ceiling() { Some(ceiling_is) } else { why_not };
+        if let Some(row) = self.rows.iter_mut().find(|row| row.contestant == contestant) {
+            row.max_clients = search.most_held();
+            row.stopped_by = stopped_by.map(|why| why.trim_start().to_owned());
+        }
+    }
+
+    fn report(&self, contestant: Contestant) -> ServerReport {
+        let row = self.rows.iter().find(|row| row.contestant == contestant);
+        let nothing = Row {
+            contestant,
+            build: None,
+            error: None,
+            peak_heap_bytes: None,
+            max_clients: None,
+            stopped_by: None,
+        };
+        ServerReport::new(row.unwrap_or(&nothing), &self.runs)
+    }
+
+    /// The most clients of a main load that was held within the limits.
+    fn held_in_load(&self, contestant: Contestant) -> u32 {
+        let held = self.runs.iter().filter(|run| {
+            run.server == contestant.name() && run.purpose == Purpose::Load && run.outcome.verdict.held()
+        });
+        held.map(|run| run.outcome.connections.opened).max().unwrap_or(0)
+    }
+
+    /// The most clients that could be tried, and what says so.
+    fn ceiling(&self, so_far: &ServerReport) -> (u32, String) {
+        let by_descriptors = clients_by_descriptors(self.descriptors);
+        let each = so_far.memory_bytes_per_client.unwrap_or(0.0).max(0.0)
+            + so_far.kernel_bytes_per_client.unwrap_or(0.0).max(0.0)
+            + CLIENT_BYTES;
+        let free = available_memory().unwrap_or(u64::MAX) as f64 * MEMORY_SHARE_MAX;
+        let by_memory = whole(free / each);
+        if by_memory < by_descriptors {
+            return (by_memory, format!("memory: {:.1} GB are free", free / MEMORY_SHARE_MAX / 1e9));
+        }
+        (by_descriptors, format!("descriptors: RLIMIT_NOFILE is {}", self.descriptors))
+    }
+}
+
+/// What is about to run, for the user.
+fn announcement(contestant: Contestant, purpose: Purpose, stage: Stage) -> String {
+    let Stage { clients, interval, measured, .. } = stage;
+    let every = match interval.as_secs_f64() {
+        1.0 => "each second".to_owned(),
+        seconds => format!("each {:.0} ms", seconds * 1e3),
+    };
+    let (what, seconds) = (purpose_text(purpose), measured.as_secs());
+    format!("{}: {what}, {clients} clients, a message {every}, {seconds} s", contestant.name())
+}
+
+fn purpose_text(purpose: Purpose) -> &'static str {
+    match purpose {
+        Purpose::Noise => "noise floor",
+        Purpose::Load => "load",
+        Purpose::Echo => "128-byte echo",
+        Purpose::Memory => "memory",
+        Purpose::Heap => "peak heap",
+        Purpose::Capacity => "most clients",
+    }
+}
+
+/// Names what stopped a step.
+fn not_held(run: &Run) -> String {
+    let Outcome { verdict, server, connections, .. } = &run.outcome;
+    let clients = connections.clients;
+    if let Some(why) = &verdict.saturated {
+        return format!("  the generator, not the server, at {clients}: {why}");
+    }
+    let problem = run.rejected.as_ref().or(verdict.problems.first()).map_or("not held", String::as_str);
+    match server {
+        Some(server) if server.cpu_share > SERVER_FULL => {
+            format!(
+                "  server CPU at {clients}: {:.0} % of its processor, {problem}",
+                server.cpu_share * 100.0
+            )
+        }
+        _ => format!("  at {clients}: {problem}"),
+    }
+}
+
+fn whole(number: f64) -> u32 {
+    let bounded =
+        if number.is_finite() { number.clamp(0.0, f64::from(u32::MAX)) } else { f64::from(u32::MAX) };
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "clamped to the range")]
+    let whole = bounded as u32;
+    whole
+}
+
+/// Best effort: the next comparison writes over what stays.
+fn remove_record(record: &Path) {
+    let _ = std::fs::remove_file(record);
+    let _ = std::fs::remove_file(record.with_extension("interpreted"));
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn announcements_say_what_runs() {
+        let stage = Stage {
+            clients: 200,
+            interval: Duration::from_millis(50),
+            warmup: Duration::ZERO,
+            measured: Duration::from_secs(4),
+        };
+        let text = announcement(Contestant::Tokio, Purpose::Echo, stage);
+        assert_eq!(text, "tokio: 128-byte echo, 200 clients, a message each 50 ms, 4 s");
+        let text = announcement(
+            Contestant::Skeleton,
+            Purpose::Load,
+            Stage { interval: Duration::from_secs(1), ..stage },
+        );
+        assert!(text.contains("each second"), "{text}");
+    }
+
+    #[test]
+    fn whole_numbers_stay_in_range() {
+        assert_eq!(
+            (whole(12.9), whole(-3.0), whole(f64::INFINITY), whole(1e12)),
+            (12, 0, u32::MAX, u32::MAX)
+        );
+    }
+}

@@ -1,0 +1,176 @@
+//! One run: a fresh server, a load on it, and the counts of both set against each other.
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde::Serialize;
+use workload::Mode;
+use workload::report::Counts;
+
+use super::contestant::Contestant;
+use super::machine::Apart;
+use super::server::{Launch, Server, ServerError};
+use super::settings::{ECHO_BYTES, Stage};
+use crate::bench::outcome::Outcome;
+use crate::bench::payload::{Kind, Payload};
+use crate::bench::{self, BenchError, Plan, Probe, Trust};
+use crate::cert::Files;
+use crate::observe::Observer;
+
+/// Of the clients, one in so many is probed: each pong is work for the server that the article's server had not.
+const PROBE_ONE_IN: u32 = 10;
+/// Up to so many clients, all are probed.
+const ALL_PROBED: u32 = 100;
+/// Rest between the last handshake and the first message, in which memory is read.
+const SETTLE: Duration = Duration::from_millis(300);
+
+/// Why a run has no result.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// The server.
+    #[error(transparent)]
+    Server(#[from] ServerError),
+    /// The load.
+    #[error(transparent)]
+    Bench(#[from] BenchError),
+}
+
+/// What a run is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Purpose {
+    /// The same server twice: how much two runs differ by themselves.
+    Noise,
+    /// CPU, latency, handshakes.
+    Load,
+    /// CPU of small messages that are sent back.
+    Echo,
+    /// Memory with fewer clients.
+    Memory,
+    /// Peak heap, under heaptrack.
+    Heap,
+    /// A step towards the most clients.
+    Capacity,
+}
+
+/// A run and what came of it.
+#[derive(Debug, Clone, Serialize)]
+pub struct Run {
+    /// The contestant.
+    pub server: &'static str,
+    /// What it was for.
+    pub purpose: Purpose,
+    /// Why its figures do not count, if so.
+    pub rejected: Option<String>,
+    /// Messages that the server itself counted.
+    pub server_messages: u64,
+    /// Connections that the server itself counted.
+    pub server_connections: u64,
+    /// What the load found.
+    pub outcome: Outcome,
+}
+
+/// What is the same for all runs of a comparison.
+#[derive(Debug)]
+pub struct Runner {
+    /// The certificate of all servers.
+    pub certificate: Files,
+    /// Where server and load run.
+    pub apart: Option<Apart>,
+    /// Above this, p99 is a problem.
+    pub latency_limit: Duration,
+}
+
+impl Runner {
+    /// Starts the server, loads it, ends it.
+    ///
+    /// # Errors
+    /// When the server could not be started or died, or no load could be made.
+    pub fn run(
+        &self,
+        contestant: Contestant,
+        binary: &Path,
+        (purpose, stage): (Purpose, Stage),
+        environment: Vec<(&'static str, OsString)>,
+        observer: &mut dyn Observer,
+    ) -> Result<Run, RunError> {
+        let mode = if purpose == Purpose::Echo { Mode::Echo } else { Mode::Ingest };
+        let cpu = self.apart.map(|apart| apart.server);
+        let arguments = self.arguments(contestant, mode);
+        let mut server = Server::start(&Launch { binary, arguments, environment, cpu })?;
+        let plan = self.plan(&server, purpose, stage);
+        let outcome = match bench::run(&plan, observer) {
+            Ok(outcome) => outcome,
+            // If the server died, that is why.
+            Err(error) => return Err(server.death().map_or(RunError::Bench(error), RunError::Server)),
+        };
+        let counts = server.finish()?;
+        let rejected = rejection(&outcome, &counts, mode);
+        Ok(Run {
+            server: contestant.name(),
+            purpose,
+            rejected,
+            server_messages: counts.messages,
+            server_connections: counts.connections,
+            outcome,
+        })
+    }
+
+    fn arguments(&self, contestant: Contestant, mode: Mode) -> Vec<OsString> {
+        let mode = if mode == Mode::Echo { "echo" } else { "ingest" };
+        let file = |path: &PathBuf| path.clone().into_os_string();
+        let mut arguments: Vec<OsString> = vec!["--mode".into(), mode.into()];
+        arguments.extend(["--cert".into(), file(&self.certificate.cert)]);
+        arguments.extend(["--key".into(), file(&self.certificate.key)]);
+        arguments.extend(contestant.arguments().iter().map(OsString::from));
+        arguments
+    }
+
+    fn plan(&self, server: &Server, purpose: Purpose, stage: Stage) -> Plan {
+        let echo = purpose == Purpose::Echo;
+        Plan {
+            trust: Trust::CaFile(self.certificate.ca_cert.clone()),
+            clients: stage.clients,
+            interval: stage.interval,
+            payload: if echo { Payload::filler(ECHO_BYTES, Kind::Text) } else { Payload::telemetry() },
+            probe: if echo { Probe::Echo } else { Probe::Ping },
+            probe_one_in: Some(if stage.clients <= ALL_PROBED { 1 } else { PROBE_ONE_IN }),
+            settle: SETTLE,
+            warmup: stage.warmup,
+            duration: stage.measured,
+            latency_limit: self.latency_limit,
+            pid: Some(server.pid()),
+            loops: vec![self.apart.map(|apart| apart.load)],
+            ..Plan::new(server.url())
+        }
+    }
+}
+
+/// Why a run's figures do not count: they are of the generator, or of another load than the one that was planned.
+fn rejection(outcome: &Outcome, counts: &Counts, mode: Mode) -> Option<String> {
+    if outcome.verdict.interrupted {
+        return Some("interrupted".into());
+    }
+    if let Some(why) = &outcome.verdict.saturated {
+        return Some(format!("the generator was saturated: {why}"));
+    }
+    let connections = &outcome.connections;
+    let lost = connections.failed_count() + connections.disconnected_count();
+    if lost > 0 {
+        let example = connections.failed.values().chain(connections.disconnected.values()).next();
+        let why = example.map_or("", |failure| failure.example.as_str());
+        return Some(format!("{lost} of {} clients were not held ({why})", connections.clients));
+    }
+    let (sent, counted) = (outcome.messages.sent_in_all, counts.messages);
+    if counts.mode != mode || counts.failed > 0 || sent != counted {
+        return Some(format!(
+            "{sent} messages were sent, and the server counted {counted}, {} failed",
+            counts.failed
+        ));
+    }
+    if outcome.messages.corrupt + outcome.messages.reordered > 0 {
+        return Some("echoes were not what was sent".into());
+    }
+    outcome.server.is_none().then(|| "the server's process could not be measured".into())
+}
