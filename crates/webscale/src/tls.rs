@@ -15,7 +15,8 @@ use rustls::pki_types::pem::{self, PemObject};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::server::{NoServerSessionStorage, UnbufferedServerConnection};
 use rustls::unbuffered::{
-    ConnectionState, EncodeError, EncryptError, InsufficientSizeError, UnbufferedStatus,
+    ConnectionState, EncodeError, EncodeTlsData, EncryptError, InsufficientSizeError, UnbufferedStatus,
+    WriteTraffic,
 };
 use rustls::{
     ClientConfig, DigitallySignedStruct, DistinguishedName, RootCertStore, ServerConfig, SignatureScheme,
@@ -343,28 +344,26 @@ impl TlsStream {
         }
     }
 
-    /// Seals `plaintext` behind what is in `out`. False: the stream cannot carry data (any more).
-    pub(crate) fn seal(&mut self, plaintext: &[u8], out: &mut Sealed) -> bool {
-        match self {
-            Self::Server(connection) => {
-                write(connection, |c, input| c.process_tls_records(input), Payload::Data(plaintext), out)
-            }
-            Self::Client(connection) => {
-                write(connection, |c, input| c.process_tls_records(input), Payload::Data(plaintext), out)
-            }
-        }
+    /// Seals `plaintext` behind what is in `out`. `kept` is the incomplete record that [`TlsStream::open_records`] left:
+    /// rustls remembers places in it. False: the stream cannot carry data (any more).
+    pub(crate) fn seal(&mut self, plaintext: &[u8], kept: &mut Vec<u8>, out: &mut Sealed) -> bool {
+        self.write(Payload::Data(plaintext), kept, out)
     }
 
     /// Tells the peer that nothing follows (RFC 8446 §6.1).
-    pub(crate) fn seal_close(&mut self, out: &mut Sealed) {
+    pub(crate) fn seal_close(&mut self, kept: &mut Vec<u8>, out: &mut Sealed) {
+        self.write(Payload::CloseNotify, kept, out);
+    }
+
+    fn write(&mut self, payload: Payload<'_>, kept: &mut Vec<u8>, out: &mut Sealed) -> bool {
         match self {
             Self::Server(connection) => {
-                write(connection, |c, input| c.process_tls_records(input), Payload::CloseNotify, out)
+                write(connection, |c, input| c.process_tls_records(input), payload, kept, out)
             }
             Self::Client(connection) => {
-                write(connection, |c, input| c.process_tls_records(input), Payload::CloseNotify, out)
+                write(connection, |c, input| c.process_tls_records(input), payload, kept, out)
             }
-        };
+        }
     }
 }
 
@@ -380,50 +379,36 @@ fn open<C, D>(
 ) -> Result<Opened, rustls::Error> {
     let mut consumed = 0;
     let mut peer = PeerSide::Open;
-    let mut failure = None;
     loop {
         let UnbufferedStatus { mut discard, state } = process(connection, &mut input[consumed..]);
-        let more = match state {
+        let mut more = true;
+        match state {
             Ok(ConnectionState::ReadTraffic(mut traffic)) => {
                 while let Some(record) = traffic.next_record() {
                     let record = record?;
                     discard += record.discard;
                     sink(record.payload);
                 }
-                true
             }
-            Ok(ConnectionState::EncodeTlsData(mut data)) => {
-                emit(out, |room| match data.encode(room) {
-                    Err(EncodeError::InsufficientSize(size)) => Err(Some(size)),
-                    Err(EncodeError::AlreadyEncoded) => Err(None),
-                    Ok(written) => Ok(written),
-                });
-                true
-            }
+            Ok(ConnectionState::EncodeTlsData(data)) => encode(data, out),
             // What was encoded lies in `out`, which reaches the socket before anything else does.
-            Ok(ConnectionState::TransmitTlsData(data)) => {
-                data.done();
-                true
-            }
-            Ok(ConnectionState::PeerClosed) => {
-                peer = PeerSide::Finished;
-                true
-            }
+            Ok(ConnectionState::TransmitTlsData(data)) => data.done(),
+            Ok(ConnectionState::PeerClosed) => peer = PeerSide::Finished,
             // Early data is off in every configuration made here; in one that was handed in it is not read.
-            Ok(_) => false,
-            Err(error) if failure.is_none() => {
-                failure = Some(error);
-                // Once more: rustls queued an alert for the peer.
-                true
+            Ok(_) => more = false,
+            Err(error) => {
+                // rustls has an alert for the peer, which comes before any further input is looked at.
+                if let Ok(ConnectionState::EncodeTlsData(data)) =
+                    process(connection, &mut input[consumed + discard..]).state
+                {
+                    encode(data, out);
+                }
+                return Err(error);
             }
-            Err(_) => false,
-        };
+        }
         consumed += discard;
         if !more {
-            return failure.map_or(Ok(Opened { consumed, peer }), Err);
-        }
-        if failure.is_some() {
-            consumed = input.len();
+            return Ok(Opened { consumed, peer });
         }
     }
 }
@@ -434,40 +419,63 @@ enum Payload<'a> {
     CloseNotify,
 }
 
-fn write<C, D>(connection: &mut C, process: Process<C, D>, payload: Payload<'_>, out: &mut Sealed) -> bool {
+fn write<C, D>(
+    connection: &mut C,
+    process: Process<C, D>,
+    payload: Payload<'_>,
+    kept: &mut Vec<u8>,
+    out: &mut Sealed,
+) -> bool {
     loop {
-        match process(connection, &mut []).state {
-            Ok(ConnectionState::EncodeTlsData(mut data)) => emit(out, |room| match data.encode(room) {
-                Err(EncodeError::InsufficientSize(size)) => Err(Some(size)),
-                Err(EncodeError::AlreadyEncoded) => Err(None),
-                Ok(written) => Ok(written),
-            }),
-            Ok(ConnectionState::TransmitTlsData(data)) => data.done(),
-            Ok(ConnectionState::WriteTraffic(mut traffic)) => {
-                let before = out.as_slice().len();
-                let room = match payload {
-                    Payload::Data(bytes) => {
-                        bytes.len() + (bytes.len() / RECORD_PLAINTEXT + 1) * RECORD_OVERHEAD
-                    }
-                    Payload::CloseNotify => RECORD_OVERHEAD,
-                };
-                out.spare(room);
-                emit(out, |room| {
-                    let result = match payload {
-                        Payload::Data(bytes) => traffic.encrypt(bytes, room),
-                        Payload::CloseNotify => traffic.queue_close_notify(room),
-                    };
-                    result.map_err(|error| match error {
-                        EncryptError::InsufficientSize(size) => Some(size),
-                        EncryptError::EncryptExhausted => None,
-                    })
-                });
-                return out.as_slice().len() > before;
+        let UnbufferedStatus { discard, state } = process(connection, kept);
+        let written = match state {
+            Ok(ConnectionState::EncodeTlsData(data)) => {
+                encode(data, out);
+                None
             }
-            Ok(ConnectionState::PeerClosed) => {}
-            Ok(_) | Err(_) => return false,
+            Ok(ConnectionState::TransmitTlsData(data)) => {
+                data.done();
+                None
+            }
+            Ok(ConnectionState::WriteTraffic(traffic)) => Some(encrypt(traffic, payload, out)),
+            Ok(ConnectionState::PeerClosed) => None,
+            Ok(_) | Err(_) => Some(false),
+        };
+        kept.drain(..discard);
+        if let Some(written) = written {
+            return written;
         }
     }
+}
+
+fn encode<D>(mut data: EncodeTlsData<'_, D>, out: &mut Sealed) {
+    emit(out, |room| {
+        data.encode(room).map_err(|error| match error {
+            EncodeError::InsufficientSize(size) => Some(size),
+            EncodeError::AlreadyEncoded => None,
+        })
+    });
+}
+
+/// False: the keys are used up.
+fn encrypt<D>(mut traffic: WriteTraffic<'_, D>, payload: Payload<'_>, out: &mut Sealed) -> bool {
+    let before = out.as_slice().len();
+    let room = match payload {
+        Payload::Data(bytes) => bytes.len() + (bytes.len() / RECORD_PLAINTEXT + 1) * RECORD_OVERHEAD,
+        Payload::CloseNotify => RECORD_OVERHEAD,
+    };
+    out.spare(room);
+    emit(out, |room| {
+        let result = match payload {
+            Payload::Data(bytes) => traffic.encrypt(bytes, room),
+            Payload::CloseNotify => traffic.queue_close_notify(room),
+        };
+        result.map_err(|error| match error {
+            EncryptError::InsufficientSize(size) => Some(size),
+            EncryptError::EncryptExhausted => None,
+        })
+    });
+    out.as_slice().len() > before
 }
 
 /// Runs `encode` on the spare room of `out`, and again with more if that is too little.

@@ -114,7 +114,6 @@ impl<K: Socket> Link<K> {
     pub(super) fn finish(&mut self) {
         if matches!(self.phase, Phase::Connecting | Phase::Live) {
             self.phase = Phase::Finishing;
-            self.kept = Vec::new();
         }
     }
 
@@ -138,6 +137,10 @@ impl<K: Socket> Link<K> {
     pub(super) fn recv<H: Handler>(&mut self, turn: &mut Turn<'_, H>) -> io::Result<Received> {
         let buffer = &mut turn.wire.receive;
         let kept = self.kept.len();
+        if kept >= buffer.len() {
+            // A message of TLS in a thousand records: no handshake that we know needs that.
+            return Err(ErrorKind::InvalidData.into());
+        }
         buffer[..kept].copy_from_slice(&self.kept);
         match self.socket.recv(&mut buffer[kept..]) {
             Ok(0) => Ok(Received::End),
@@ -173,6 +176,7 @@ impl<K: Socket> Link<K> {
             Ok(opened) => opened,
             Err(error) => {
                 self.security = Security::Ended;
+                self.kept = Vec::new();
                 return Err(error);
             }
         };
@@ -227,7 +231,7 @@ impl<K: Socket> Link<K> {
 
     fn seal(&mut self, plaintext: &[u8], sealed: &mut Sealed) -> io::Result<()> {
         let sealed = match &mut self.security {
-            Security::Tls(tls) => tls.seal(plaintext, sealed),
+            Security::Tls(tls) => tls.seal(plaintext, &mut self.kept, sealed),
             Security::Plain | Security::Ended => false,
         };
         if sealed { Ok(()) } else { Err(ErrorKind::BrokenPipe.into()) }
@@ -238,9 +242,10 @@ impl<K: Socket> Link<K> {
         if let Security::Tls(tls) = &mut self.security
             && !tls.is_handshaking()
         {
-            tls.seal_close(sealed);
+            tls.seal_close(&mut self.kept, sealed);
         }
         self.security = Security::Ended;
+        self.kept = Vec::new();
     }
 
     /// Sends `bytes` behind what is queued.

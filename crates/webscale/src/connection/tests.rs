@@ -9,6 +9,7 @@ mod opening;
 mod operations;
 mod recorder;
 mod socket;
+mod tampering;
 mod time;
 mod tls;
 mod wire;
