@@ -65,7 +65,7 @@ fn both_close_at_once() {
     let mut world = open();
     world.line().arriving.extend(Frames::client().close(1000, "theirs").done());
     world.turn(|connection, turn| {
-        connection.on_close(turn, CloseCode::GOING_AWAY, "ours", CloseCause::Shutdown)
+        connection.on_close(turn, CloseCode::GOING_AWAY, "ours", CloseCause::Shutdown);
     });
     world.pump();
     assert_eq!(world.items(), [close(1001, "ours")]);

@@ -78,7 +78,7 @@ impl Recorder {
             }
             "ping" => self.note(Seen::Sent(peer.ping(rest.as_bytes()))),
             "timer" => {
-                peer.set_timer(Instant::now() + Duration::from_millis(rest.parse().expect("a number")))
+                peer.set_timer(Instant::now() + Duration::from_millis(rest.parse().expect("a number")));
             }
             "count" => {
                 *peer.session() += 1;
