@@ -13,7 +13,7 @@ pub enum Contestant {
     TokioSmallBuffer,
     /// This project's library as shipped.
     Webscale,
-    /// This project's library with the JSON parser and the struct of the others: what is left is the engine.
+    /// This project's library with the struct of the others, which copies its text: what is left is the engine.
     WebscaleSerde,
 }
 
@@ -45,7 +45,7 @@ impl Contestant {
             Contestant::Tokio => "tokio-tungstenite, default buffers; serde_json, owned",
             Contestant::TokioSmallBuffer => "tokio-tungstenite, 4 KiB read buffer; serde_json, owned",
             Contestant::Webscale => "webscale as shipped; serde_json, borrowed",
-            Contestant::WebscaleSerde => "webscale; serde_json, owned, as the others",
+            Contestant::WebscaleSerde => "webscale; serde_json, owned, as in the others",
         }
     }
 

@@ -2,6 +2,7 @@
 
 use std::ffi::OsString;
 use std::io::{self, BufRead, BufReader, Read};
+use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
@@ -66,6 +67,7 @@ pub struct Server {
     url: String,
     stdout: Receiver<String>,
     stderr: Stderr,
+    terminated: bool,
     ended: Option<ExitStatus>,
 }
 
@@ -79,6 +81,8 @@ impl Server {
         command.args(&launch.arguments).args(["--listen", "127.0.0.1:0"]);
         command.envs(launch.environment.iter().map(|(name, value)| (*name, value)));
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        // Ctrl-C is for us: we end the server when we have what we need of it.
+        command.process_group(0);
         let cpus: Vec<usize> = launch.cpu.into_iter().collect();
         let mut child = webscale_sys::process::spawn_bound(&mut command, &cpus)
             .map_err(|source| ServerError::Start { binary: launch.binary.display().to_string(), source })?;
@@ -88,7 +92,7 @@ impl Server {
             std::thread::spawn(move || read_lines(pipe, |line| lines.send(line).is_ok()));
         }
         let stderr = Stderr::follow(child.stderr.take());
-        let mut server = Server { child, url: String::new(), stdout, stderr, ended: None };
+        let mut server = Server { child, url: String::new(), stdout, stderr, terminated: false, ended: None };
         server.url = server.expect_line(|line| line.strip_prefix("listening on ").map(str::to_owned))?;
         Ok(server)
     }
@@ -118,16 +122,23 @@ impl Server {
         Some(ServerError::Died { status: status.to_string(), stderr: self.stderr.last_line() })
     }
 
-    /// Asks the server to end (SIGTERM) and returns what it counted, once its process is gone.
+    /// Asks the server to end (SIGTERM), once: a second signal would have it drop its clients.
+    pub fn terminate(&mut self) {
+        if !std::mem::replace(&mut self.terminated, true) {
+            // A failure means that it ended just now, which is found out later.
+            let _ = webscale_sys::process::terminate(&self.child);
+        }
+    }
+
+    /// Has the server end, unless it was asked already, and returns what it counted, once its process is gone.
     ///
     /// # Errors
     /// When it had ended before, ends otherwise than with exit code 0, or says nothing.
     pub fn finish(mut self) -> Result<Counts, ServerError> {
-        if let Some(death) = self.death() {
+        if let (Some(death), false) = (self.death(), self.terminated) {
             return Err(death);
         }
-        // A failure means that it ended just now, which `expect_line` finds out.
-        let _ = webscale_sys::process::terminate(&self.child);
+        self.terminate();
         let counts = self.expect_line(Counts::from_line)?;
         self.wait_for_end()?;
         match self.death() {
@@ -223,10 +234,18 @@ impl Stderr {
 mod tests {
     use super::*;
 
+    fn launch<'a>(binary: &'a str, arguments: &[&str]) -> Launch<'a> {
+        Launch {
+            binary: Path::new(binary),
+            arguments: arguments.iter().map(OsString::from).collect(),
+            environment: Vec::new(),
+            cpu: None,
+        }
+    }
+
     /// A server in a few lines of shell.
     fn start(script: &str) -> Result<Server, ServerError> {
-        let arguments = vec!["-c".into(), script.into()];
-        Server::start(&Launch { binary: Path::new("sh"), arguments, environment: Vec::new(), cpu: None })
+        Server::start(&launch("sh", &["-c", script]))
     }
 
     #[test]
@@ -267,13 +286,7 @@ mod tests {
 
     #[test]
     fn no_such_binary() {
-        let error = Server::start(&Launch {
-            binary: Path::new("/nonexistent/server"),
-            arguments: Vec::new(),
-            environment: Vec::new(),
-            cpu: None,
-        })
-        .unwrap_err();
+        let error = Server::start(&launch("/nonexistent/server", &[])).unwrap_err();
         assert!(error.to_string().contains("/nonexistent/server"), "{error}");
     }
 }
