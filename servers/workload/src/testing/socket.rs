@@ -143,16 +143,26 @@ pub struct Pieces {
 
 impl Read for Pieces {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        self.tcp.read(buffer)
+        uninterrupted(|| self.tcp.read(buffer))
     }
 }
 
 impl Write for Pieces {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.tcp.write(&bytes[..bytes.len().min(self.bytes_max)])
+        uninterrupted(|| self.tcp.write(&bytes[..bytes.len().min(self.bytes_max)]))
     }
 
     fn flush(&mut self) -> io::Result<()> {
         self.tcp.flush()
+    }
+}
+
+/// A socket with a timeout says EINTR when the process was stopped and goes on, signal handler or not (signal(7)).
+fn uninterrupted(mut call: impl FnMut() -> io::Result<usize>) -> io::Result<usize> {
+    loop {
+        match call() {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            done => return done,
+        }
     }
 }
