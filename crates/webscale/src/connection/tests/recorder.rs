@@ -45,6 +45,11 @@ pub(super) struct Recorder {
     pub(super) is_silent: bool,
 }
 
+/// A panic without the words on stderr.
+fn fail() -> ! {
+    std::panic::resume_unwind(Box::new("as the test asked"))
+}
+
 impl Recorder {
     pub(super) fn take(&self) -> Vec<Seen> {
         std::mem::take(&mut *self.log.lock().expect("no panic while it is held"))
@@ -62,7 +67,7 @@ impl Recorder {
     fn obey(&self, peer: &mut Peer<'_, u64>, text: &str) {
         let (verb, rest) = text.split_once(' ').unwrap_or((text, ""));
         match verb {
-            "panic" => panic!("as the message asked"),
+            "panic" => fail(),
             "close" => {
                 let (code, reason) = rest.split_once(' ').unwrap_or((rest, ""));
                 let code = CloseCode::new(code.parse().expect("a number")).unwrap_or(CloseCode::NO_STATUS);
@@ -100,7 +105,7 @@ impl Handler for Recorder {
         match request.path() {
             "/forbidden" => Err(Reject::new(403, "not you\n").header("X-Why", "because")),
             "/broken" => Err(Reject::new(403, "not you\n").header("X\r\nY", "")),
-            "/panic" => panic!("as the path asked"),
+            "/panic" => fail(),
             "/split" => Ok(Accept::new(self.session()).header("X-A", "b\r\nX-C: d")),
             "/chat" => Ok(Accept::new(self.session()).protocol("chat").header("X-A", "b")),
             "/poisoned" => Ok(Accept::new(self.session() + POISON)),
@@ -111,7 +116,7 @@ impl Handler for Recorder {
     fn opened(&self, peer: &mut Peer<'_, u64>) {
         self.note(Seen::Opened);
         if *peer.session() == POISON {
-            panic!("as the session asked");
+            fail();
         }
     }
 

@@ -103,8 +103,15 @@ pub(super) fn close(code: u16, reason: &str) -> Item {
     Item::Close(Some(code), reason.into())
 }
 
-/// Reads frames as the peer of `role` does. All must be whole and right, and nothing may follow a Close frame.
-pub(super) fn items(role: Role, mut bytes: &[u8]) -> Vec<Item> {
+/// Reads frames as an end of this `role` does. All must be whole and right, and nothing may follow a Close frame.
+pub(super) fn items(role: Role, bytes: &[u8]) -> Vec<Item> {
+    let (items, is_cut) = items_before_cut(role, bytes);
+    assert!(!is_cut, "a frame is cut");
+    items
+}
+
+/// The same of a stream that may end inside a frame, and whether it does.
+pub(super) fn items_before_cut(role: Role, mut bytes: &[u8]) -> (Vec<Item>, bool) {
     let config = DecoderConfig { max_message: usize::MAX, ..DecoderConfig::new(role) };
     let (mut decoder, mut scratch, mut items) = (Decoder::new(), Vec::new(), Vec::new());
     while !bytes.is_empty() {
@@ -121,8 +128,7 @@ pub(super) fn items(role: Role, mut bytes: &[u8]) -> Vec<Item> {
             Step::Fragment | Step::NeedMore | Step::Extended { .. } => continue,
         });
     }
-    assert!(!decoder.is_mid_message(), "a frame is cut");
-    items
+    (items, decoder.is_mid_message())
 }
 
 /// Head, as text, and what follows.

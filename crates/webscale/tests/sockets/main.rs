@@ -1,0 +1,13 @@
+//! Servers and clients over real sockets: against each other, and against another implementation of RFC 6455.
+//!
+//! Nothing here is timed. [`support::PATIENCE`] ends a test that hangs; ports are the kernel's choice.
+
+mod counters;
+mod echo;
+mod failures;
+mod senders;
+mod shutdown;
+mod slow;
+mod support;
+mod timers;
+mod workers;

@@ -1,0 +1,294 @@
+//! What the tests share: a server on a thread, two kinds of clients, a handler that obeys.
+
+use std::io::{self, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::sync::mpsc::{Receiver, Sender as Channel, channel};
+use std::sync::{Arc, LazyLock};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use rustls::crypto::aws_lc_rs::default_provider;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
+use tungstenite::WebSocket;
+use webscale::{
+    Accept, Client, ClientTls, Close, CloseCode, Handle, Handler, Limits, Message, Peer, Reject, Request,
+    Sender, Server, ServerBuilder, Target, Tls,
+};
+
+/// How long a test waits for what must come.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+
+/// What a handler tells the test.
+#[derive(Debug)]
+pub enum Event {
+    Opened(u64, Sender),
+    Text(u64, String),
+    Closed(u64, Close),
+}
+
+/// Events of one side. Panics where none comes in time.
+pub struct Events(pub Receiver<Event>);
+
+impl Events {
+    pub fn next(&self) -> Event {
+        self.0.recv_timeout(PATIENCE).expect("an event in time")
+    }
+
+    pub fn opened(&self) -> (u64, Sender) {
+        loop {
+            if let Event::Opened(session, sender) = self.next() {
+                return (session, sender);
+            }
+        }
+    }
+
+    pub fn text(&self) -> (u64, String) {
+        loop {
+            if let Event::Text(session, text) = self.next() {
+                return (session, text);
+            }
+        }
+    }
+
+    pub fn closed(&self) -> (u64, Close) {
+        loop {
+            if let Event::Closed(session, close) = self.next() {
+                return (session, close);
+            }
+        }
+    }
+
+    /// What came and was not asked for.
+    pub fn rest(&self) -> Vec<Event> {
+        self.0.try_iter().collect()
+    }
+}
+
+/// A server's handler: echoes, and obeys a few words.
+pub struct Obedient {
+    events: Channel<Event>,
+    sessions: AtomicUsize,
+}
+
+impl Obedient {
+    pub fn new() -> (Self, Events) {
+        let (events, receiver) = channel();
+        (Self { events, sessions: AtomicUsize::new(0) }, Events(receiver))
+    }
+
+    fn tell(&self, event: Event) {
+        // A test that has seen enough has dropped its end.
+        let _ = self.events.send(event);
+    }
+}
+
+impl Handler for Obedient {
+    type Session = u64;
+
+    fn open(&self, request: &Request<'_>) -> Result<Accept<u64>, Reject> {
+        if request.path() == "/nowhere" {
+            return Err(Reject::new(404, "nothing here\n"));
+        }
+        Ok((self.sessions.fetch_add(1, Relaxed) as u64).into())
+    }
+
+    fn opened(&self, peer: &mut Peer<'_, u64>) {
+        let event = Event::Opened(*peer.session(), peer.sender());
+        self.tell(event);
+    }
+
+    fn message(&self, peer: &mut Peer<'_, u64>, message: Message<'_>) {
+        let Message::Text(text) = message else {
+            peer.send(message).expect("a peer that reads");
+            return;
+        };
+        self.tell(Event::Text(*peer.session(), text.into()));
+        match text.split_once(' ') {
+            _ if text == "panic" => std::panic::resume_unwind(Box::new("as the test asked")),
+            Some(("close", reason)) => peer.close(CloseCode::NORMAL, reason),
+            Some(("quiet", _)) => {}
+            Some(("flood", count)) => {
+                for _ in 0..count.parse().expect("a number") {
+                    let _ = peer.send(Message::Binary(&[7; 64 * 1024]));
+                }
+            }
+            _ => peer.send(message).expect("a peer that reads"),
+        }
+    }
+
+    fn close(&self, session: u64, close: Close) {
+        self.tell(Event::Closed(session, close));
+    }
+}
+
+/// A server at work on a thread of its own. Dropping it aborts it.
+pub struct Serving {
+    pub handle: Handle,
+    pub address: SocketAddr,
+    thread: Option<JoinHandle<io::Result<()>>>,
+}
+
+impl Serving {
+    pub fn new<H: Handler>(builder: ServerBuilder, handler: H) -> Self {
+        let server = builder.listen("127.0.0.1:0").build(handler).expect("a server");
+        let (handle, address) = (server.handle(), server.local_addr());
+        Self { handle, address, thread: Some(thread::spawn(move || server.run())) }
+    }
+
+    /// One that obeys.
+    pub fn obedient(builder: ServerBuilder) -> (Self, Events) {
+        let (handler, events) = Obedient::new();
+        (Self::new(builder, handler), events)
+    }
+
+    pub fn url(&self) -> String {
+        format!("ws://{}/", self.address)
+    }
+
+    /// Waits for the end of `run`.
+    pub fn join(&mut self) -> io::Result<()> {
+        let thread = self.thread.take().expect("joined once");
+        thread.join().expect("no loop panics")
+    }
+
+    pub fn shut_down(mut self) {
+        self.handle.shutdown();
+        self.join().expect("an end without fault");
+    }
+}
+
+impl Drop for Serving {
+    fn drop(&mut self) {
+        self.handle.abort();
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+/// Short waits at an end, so that a peer that is gone does not keep a test.
+pub fn limits() -> Limits {
+    Limits { close_time: Duration::from_millis(500), ..Limits::default() }
+}
+
+pub fn builder() -> ServerBuilder {
+    Server::builder().threads(1).limits(limits())
+}
+
+/// A client's handler: says what its session bids, and tells the test everything.
+pub struct Teller(Channel<Event>);
+
+impl Handler for Teller {
+    type Session = u64;
+
+    fn opened(&self, peer: &mut Peer<'_, u64>) {
+        let _ = self.0.send(Event::Opened(*peer.session(), peer.sender()));
+    }
+
+    fn message(&self, peer: &mut Peer<'_, u64>, message: Message<'_>) {
+        let text = String::from_utf8_lossy(message.as_bytes()).into_owned();
+        let _ = self.0.send(Event::Text(*peer.session(), text));
+    }
+
+    fn close(&self, session: u64, close: Close) {
+        let _ = self.0.send(Event::Closed(session, close));
+    }
+}
+
+/// A client of the library.
+pub fn client() -> (Client<Teller>, Events) {
+    let (events, receiver) = channel();
+    let client = Client::builder().limits(limits()).build(Teller(events)).expect("a loop");
+    (client, Events(receiver))
+}
+
+/// How a connection of the library's client to `target` ended before it was open: in words.
+pub fn failure(target: Target) -> String {
+    let (client, events) = client();
+    client.connect(&Arc::new(target), None, 1).expect("room in the mailbox");
+    match events.next() {
+        Event::Closed(1, close) => close.to_string(),
+        other => panic!("{other:?}"),
+    }
+}
+
+pub static CERTIFICATE: LazyLock<(Tls, CertificateDer<'static>)> = LazyLock::new(|| {
+    let made = rcgen::generate_simple_self_signed(vec!["127.0.0.1".into()]).expect("randomness");
+    let certificate = made.cert.der().clone();
+    let key = PrivateKeyDer::try_from(made.signing_key.serialize_der()).expect("PKCS #8");
+    (Tls::from_der(vec![certificate.clone()], key).expect("they fit"), certificate)
+});
+
+fn client_config() -> Arc<ClientConfig> {
+    let mut roots = RootCertStore::empty();
+    roots.add(CERTIFICATE.1.clone()).expect("a certificate");
+    let builder = ClientConfig::builder_with_provider(Arc::new(default_provider()));
+    let builder = builder.with_safe_default_protocol_versions().expect("the provider has them");
+    Arc::new(builder.with_root_certificates(roots).with_no_client_auth())
+}
+
+pub fn client_tls() -> ClientTls {
+    ClientTls::from_rustls(client_config())
+}
+
+pub fn tcp(address: SocketAddr) -> TcpStream {
+    let stream = TcpStream::connect(address).expect("a server that listens");
+    stream.set_read_timeout(Some(PATIENCE)).expect("a socket");
+    stream.set_write_timeout(Some(PATIENCE)).expect("a socket");
+    stream
+}
+
+pub type Other<S> = WebSocket<S>;
+
+/// A client of the other implementation.
+pub fn other(address: SocketAddr) -> Other<TcpStream> {
+    over(tcp(address), address)
+}
+
+pub fn other_tls(address: SocketAddr) -> Other<StreamOwned<ClientConnection, TcpStream>> {
+    let name = "127.0.0.1".try_into().expect("an address");
+    let connection = ClientConnection::new(client_config(), name).expect("a connection");
+    over(StreamOwned::new(connection, tcp(address)), address)
+}
+
+fn over<S: Read + Write>(stream: S, address: SocketAddr) -> Other<S> {
+    let request = format!("ws://{address}/");
+    match tungstenite::client(request, stream) {
+        Ok((socket, _)) => socket,
+        Err(error) => panic!("no handshake: {error}"),
+    }
+}
+
+pub fn say<S: Read + Write>(socket: &mut Other<S>, text: &str) {
+    socket.send(tungstenite::Message::text(text)).expect("a server that reads");
+}
+
+pub fn hear<S: Read + Write>(socket: &mut Other<S>) -> String {
+    match socket.read().expect("a message") {
+        tungstenite::Message::Text(text) => text.to_string(),
+        other => panic!("{other:?}"),
+    }
+}
+
+/// Code and reason of the Close frame that comes next, which is answered.
+pub fn hear_close<S: Read + Write>(socket: &mut Other<S>) -> (u16, String) {
+    match socket.read().expect("a Close frame") {
+        tungstenite::Message::Close(Some(frame)) => {
+            // The answer goes out with the next call, which finds the end.
+            while socket.read().is_ok() {}
+            (frame.code.into(), frame.reason.to_string())
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+/// Waits until something that nobody announces has become true.
+pub fn until(what: &str, mut holds: impl FnMut() -> bool) {
+    let end = Instant::now() + PATIENCE;
+    while !holds() {
+        assert!(Instant::now() < end, "{what} did not come about");
+        thread::yield_now();
+    }
+}
