@@ -18,6 +18,7 @@ struct NotHeld(String);
 
 pub(crate) fn run(args: &BenchArgs) -> anyhow::Result<()> {
     let plan = args.plan()?;
+    output::prepare(args.json.as_deref())?;
     let mut stderr = Stderr::new()?;
     let outcome = bench::run(&plan, &mut stderr);
     stderr.finish();

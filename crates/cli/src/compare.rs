@@ -12,6 +12,7 @@ use crate::progress::Stderr;
 struct Incomplete(String);
 
 pub(crate) fn run(args: &CompareArgs) -> anyhow::Result<()> {
+    output::prepare(args.json.as_deref())?;
     let mut stderr = Stderr::with_notes_alone()?;
     let comparison = webscale_load::compare::run(args.settings(), &mut stderr);
     stderr.finish();

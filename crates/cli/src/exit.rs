@@ -15,8 +15,15 @@ pub(crate) fn finish(outcome: anyhow::Result<()>) -> ExitCode {
         // Who reads our output has seen enough (`| head`).
         return ExitCode::SUCCESS;
     }
-    eprintln!("webscale: {error:#}");
+    eprintln!("webscale: {}", sentence(&error));
     ExitCode::from(if error.is::<Usage>() { 2 } else { 1 })
+}
+
+/// The error and its causes, each said once: many errors say their cause themselves.
+fn sentence(error: &anyhow::Error) -> String {
+    error.chain().skip(1).map(ToString::to_string).fold(error.to_string(), |text, cause| {
+        if text.contains(&cause) { text } else { format!("{text}: {cause}") }
+    })
 }
 
 fn is_broken_pipe(error: &anyhow::Error) -> bool {

@@ -7,6 +7,8 @@ use std::path::Path;
 use anyhow::Context;
 use serde::Serialize;
 
+use crate::exit::Usage;
+
 /// Writing to stdout failed.
 #[derive(Debug, thiserror::Error)]
 #[error("writing to stdout: {0}")]
@@ -21,6 +23,17 @@ pub(crate) fn print(text: &str) -> Result<(), StdoutError> {
 /// Whether a person reads stdout.
 pub(crate) fn stdout_is_terminal() -> bool {
     io::stdout().is_terminal()
+}
+
+/// Makes sure that a result can be written where `--json` says, before hours are spent on it. What the file held is lost,
+/// as it would be in the end.
+pub(crate) fn prepare(json: Option<&Path>) -> anyhow::Result<()> {
+    match json {
+        Some(path) if path != Path::new("-") => {
+            fs::write(path, "").map_err(|error| Usage(format!("--json {}: {error}", path.display())).into())
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Writes a result where `--json` says: as JSON to a file or to stdout (`-`), and as `text` to stdout unless JSON goes

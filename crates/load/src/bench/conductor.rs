@@ -11,7 +11,7 @@ use super::BenchError;
 use super::client::{Clients, START_POLL, Session, Shared};
 use super::outcome::{Connections, KernelUse, LatencySummary, Messages, Outcome, Verdict, judge};
 use super::plan::{Plan, Prepared};
-use super::tally::{Counts, Tally};
+use super::tally::{Counts, Tally, advice};
 use super::watch::{Mark, Marks, Watch};
 use crate::observe::{Observer, Phase, Progress};
 use crate::schedule::{Schedule, connect_at};
@@ -110,8 +110,11 @@ impl<'a> Conductor<'a> {
         if tally.counts.opened > 0 || self.interrupted {
             return Ok(());
         }
-        let why = tally.failed.values().max_by_key(|failure| failure.count);
-        Err(BenchError::NoClient(why.map_or_else(|| "no answer".into(), |failure| failure.example.clone())))
+        let why = tally.failed.iter().max_by_key(|(_, failure)| failure.count);
+        Err(BenchError::NoClient(why.map_or_else(
+            || "no answer".into(),
+            |(kind, failure)| format!("{}{}", failure.example, advice(kind, &self.plan.url)),
+        )))
     }
 
     /// Leaves the server alone for a while, so that it is seen at rest.

@@ -136,6 +136,22 @@ fn failure_kind(cause: &CloseCause) -> &'static str {
     }
 }
 
+/// What a person can do about a kind of failure that met every client.
+pub(crate) fn advice(kind: &str, url: &str) -> String {
+    let secure = url.get(..4).is_some_and(|scheme| scheme.eq_ignore_ascii_case("wss:"));
+    let advice = match kind {
+        "refused" => "is the server running there?",
+        "tls" => {
+            "a server without TLS is reached by ws://, and --ca names the CA of a certificate that is checked"
+        }
+        "upgrade" => "is this the URL of a WebSocket, with the right path?",
+        "lost" if !secure => "a server with TLS is reached by wss://",
+        "unreachable" | "timeout" => "is the address right, and no firewall between?",
+        _ => return String::new(),
+    };
+    format!("; {advice}")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
