@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal};
 use serde::{Deserialize, Serialize};
 
-use super::workspace::Workspace;
+use super::workspace::{Scratch, Workspace};
 
 /// Why a server was not built.
 #[derive(Debug, thiserror::Error)]
@@ -66,8 +66,13 @@ pub struct Build {
 ///
 /// # Errors
 /// When cargo fails, or `stopped` says that the user does not want to wait.
-pub fn build(workspace: &Workspace, package: &str, stopped: &dyn Fn() -> bool) -> Result<Build, BuildError> {
-    let directory = workspace.scratch().join(package);
+pub fn build(
+    workspace: &Workspace,
+    scratch: &Scratch,
+    package: &str,
+    stopped: &dyn Fn() -> bool,
+) -> Result<Build, BuildError> {
+    let directory = scratch.path().join(package);
     fetch(workspace, stopped)?;
     let dependencies = dependencies(workspace, package, stopped)?;
     match fs::remove_dir_all(&directory) {
@@ -94,8 +99,8 @@ pub fn build(workspace: &Workspace, package: &str, stopped: &dyn Fn() -> bool) -
 ///
 /// # Errors
 /// When there is none.
-pub fn reuse(workspace: &Workspace, package: &str) -> Result<Build, BuildError> {
-    let path = workspace.scratch().join(package).join(RECORD);
+pub fn reuse(scratch: &Path, package: &str) -> Result<Build, BuildError> {
+    let path = scratch.join(package).join(RECORD);
     let text = fs::read_to_string(&path).ok();
     let built = text.and_then(|text| serde_json::from_str::<Build>(&text).ok());
     built.filter(|built| built.binary.is_file()).ok_or(BuildError::NoEarlierBuild { path })
@@ -262,8 +267,7 @@ mod tests {
 
     #[test]
     fn nothing_to_reuse_says_what_to_do() {
-        let workspace = Workspace::find().unwrap();
-        let error = reuse(&workspace, "server-that-never-was").unwrap_err();
+        let error = reuse(&std::env::temp_dir(), "server-that-never-was").unwrap_err();
         assert!(error.to_string().contains("--reuse-builds"), "{error}");
     }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use super::build::{self, Build, BuildError};
 use super::contestant::{Contestant, interleaved};
@@ -11,7 +11,7 @@ use super::report::{Comparison, Row, ServerReport, noise};
 use super::runner::{Purpose, Run, Runner};
 use super::search::Search;
 use super::settings::{Settings, Stage};
-use super::workspace::{Workspace, WorkspaceError};
+use super::workspace::{Scratch, ScratchError, Workspace, WorkspaceError};
 use crate::bench::outcome::Outcome;
 use crate::bench::plan::clients_by_descriptors;
 use crate::cert::{self, CertError, Existing};
@@ -32,6 +32,9 @@ pub enum CompareError {
     /// No sources.
     #[error(transparent)]
     Workspace(#[from] WorkspaceError),
+    /// No place for its files.
+    #[error(transparent)]
+    Scratch(#[from] ScratchError),
     /// No certificate.
     #[error(transparent)]
     Cert(#[from] CertError),
@@ -51,21 +54,21 @@ pub enum CompareError {
 /// When not even the builds could be begun.
 pub fn run(settings: Settings, observer: &mut dyn Observer) -> Result<Comparison, CompareError> {
     let workspace = Workspace::find()?;
+    let scratch = workspace.scratch()?;
     let descriptors = webscale_sys::limits::raise_descriptors()?.soft;
     let machine = Machine::read(workspace.root())?;
     let apart = Apart::choose();
-    let certificate = cert::issue(&[])?.write(&workspace.scratch().join("tls"), Existing::Replace)?;
+    let certificate = cert::issue(&[])?.write(&scratch.path().join("tls"), Existing::Replace)?;
     let mut settings = settings;
     settings.limit_clients(clients_by_descriptors(descriptors));
     if apart.is_none() {
         observer.note("only one processor may be used: server and load share it, and disturb each other");
     }
-    let rows = build_all(&workspace, &settings, observer);
+    let rows = build_all(&workspace, &scratch, &settings, observer);
     if let Some(apart) = apart {
         webscale_sys::process::pin_thread(&[apart.load])?;
     }
     let runner = Runner { certificate, apart, latency_limit: settings.latency_limit };
-    let scratch = workspace.scratch();
     let mut experiment =
         Experiment { settings, runner, rows, runs: Vec::new(), descriptors, scratch, observer };
     experiment.run();
@@ -73,7 +76,12 @@ pub fn run(settings: Settings, observer: &mut dyn Observer) -> Result<Comparison
 }
 
 /// Builds every package once; several contestants may share one.
-fn build_all(workspace: &Workspace, settings: &Settings, observer: &mut dyn Observer) -> Vec<Row> {
+fn build_all(
+    workspace: &Workspace,
+    scratch: &Scratch,
+    settings: &Settings,
+    observer: &mut dyn Observer,
+) -> Vec<Row> {
     let mut builds: BTreeMap<&str, Result<Build, String>> = BTreeMap::new();
     for contestant in &settings.servers {
         let package = contestant.package();
@@ -81,10 +89,10 @@ fn build_all(workspace: &Workspace, settings: &Settings, observer: &mut dyn Obse
             continue;
         }
         let built = if settings.reuse_builds {
-            build::reuse(workspace, package)
+            build::reuse(scratch.path(), package)
         } else {
             observer.note(&format!("building {package}"));
-            build::build(workspace, package, &|| observer.stopped())
+            build::build(workspace, scratch, package, &|| observer.stopped())
         };
         match &built {
             Ok(built) => observer.note(&format!(
@@ -116,7 +124,7 @@ struct Experiment<'a> {
     rows: Vec<Row>,
     runs: Vec<Run>,
     descriptors: u64,
-    scratch: PathBuf,
+    scratch: Scratch,
     observer: &'a mut dyn Observer,
 }
 
@@ -225,7 +233,7 @@ impl Experiment<'_> {
             return;
         };
         for contestant in self.alive() {
-            let record = self.scratch.join(format!("heaptrack-{}", contestant.name()));
+            let record = self.scratch.path().join(format!("heaptrack-{}", contestant.name()));
             let environment = heaptrack.environment(&record).to_vec();
             let run = self.perform(contestant, Purpose::Heap, self.settings.heap, environment);
             if run.is_none_or(|run| run.outcome.connections.opened < run.outcome.connections.clients) {
@@ -269,7 +277,14 @@ impl Experiment<'_> {
             self.observer.note(&text);
             search.tried(clients, held);
         }
-        let stopped_by = if search.reached_ceiling() { Some(ceiling_is) } else { why_not };
+        let steps = self.settings.capacity_steps;
+        let stopped_by = match (search.reached_ceiling(), search.has_failed()) {
+            (true, _) => Some(ceiling_is),
+            (false, true) => why_not,
+            (false, false) => {
+                Some(format!("the end of the search, which takes {steps} steps: it may hold more"))
+            }
+        };
         if let Some(row) = self.rows.iter_mut().find(|row| row.contestant == contestant) {
             row.max_clients = search.most_held();
             row.stopped_by = stopped_by.map(|why| why.trim_start().to_owned());

@@ -89,14 +89,16 @@ impl Settings {
 
     /// Everything in a few minutes.
     pub fn quick(servers: Vec<Contestant>) -> Settings {
-        let echo = Stage { clients: 500, interval: Duration::from_millis(25), warmup: s(1), measured: s(3) };
+        let echo = Stage { clients: 500, interval: Duration::from_millis(25), warmup: s(1), measured: s(2) };
         Settings {
             quick: true,
-            load: Stage::each_second(2000, s(1), s(4)),
+            load: Stage::each_second(2000, s(1), s(3)),
             echo,
-            memory: [100, 500].map(|clients| Stage::each_second(clients, s(1), s(2))).to_vec(),
-            heap: Stage::each_second(100, s(1), s(3)),
-            capacity: Stage::each_second(0, s(1), s(4)),
+            memory: [(100, 2), (500, 1)]
+                .map(|(clients, measured)| Stage::each_second(clients, s(1), s(measured)))
+                .to_vec(),
+            heap: Stage::each_second(100, s(1), s(2)),
+            capacity: Stage::each_second(0, s(1), s(3)),
             capacity_steps: 2,
             ..Settings::full(servers)
         }
@@ -151,7 +153,7 @@ mod tests {
     fn quick_says_what_it_shortened() {
         let quick = Settings::quick(Contestant::ALL.to_vec());
         let text = quick.shortened().unwrap();
-        assert!(text.contains("2000 clients for 4 s instead of 4000 for 300 s"), "{text}");
+        assert!(text.contains("2000 clients for 3 s instead of 4000 for 300 s"), "{text}");
         assert_eq!(Settings::full(Vec::new()).shortened(), None);
     }
 
@@ -175,7 +177,7 @@ mod tests {
     fn json_has_names_and_seconds() {
         let json = serde_json::to_value(Settings::quick(vec![Contestant::TokioSmallBuffer])).unwrap();
         assert_eq!(json["servers"][0], "tokio-4k");
-        assert_eq!(json["load"]["measured_seconds"], 4.0);
+        assert_eq!(json["load"]["measured_seconds"], 3.0);
         assert_eq!(json["latency_limit_seconds"], 0.1);
     }
 }

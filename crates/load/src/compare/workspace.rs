@@ -1,6 +1,8 @@
 //! The workspace whose servers are built.
 
 use std::env;
+use std::fs::{File, TryLockError};
+use std::io;
 use std::path::{Path, PathBuf};
 
 /// The workspace could not be found.
@@ -12,6 +14,51 @@ use std::path::{Path, PathBuf};
 pub struct WorkspaceError {
     /// Where it was looked for.
     pub looked: Vec<PathBuf>,
+}
+
+/// The comparison's files could not be taken.
+#[derive(Debug, thiserror::Error)]
+pub enum ScratchError {
+    /// Somebody else has them.
+    #[error("another comparison is running in {path}: wait for it, or end it", path = path.display())]
+    Busy {
+        /// The directory.
+        path: PathBuf,
+    },
+    /// They cannot be written.
+    #[error("{path}: {source}", path = path.display())]
+    Io {
+        /// The lock.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+}
+
+/// The directory in which a comparison keeps its files; nobody else has it until this is dropped.
+#[derive(Debug)]
+pub struct Scratch {
+    path: PathBuf,
+    _lock: File,
+}
+
+impl Scratch {
+    /// The directory.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    fn take(path: PathBuf) -> Result<Scratch, ScratchError> {
+        let lock = path.join("lock");
+        let failed = |source| ScratchError::Io { path: lock.clone(), source };
+        std::fs::create_dir_all(&path).map_err(failed)?;
+        let file = File::create(&lock).map_err(failed)?;
+        match file.try_lock() {
+            Ok(()) => Ok(Scratch { path, _lock: file }),
+            Err(TryLockError::WouldBlock) => Err(ScratchError::Busy { path }),
+            Err(TryLockError::Error(source)) => Err(failed(source)),
+        }
+    }
 }
 
 /// The root of a checkout of this project.
@@ -49,9 +96,12 @@ impl Workspace {
         &self.root
     }
 
-    /// Where the comparison keeps its files.
-    pub fn scratch(&self) -> PathBuf {
-        self.root.join("target/compare")
+    /// Takes the directory for the comparison's files.
+    ///
+    /// # Errors
+    /// When another comparison has it, or it cannot be made.
+    pub fn scratch(&self) -> Result<Scratch, ScratchError> {
+        Scratch::take(self.root.join("target/compare"))
     }
 }
 
@@ -65,6 +115,17 @@ mod tests {
         let workspace = Workspace::around(&here.join("src/compare")).unwrap();
         assert_eq!(workspace.root(), here.parent().unwrap().parent().unwrap());
         assert_eq!(Workspace::find().unwrap(), workspace);
+    }
+
+    #[test]
+    fn one_comparison_at_a_time() {
+        let path = env::temp_dir().join(format!("webscale-scratch-{}", std::process::id()));
+        let first = Scratch::take(path.clone()).unwrap();
+        let error = Scratch::take(path.clone()).unwrap_err();
+        assert!(error.to_string().contains("another comparison is running"), "{error}");
+        drop(first);
+        assert_eq!(Scratch::take(path.clone()).unwrap().path(), path);
+        std::fs::remove_dir_all(path).unwrap();
     }
 
     #[test]

@@ -1,0 +1,200 @@
+//! `bench` against `serve`, as the real binaries run.
+
+use std::io::{Read, Write};
+use std::net::TcpListener;
+use std::process::{Command, Stdio};
+use std::thread;
+use std::time::Duration;
+
+mod common;
+use common::{Directory, Server, assert_fails, signal, webscale};
+
+/// Flags of a load that takes about a second, with a limit that no machine misses.
+const SHORT: [&str; 12] = [
+    "--clients",
+    "10",
+    "--interval",
+    "50ms",
+    "--warmup",
+    "100ms",
+    "--duration",
+    "500ms",
+    "--latency-limit",
+    "60s",
+    "--size",
+    "300",
+];
+
+fn short<'a>(url: &'a str, more: &[&'a str]) -> Vec<&'a str> {
+    [&["bench", url], &SHORT[..], more].concat()
+}
+
+fn json(args: &[&str]) -> serde_json::Value {
+    let output = webscale(args);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
+#[test]
+fn echo_without_tls_as_json() {
+    let server = Server::start(&["--mode", "echo", "--plain"]);
+    assert!(server.url.starts_with("ws://"), "{}", server.url);
+    let result = json(&short(&server.url, &["--probe", "echo", "--json"]));
+    assert_eq!(result["connections"]["opened"], 10);
+    assert_eq!(result["messages"]["answered"], 100);
+    assert_eq!((&result["messages"]["corrupt"], &result["messages"]["unanswered"]), (&0.into(), &0.into()));
+    assert_eq!(result["latency_us"]["corrected"]["count"], 100);
+    let (code, last) = server.finish();
+    assert_eq!((code, last.as_str()), (Some(0), "echoed 120 messages, 0 failed, 10 connections"));
+}
+
+#[test]
+fn pings_behind_the_json_message_over_tls() {
+    let server = Server::start(&["--mode", "ingest"]);
+    let pid = server.child.id().to_string();
+    let args = [
+        "bench",
+        &server.url,
+        "--clients",
+        "10",
+        "--duration",
+        "1s",
+        "--latency-limit",
+        "60s",
+        "--pid",
+        &pid,
+    ];
+    let output = webscale(&args);
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    for part in ["10 of 10 connected", "10 of 10 sent", "server CPU", "server PSS", "verdict      held"] {
+        assert!(text.contains(part), "{part}: {text}");
+    }
+    let (code, last) = server.finish();
+    assert_eq!((code, last.as_str()), (Some(0), "parsed 30 messages, 0 failed, 10 connections"));
+}
+
+#[test]
+fn the_result_goes_to_a_file_and_the_text_to_stdout() {
+    let directory = Directory::new("bench-json");
+    let server = Server::start(&["--plain"]);
+    let file = directory.file("result.json");
+    let payload = directory.write("payload", b"{\"a\": [1, 2]}");
+    let args = [&["bench", &server.url], &SHORT[..10], &["--payload", &payload, "--json", &file]].concat();
+    let output = webscale(&args);
+    assert!(String::from_utf8(output.stdout).unwrap().contains("verdict      held"));
+    let result: serde_json::Value = serde_json::from_slice(&std::fs::read(&file).unwrap()).unwrap();
+    assert_eq!(result["payload_bytes"], 13);
+}
+
+#[test]
+fn certificates_are_checked_when_asked() {
+    let directory = Directory::new("bench-ca");
+    let here = directory.file("");
+    assert!(webscale(&["cert", "--directory", &here]).status.success());
+    let (cert, key, ca) = (directory.file("cert.pem"), directory.file("key.pem"), directory.file("ca.pem"));
+    let server = Server::start(&["--cert", &cert, "--key", &key]);
+    json(&short(&server.url, &["--ca", &ca, "--json"]));
+    let stranger = Server::start(&[]);
+    assert_fails(&short(&stranger.url, &["--ca", &ca]), 1, &["no client could connect", "certificate"]);
+}
+
+/// A server that stops for a second: whoever counts from the intended time sees it.
+#[test]
+fn a_stopped_server_shows_in_the_corrected_latency() {
+    let server = Server::start(&["--plain"]);
+    let pid = server.child.id();
+    let stopper = thread::spawn(move || {
+        // In the middle of the load.
+        thread::sleep(Duration::from_millis(1500));
+        signal(pid, "STOP");
+        thread::sleep(Duration::from_secs(1));
+        signal(pid, "CONT");
+    });
+    let args = [
+        "--clients",
+        "10",
+        "--interval",
+        "50ms",
+        "--warmup",
+        "0s",
+        "--duration",
+        "4s",
+        "--latency-limit",
+        "60s",
+    ];
+    let result = json(&[&["bench", &server.url], &args[..], &["--json"]].concat());
+    stopper.join().unwrap();
+    let corrected = &result["latency_us"]["corrected"];
+    assert!(corrected["max"].as_f64().unwrap() > 900_000.0, "{corrected}");
+    // A quarter of the messages was due while it stood still.
+    assert!(corrected["p90"].as_f64().unwrap() > 400_000.0, "{corrected}");
+}
+
+#[test]
+fn interrupted_it_still_reports() {
+    let server = Server::start(&["--plain"]);
+    let mut child = Command::new(env!("CARGO_BIN_EXE_webscale"))
+        .args(["bench", &server.url, "--clients", "5", "--duration", "1h"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    // Its first line of progress says that it takes signals.
+    let mut stderr = child.stderr.take().unwrap();
+    let mut first = [0; 1];
+    stderr.read_exact(&mut first).unwrap();
+    signal(child.id(), "INT");
+    let mut rest = String::new();
+    stderr.read_to_string(&mut rest).unwrap();
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(1), "{rest}");
+    assert!(rest.contains("interrupted"), "{rest}");
+    assert!(String::from_utf8(output.stdout).unwrap().contains("5 of 5 connected"));
+}
+
+#[test]
+fn what_cannot_be_done_is_said() {
+    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let url = format!("ws://127.0.0.1:{port}");
+    assert_fails(&["bench", &url], 1, &["no client could connect", "refused"]);
+    assert_fails(&["bench"], 2, &["URL"]);
+    assert_fails(&["bench", "http://127.0.0.1"], 2, &["ws://"]);
+    assert_fails(&["bench", "nonsense"], 2, &["ws://"]);
+    assert_fails(&["bench", &url, "--clients", "0"], 2, &["--clients"]);
+    assert_fails(&["bench", &url, "--interval", "0s"], 2, &["--interval", "above zero"]);
+    assert_fails(&["bench", &url, "--interval", "5"], 2, &["no unit", "5s"]);
+    assert_fails(&["bench", &url, "--size", "5 parsecs"], 2, &["parsecs"]);
+    assert_fails(&["bench", &url, "--payload", "/nonexistent"], 2, &["/nonexistent", "No such file"]);
+    assert_fails(&["bench", "wss://127.0.0.1:1", "--ca", "/nonexistent"], 2, &["/nonexistent"]);
+    assert_fails(&["bench", &url, "--pid", "4294967295"], 1, &["4294967295", "gone"]);
+    assert_fails(&["bench", &url, "--clients", "4000000000"], 1, &["file descriptors", "at most"]);
+    assert_fails(&["bench", &url, "--source", "::1"], 2, &["::1", "IPv6"]);
+    let directory = Directory::new("bench-binary");
+    let bytes = directory.write("bytes", &[b'a', 0xFF]);
+    assert_fails(&["bench", &url, "--payload", &bytes], 2, &["not UTF-8 at byte 1", "--binary"]);
+    assert_fails(&["bench", "wss://127.0.0.1:1", "--ca", &bytes], 2, &["bytes"]);
+}
+
+#[test]
+fn a_server_that_speaks_something_else() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    thread::spawn(move || {
+        for client in listener.incoming() {
+            let mut client = client.unwrap();
+            let mut head = [0; 2048];
+            let _ = client.read(&mut head);
+            let _ = client.write_all(b"HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\n\r\n");
+        }
+    });
+    let plain = format!("ws://{address}");
+    assert_fails(&["bench", &plain, "--clients", "2"], 1, &["no client could connect", "404"]);
+    let tls = format!("wss://{address}");
+    assert_fails(&["bench", &tls, "--clients", "2"], 1, &["no client could connect", "TLS"]);
+}
+
+#[test]
+fn unknown_servers_cannot_be_compared() {
+    assert_fails(&["compare", "--servers", "node"], 2, &["node", "tokio-4k"]);
+}

@@ -1,0 +1,77 @@
+//! `serve`: what it refuses, and several processes on one port.
+
+use std::fs;
+use std::net::TcpListener;
+
+mod common;
+use common::{Directory, Server, assert_fails, signal, webscale};
+
+#[test]
+fn a_port_that_is_taken() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    assert_fails(&["serve", "--listen", &address], 1, &[&address, "another program"]);
+    assert_fails(&["serve", "--listen", &address, "--processes", "2"], 1, &[&address]);
+}
+
+#[test]
+fn certificates_that_cannot_be_used() {
+    let directory = Directory::new("serve-cert");
+    for below in ["one", "other"] {
+        assert!(webscale(&["cert", "--directory", &directory.file(below)]).status.success());
+    }
+    let (cert, key) = (directory.file("one/cert.pem"), directory.file("one/key.pem"));
+    let stranger = directory.file("other/key.pem");
+    let garbage = directory.write("garbage", b"not PEM at all\n");
+    let with = |cert: &str, key: &str, needles: &[&str]| {
+        assert_fails(&["serve", "--listen", "127.0.0.1:0", "--cert", cert, "--key", key], 2, needles);
+    };
+    with("/nonexistent", &key, &["/nonexistent", "No such file"]);
+    with(&cert, "/nonexistent", &["/nonexistent", "No such file"]);
+    with(&garbage, &key, &["garbage", "PEM"]);
+    with(&cert, &garbage, &["garbage", "PEM"]);
+    with(&cert, &stranger, &["does not match"]);
+}
+
+#[test]
+fn flags_that_do_not_go_together() {
+    assert_fails(&["serve", "--cert", "a"], 2, &["--key"]);
+    assert_fails(&["serve", "--key", "a"], 2, &["--cert"]);
+    assert_fails(&["serve", "--plain", "--cert", "a", "--key", "b"], 2, &["--plain"]);
+    assert_fails(&["serve", "--listen", "nowhere"], 2, &["--listen", "nowhere"]);
+    assert_fails(&["serve", "--listen", "127.0.0.1"], 2, &["--listen"]);
+    assert_fails(&["serve", "--threads", "0"], 2, &["--threads"]);
+    assert_fails(&["serve", "--processes", "0"], 2, &["--processes"]);
+    assert_fails(&["serve", "--max-message", "huge"], 2, &["--max-message"]);
+    assert_fails(&["serve", "--mode", "chat"], 2, &["chat", "echo"]);
+}
+
+/// The process ids of the children of `pid`.
+fn children(pid: u32) -> Vec<u32> {
+    let text = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap();
+    text.split_whitespace().map(|pid| pid.parse().unwrap()).collect()
+}
+
+#[test]
+fn several_processes_share_a_port_and_add_up() {
+    let server = Server::start(&["--processes", "2", "--threads", "1"]);
+    assert_eq!(children(server.child.id()).len(), 2);
+    let args = ["--clients", "20", "--interval", "50ms", "--warmup", "0s", "--duration", "200ms"];
+    let load =
+        [&["bench", &server.url], &args[..], &["--probe", "echo", "--size", "64", "--latency-limit", "60s"]];
+    let output = webscale(&load.concat());
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let (code, last) = server.finish();
+    assert_eq!((code, last.as_str()), (Some(0), "echoed 80 messages, 0 failed, 20 connections"));
+}
+
+#[test]
+fn a_process_that_dies_takes_the_others_along() {
+    let mut server = Server::start(&["--processes", "2", "--threads", "1", "--plain"]);
+    let members = children(server.child.id());
+    signal(members[0], "KILL");
+    assert_eq!(server.child.wait().unwrap().code(), Some(1));
+    for pid in members {
+        assert!(!fs::exists(format!("/proc/{pid}")).unwrap(), "{pid} lives on");
+    }
+}
