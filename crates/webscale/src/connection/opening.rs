@@ -102,11 +102,16 @@ impl<S> Opening<S> {
         }
     }
 
-    /// A server that begins its answer with other bytes than HTTP's speaks something else, as TLS or a line of text: what
-    /// it goes on to say is not awaited.
+    /// A peer that begins with other bytes than HTTP's speaks something else, as TLS or a line of text: what it goes on to
+    /// say is not awaited.
     fn is_nonsense(&self) -> bool {
-        let known = self.head.len().min(HTTP.len());
-        matches!(self.side, Side::Client { .. }) && self.head[..known] != HTTP[..known]
+        match self.side {
+            Side::Server { .. } => self.head.first().is_some_and(|byte| !byte.is_ascii_graphic()),
+            Side::Client { .. } => {
+                let known = self.head.len().min(HTTP.len());
+                self.head[..known] != HTTP[..known]
+            }
+        }
     }
 
     fn answer<H: Handler<Session = S>>(

@@ -80,18 +80,16 @@ fn a_thousand_clients_on_two_loops() {
     for session in 0..CLIENTS {
         client.connect(&target, None, session).unwrap();
     }
-    let mut senders = Vec::new();
-    for _ in 0..CLIENTS {
-        let (session, sender) = events.opened();
+    let senders: Vec<_> = (0..CLIENTS).map(|_| events.opened()).collect();
+    for (session, sender) in &senders {
         sender.send(Message::Text(&format!("hello from {session}"))).unwrap();
-        senders.push(sender);
     }
     let mut heard: Vec<_> = (0..CLIENTS).map(|_| events.text()).collect();
     heard.sort_unstable();
     let expected: Vec<_> = (0..CLIENTS).map(|session| (session, format!("hello from {session}"))).collect();
     assert!(heard == expected, "each hears its own words");
     assert_eq!(serving.handle.metrics().connections, CLIENTS);
-    for sender in senders {
+    for (_, sender) in senders {
         sender.close(CloseCode::NORMAL, "").unwrap();
     }
     for _ in 0..CLIENTS {

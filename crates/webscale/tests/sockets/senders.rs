@@ -45,6 +45,7 @@ fn a_sender_of_a_connection_that_is_gone_reaches_nobody() {
     let (_, stale) = events.opened();
     first.close(None).unwrap();
     while first.read().is_ok() {}
+    events.closed();
     until("the end of the connection", || serving.handle.metrics().connections == 0);
     // It takes the place of the first.
     let mut second = other(serving.address);

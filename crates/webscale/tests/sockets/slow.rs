@@ -1,1 +1,83 @@
+//! Clients that do not read.
 
+use std::os::fd::AsFd;
+use std::time::Duration;
+
+use webscale::{Limits, SlowConsumer};
+
+use super::support::{Events, Serving, builder, hear, limits, other, say};
+
+/// 64 MiB: more than the kernel buffers for one connection.
+const FLOOD: &str = "flood 1024";
+
+#[test]
+fn a_client_that_never_reads_is_closed() {
+    let (serving, events) = Serving::obedient(builder());
+    let mut mute = other(serving.address);
+    say(&mut mute, FLOOD);
+    let (_, close) = events.closed();
+    let expected =
+        "the peer does not read, 1008 (policy violation): messages are not read as fast as they are sent";
+    assert_eq!(close.to_string(), expected);
+    serving.shut_down();
+}
+
+#[test]
+fn under_drop_it_misses_messages_and_stays() {
+    let limits = Limits { slow_consumer: SlowConsumer::Drop, ..limits() };
+    let (serving, _events) = Serving::obedient(builder().limits(limits));
+    let mut slow = other(serving.address);
+    say(&mut slow, FLOOD);
+    say(&mut slow, "last");
+    let mut heard = 0;
+    loop {
+        match slow.read().unwrap() {
+            tungstenite::Message::Binary(bytes) => heard += u64::from(bytes.len() == 64 * 1024),
+            message => break assert_eq!(message.into_text().unwrap(), "last"),
+        }
+    }
+    let metrics = serving.handle.metrics();
+    assert!(metrics.messages_dropped > 0);
+    assert_eq!(heard + metrics.messages_dropped, 1024);
+    serving.shut_down();
+}
+
+/// Fills the connection until it is not read any more, and says something that will not be read.
+fn paused(never: Duration) -> (Serving, Events, super::support::Other<std::net::TcpStream>) {
+    let limits = Limits {
+        slow_consumer: SlowConsumer::Drop,
+        ping_after: never,
+        close_time: never,
+        ..Limits::default()
+    };
+    let (serving, events) = Serving::obedient(builder().limits(limits));
+    let mut mute = other(serving.address);
+    say(&mut mute, FLOOD);
+    assert_eq!(events.text().1, FLOOD);
+    say(&mut mute, "never read");
+    (serving, events, mute)
+}
+
+#[test]
+fn a_reset_ends_a_connection_that_is_not_read() {
+    let (serving, events, mute) = paused(Duration::from_secs(3600));
+    // Unread bytes and no lingering: the kernel answers with RST.
+    rustix::net::sockopt::set_socket_linger(mute.get_ref().as_fd(), Some(Duration::ZERO)).unwrap();
+    drop(mute);
+    let (_, close) = events.closed();
+    assert!(close.to_string().starts_with("connection lost: "), "{close}");
+    assert!(!events.rest().iter().any(|event| matches!(event, super::support::Event::Text(..))));
+    serving.shut_down();
+}
+
+#[test]
+fn others_are_served_while_one_does_not_read() {
+    let (serving, _events, _mute) = paused(Duration::from_secs(3600));
+    let mut good = other(serving.address);
+    for n in 0..100 {
+        say(&mut good, &n.to_string());
+        assert_eq!(hear(&mut good), n.to_string());
+    }
+    drop(good);
+    drop(serving);
+}

@@ -18,41 +18,45 @@ use webscale::{
 };
 
 /// How long a test waits for what must come.
-pub const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
 /// What a handler tells the test.
 #[derive(Debug)]
-pub enum Event {
+pub(crate) enum Event {
     Opened(u64, Sender),
     Text(u64, String),
     Closed(u64, Close),
 }
 
 /// Events of one side. Panics where none comes in time.
-pub struct Events(pub Receiver<Event>);
+pub(crate) struct Events(pub(crate) Receiver<Event>);
 
 impl Events {
-    pub fn next(&self) -> Event {
+    pub(crate) fn next(&self) -> Event {
         self.0.recv_timeout(PATIENCE).expect("an event in time")
     }
 
-    pub fn opened(&self) -> (u64, Sender) {
+    /// A connection opens, and nothing else happens before.
+    pub(crate) fn opened(&self) -> (u64, Sender) {
+        match self.next() {
+            Event::Opened(session, sender) => (session, sender),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// The next text. No connection may close meanwhile.
+    pub(crate) fn text(&self) -> (u64, String) {
         loop {
-            if let Event::Opened(session, sender) = self.next() {
-                return (session, sender);
+            match self.next() {
+                Event::Text(session, text) => return (session, text),
+                Event::Opened(..) => {}
+                Event::Closed(session, close) => panic!("{session}: {close}"),
             }
         }
     }
 
-    pub fn text(&self) -> (u64, String) {
-        loop {
-            if let Event::Text(session, text) = self.next() {
-                return (session, text);
-            }
-        }
-    }
-
-    pub fn closed(&self) -> (u64, Close) {
+    /// The next end.
+    pub(crate) fn closed(&self) -> (u64, Close) {
         loop {
             if let Event::Closed(session, close) = self.next() {
                 return (session, close);
@@ -61,19 +65,19 @@ impl Events {
     }
 
     /// What came and was not asked for.
-    pub fn rest(&self) -> Vec<Event> {
+    pub(crate) fn rest(&self) -> Vec<Event> {
         self.0.try_iter().collect()
     }
 }
 
 /// A server's handler: echoes, and obeys a few words.
-pub struct Obedient {
+pub(crate) struct Obedient {
     events: Channel<Event>,
     sessions: AtomicUsize,
 }
 
 impl Obedient {
-    pub fn new() -> (Self, Events) {
+    pub(crate) fn new() -> (Self, Events) {
         let (events, receiver) = channel();
         (Self { events, sessions: AtomicUsize::new(0) }, Events(receiver))
     }
@@ -124,36 +128,36 @@ impl Handler for Obedient {
 }
 
 /// A server at work on a thread of its own. Dropping it aborts it.
-pub struct Serving {
-    pub handle: Handle,
-    pub address: SocketAddr,
+pub(crate) struct Serving {
+    pub(crate) handle: Handle,
+    pub(crate) address: SocketAddr,
     thread: Option<JoinHandle<io::Result<()>>>,
 }
 
 impl Serving {
-    pub fn new<H: Handler>(builder: ServerBuilder, handler: H) -> Self {
+    pub(crate) fn new<H: Handler>(builder: ServerBuilder, handler: H) -> Self {
         let server = builder.listen("127.0.0.1:0").build(handler).expect("a server");
         let (handle, address) = (server.handle(), server.local_addr());
         Self { handle, address, thread: Some(thread::spawn(move || server.run())) }
     }
 
     /// One that obeys.
-    pub fn obedient(builder: ServerBuilder) -> (Self, Events) {
+    pub(crate) fn obedient(builder: ServerBuilder) -> (Self, Events) {
         let (handler, events) = Obedient::new();
         (Self::new(builder, handler), events)
     }
 
-    pub fn url(&self) -> String {
+    pub(crate) fn url(&self) -> String {
         format!("ws://{}/", self.address)
     }
 
     /// Waits for the end of `run`.
-    pub fn join(&mut self) -> io::Result<()> {
+    pub(crate) fn join(&mut self) -> io::Result<()> {
         let thread = self.thread.take().expect("joined once");
         thread.join().expect("no loop panics")
     }
 
-    pub fn shut_down(mut self) {
+    pub(crate) fn shut_down(mut self) {
         self.handle.shutdown();
         self.join().expect("an end without fault");
     }
@@ -169,16 +173,16 @@ impl Drop for Serving {
 }
 
 /// Short waits at an end, so that a peer that is gone does not keep a test.
-pub fn limits() -> Limits {
+pub(crate) fn limits() -> Limits {
     Limits { close_time: Duration::from_millis(500), ..Limits::default() }
 }
 
-pub fn builder() -> ServerBuilder {
+pub(crate) fn builder() -> ServerBuilder {
     Server::builder().threads(1).limits(limits())
 }
 
 /// A client's handler: says what its session bids, and tells the test everything.
-pub struct Teller(Channel<Event>);
+pub(crate) struct Teller(Channel<Event>);
 
 impl Handler for Teller {
     type Session = u64;
@@ -198,14 +202,14 @@ impl Handler for Teller {
 }
 
 /// A client of the library.
-pub fn client() -> (Client<Teller>, Events) {
+pub(crate) fn client() -> (Client<Teller>, Events) {
     let (events, receiver) = channel();
     let client = Client::builder().limits(limits()).build(Teller(events)).expect("a loop");
     (client, Events(receiver))
 }
 
 /// How a connection of the library's client to `target` ended before it was open: in words.
-pub fn failure(target: Target) -> String {
+pub(crate) fn failure(target: Target) -> String {
     let (client, events) = client();
     client.connect(&Arc::new(target), None, 1).expect("room in the mailbox");
     match events.next() {
@@ -214,7 +218,7 @@ pub fn failure(target: Target) -> String {
     }
 }
 
-pub static CERTIFICATE: LazyLock<(Tls, CertificateDer<'static>)> = LazyLock::new(|| {
+pub(crate) static CERTIFICATE: LazyLock<(Tls, CertificateDer<'static>)> = LazyLock::new(|| {
     let made = rcgen::generate_simple_self_signed(vec!["127.0.0.1".into()]).expect("randomness");
     let certificate = made.cert.der().clone();
     let key = PrivateKeyDer::try_from(made.signing_key.serialize_der()).expect("PKCS #8");
@@ -229,25 +233,25 @@ fn client_config() -> Arc<ClientConfig> {
     Arc::new(builder.with_root_certificates(roots).with_no_client_auth())
 }
 
-pub fn client_tls() -> ClientTls {
+pub(crate) fn client_tls() -> ClientTls {
     ClientTls::from_rustls(client_config())
 }
 
-pub fn tcp(address: SocketAddr) -> TcpStream {
+pub(crate) fn tcp(address: SocketAddr) -> TcpStream {
     let stream = TcpStream::connect(address).expect("a server that listens");
     stream.set_read_timeout(Some(PATIENCE)).expect("a socket");
     stream.set_write_timeout(Some(PATIENCE)).expect("a socket");
     stream
 }
 
-pub type Other<S> = WebSocket<S>;
+pub(crate) type Other<S> = WebSocket<S>;
 
 /// A client of the other implementation.
-pub fn other(address: SocketAddr) -> Other<TcpStream> {
+pub(crate) fn other(address: SocketAddr) -> Other<TcpStream> {
     over(tcp(address), address)
 }
 
-pub fn other_tls(address: SocketAddr) -> Other<StreamOwned<ClientConnection, TcpStream>> {
+pub(crate) fn other_tls(address: SocketAddr) -> Other<StreamOwned<ClientConnection, TcpStream>> {
     let name = "127.0.0.1".try_into().expect("an address");
     let connection = ClientConnection::new(client_config(), name).expect("a connection");
     over(StreamOwned::new(connection, tcp(address)), address)
@@ -261,11 +265,11 @@ fn over<S: Read + Write>(stream: S, address: SocketAddr) -> Other<S> {
     }
 }
 
-pub fn say<S: Read + Write>(socket: &mut Other<S>, text: &str) {
+pub(crate) fn say<S: Read + Write>(socket: &mut Other<S>, text: &str) {
     socket.send(tungstenite::Message::text(text)).expect("a server that reads");
 }
 
-pub fn hear<S: Read + Write>(socket: &mut Other<S>) -> String {
+pub(crate) fn hear<S: Read + Write>(socket: &mut Other<S>) -> String {
     match socket.read().expect("a message") {
         tungstenite::Message::Text(text) => text.to_string(),
         other => panic!("{other:?}"),
@@ -273,7 +277,7 @@ pub fn hear<S: Read + Write>(socket: &mut Other<S>) -> String {
 }
 
 /// Code and reason of the Close frame that comes next, which is answered.
-pub fn hear_close<S: Read + Write>(socket: &mut Other<S>) -> (u16, String) {
+pub(crate) fn hear_close<S: Read + Write>(socket: &mut Other<S>) -> (u16, String) {
     match socket.read().expect("a Close frame") {
         tungstenite::Message::Close(Some(frame)) => {
             // The answer goes out with the next call, which finds the end.
@@ -285,7 +289,7 @@ pub fn hear_close<S: Read + Write>(socket: &mut Other<S>) -> (u16, String) {
 }
 
 /// Waits until something that nobody announces has become true.
-pub fn until(what: &str, mut holds: impl FnMut() -> bool) {
+pub(crate) fn until(what: &str, mut holds: impl FnMut() -> bool) {
     let end = Instant::now() + PATIENCE;
     while !holds() {
         assert!(Instant::now() < end, "{what} did not come about");

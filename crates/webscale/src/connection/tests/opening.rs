@@ -174,6 +174,8 @@ fn what_the_client_does_wrong_is_told_to_it() {
     assert_eq!(refused(head.replace("Version: 13", "Version: 8").as_bytes()).0, 426);
     assert_eq!(refused(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n").0, 426);
     assert_eq!(refused(&[request("/"), b"!".to_vec()].concat()).0, 400);
+    // The beginning of TLS, whose end is not awaited.
+    assert_eq!(refused(&[22, 3, 1, 2]).0, 400);
     let many = "X: y\r\n".repeat(65);
     assert_eq!(refused(head.replace("\r\n\r\n", &format!("\r\n{many}\r\n")).as_bytes()).0, 431);
 }
