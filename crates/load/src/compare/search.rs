@@ -30,8 +30,10 @@ impl Search {
             None if self.held < self.estimate => Some(self.estimate),
             None => Some(self.held.saturating_add(self.step).min(self.ceiling)),
             Some(failed) if failed.saturating_sub(self.held) <= self.step => None,
-            // Close below what failed at first: the estimate was close.
-            Some(failed) if self.held + 2 * self.step < failed => Some(failed - self.step),
+            // Close below what failed at first: the estimate was close. With few tries left, halving finds more.
+            Some(failed) if self.tries_left > 2 && self.held + 2 * self.step < failed => {
+                Some(failed - self.step)
+            }
             Some(failed) => Some(self.held + (failed - self.held) / 2),
         }
     }
@@ -96,7 +98,9 @@ mod tests {
     #[test]
     fn tries_are_bounded() {
         let (most, steps) = search(Search::new(20_000, 18_000, 2000, 2), 5_000);
-        assert_eq!((most, steps), (Some(2000), vec![20_000, 18_000]));
+        assert_eq!((most, steps), (Some(2000), vec![20_000, 11_000]));
+        let (most, steps) = search(Search::new(20_000, 18_000, 2000, 3), 12_000);
+        assert_eq!((most, steps), (Some(11_000), vec![20_000, 11_000, 15_500]));
         let (most, steps) = search(Search::new(1000, 1000, 0, 50), 0);
         assert_eq!(most, None);
         assert!(steps.len() < 20);

@@ -74,7 +74,7 @@ impl Settings {
             servers,
             quick: false,
             reuse_builds: false,
-            load: Stage::each_second(4000, s(10), s(300)),
+            load: Stage::each_second(10_000, s(10), s(300)),
             echo,
             memory: [(100, 300), (1000, 20), (2000, 20)]
                 .map(|(clients, measured)| Stage::each_second(clients, s(5), s(measured)))
@@ -89,17 +89,18 @@ impl Settings {
 
     /// Everything in a few minutes.
     pub fn quick(servers: Vec<Contestant>) -> Settings {
-        let echo = Stage { clients: 500, interval: Duration::from_millis(25), warmup: s(1), measured: s(2) };
+        let echo = Stage { clients: 750, interval: Duration::from_millis(50), warmup: s(1), measured: s(2) };
+        // The full load's rate by half its clients, as connecting takes most of a short run.
+        let load =
+            Stage { clients: 5000, interval: Duration::from_millis(500), warmup: s(1), measured: s(4) };
         Settings {
             quick: true,
-            load: Stage::each_second(2000, s(1), s(3)),
+            load,
             echo,
-            memory: [(100, 2), (500, 1)]
-                .map(|(clients, measured)| Stage::each_second(clients, s(1), s(measured)))
-                .to_vec(),
+            memory: vec![Stage::each_second(100, s(1), s(2))],
             heap: Stage::each_second(100, s(1), s(2)),
             capacity: Stage::each_second(0, s(1), s(3)),
-            capacity_steps: 2,
+            capacity_steps: 3,
             ..Settings::full(servers)
         }
     }
@@ -118,9 +119,10 @@ impl Settings {
         let seconds = |stage: &Stage| stage.measured.as_secs();
         self.quick.then(|| {
             format!(
-                "--quick: {} clients for {} s instead of {} for {} s; 128-byte echo {} s instead of {} s; peak memory \
+                "--quick: {} clients with a message each {} ms for {} s instead of {} with one each second for {} s; 128-byte echo {} s instead of {} s; peak memory \
                  over {} s instead of {} s; most clients held for {} s in at most {} steps instead of {} s in {}",
                 self.load.clients,
+                self.load.interval.as_millis(),
                 seconds(&self.load),
                 full.load.clients,
                 seconds(&full.load),
@@ -153,7 +155,7 @@ mod tests {
     fn quick_says_what_it_shortened() {
         let quick = Settings::quick(Contestant::ALL.to_vec());
         let text = quick.shortened().unwrap();
-        assert!(text.contains("2000 clients for 3 s instead of 4000 for 300 s"), "{text}");
+        assert!(text.contains("5000 clients with a message each 500 ms for 4 s instead of 10000"), "{text}");
         assert_eq!(Settings::full(Vec::new()).shortened(), None);
     }
 
@@ -177,7 +179,7 @@ mod tests {
     fn json_has_names_and_seconds() {
         let json = serde_json::to_value(Settings::quick(vec![Contestant::TokioSmallBuffer])).unwrap();
         assert_eq!(json["servers"][0], "tokio-4k");
-        assert_eq!(json["load"]["measured_seconds"], 3.0);
+        assert_eq!(json["load"]["measured_seconds"], 4.0);
         assert_eq!(json["latency_limit_seconds"], 0.1);
     }
 }
