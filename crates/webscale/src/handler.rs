@@ -13,13 +13,15 @@ use crate::peer::Peer;
 /// what takes long there delays the other clients of that loop. A server built with
 /// [`workers`](crate::ServerBuilder::workers) runs `message` on a pool of threads instead.
 ///
-/// A panic in a method closes its connection with 1011 (as far as there is one), and nothing else.
+/// A panic in a method closes its connection with 1011 and nothing else; in `open` it is answered with 500, in `close` it
+/// is swallowed.
 pub trait Handler: Send + Sync + 'static {
     /// The state of one connection, made by [`Handler::open`] and given back by [`Handler::close`].
     type Session: Send + 'static;
 
     /// A client asks to open a connection (servers only): route, check the `Origin`, authenticate. Runs on the event
-    /// loop, before anything but 8 KiB of HTTP head was accepted from the client.
+    /// loop, before anything but an HTTP head of [`Limits::head_bytes`](crate::Limits::head_bytes) was accepted from
+    /// the client.
     ///
     /// The default turns everybody away with 404: a program that only connects need not write it.
     ///
@@ -39,12 +41,14 @@ pub trait Handler: Send + Sync + 'static {
     /// [`Limits::message_bytes`](crate::Limits::message_bytes). It borrows from the thread's buffer.
     fn message(&self, peer: &mut Peer<'_, Self::Session>, message: Message<'_>);
 
-    /// A pong arrived that was asked for with [`Peer::ping`](crate::Peer::ping), or unasked.
+    /// A pong arrived: to a [`Peer::ping`](crate::Peer::ping), to one that the library sent after silence (without
+    /// payload), or unasked. One that arrives while a worker has the session is not delivered.
     fn pong(&self, peer: &mut Peer<'_, Self::Session>, payload: &[u8]) {
         let _ = (peer, payload);
     }
 
-    /// The time set by [`Peer::set_timer`](crate::Peer::set_timer) has come.
+    /// The time set by [`Peer::set_timer`](crate::Peer::set_timer) has come. While a worker has the session, this waits
+    /// until it is back.
     fn timer(&self, peer: &mut Peer<'_, Self::Session>) {
         let _ = peer;
     }

@@ -78,6 +78,19 @@
 //! A handler runs on its connection's loop: what blocks there delays the other clients of that loop. For such handlers
 //! [`ServerBuilder::workers`] runs `message` on a bounded pool instead, in order for each connection; while the pool's
 //! queue is full, the client is not read.
+//!
+//! # Threads, memory, kernel
+//!
+//! A server runs [`ServerBuilder::threads`] loops, each with its own epoll instance, listener (SO_REUSEPORT), timers and
+//! buffers; a connection stays on the loop that accepted it, and no lock is taken on the way of a message. A loop's buffers
+//! are grown once and lent to whichever connection has its turn: an echoed message allocates nothing (over TLS, rustls
+//! allocates twice), and an idle connection holds less than 512 bytes of heap, with TLS 1.3 less than 4 KiB, besides what
+//! the cryptographic library allocates in C. The kernel's share of a TCP connection comes on top.
+//!
+//! Each connection is a descriptor: [`ServerBuilder::build`] raises RLIMIT_NOFILE to its hard limit. What else a peer can
+//! make grow stands in [`Limits`].
+//!
+//! Linux 5.11 or later is needed, for epoll_pwait2(2). Other systems are not supported.
 
 mod client;
 mod clock;

@@ -12,7 +12,8 @@ pub enum SlowConsumer {
     Drop,
 }
 
-/// The limits of a server or a client, each with its unit. The defaults suit telemetry and chat; change what yours needs:
+/// The limits of a server or a client, each with its unit. [`Duration::MAX`] switches a time off. The defaults suit
+/// telemetry and chat; change what yours needs:
 ///
 /// ```
 /// use webscale::Limits;

@@ -71,7 +71,8 @@ pub struct Snapshot {
     pub messages_in: u64,
     /// Messages that the handler and senders sent.
     pub messages_out: u64,
-    /// Messages not sent because the peer did not read ([`SlowConsumer::Drop`](crate::SlowConsumer::Drop)).
+    /// Messages not sent: the peer did not read ([`SendError::Full`](crate::SendError::Full)), or the message was too long
+    /// for any ([`SendError::TooLong`](crate::SendError::TooLong)).
     pub messages_dropped: u64,
     closes: [u64; CloseKind::COUNT],
 }

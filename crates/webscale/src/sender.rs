@@ -57,7 +57,8 @@ impl Sender {
     }
 
     /// Queues `message` for the connection's loop. `Ok` says that it was queued: a connection that is gone by then
-    /// drops it, and one that does not read falls under [`SlowConsumer`](crate::SlowConsumer).
+    /// drops it, one that does not read falls under [`SlowConsumer`](crate::SlowConsumer), and a message longer
+    /// than [`Limits::egress_bytes`](crate::Limits::egress_bytes) is dropped and counted.
     ///
     /// # Errors
     /// [`SendError::Full`] when the loop has [`Limits::mailbox_items`](crate::Limits::mailbox_items) or

@@ -322,12 +322,14 @@ impl LoopHandle {
 
 impl Handle {
     /// Stops accepting, closes every connection with 1001, and ends [`Server::run`] when all are gone, or after
-    /// [`Limits::shutdown_time`]. Returns at once.
+    /// [`Limits::shutdown_time`] as [`Handle::abort`] does. Returns at once.
     pub fn shutdown(&self) {
         self.tell(|| Command::Shutdown);
     }
 
-    /// Ends [`Server::run`] at once; connections are dropped.
+    /// Ends [`Server::run`] at once: connections are dropped, messages that no worker has begun are not handled. A handler
+    /// that a worker is running is still awaited, as every session is given back to
+    /// [`Handler::close`](crate::Handler::close).
     pub fn abort(&self) {
         self.tell(|| Command::Abort);
     }
