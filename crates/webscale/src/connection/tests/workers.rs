@@ -232,3 +232,19 @@ fn jobs_of_one_loop_are_withdrawn_and_others_stay() {
     assert!(shop.work() && !shop.work());
     assert_eq!(shop.world.seen(), [seen("stays")]);
 }
+
+#[test]
+fn a_reset_while_the_workers_are_behind_ends_it_without_reading_on() {
+    let mut shop = Shop::open(10);
+    shop.world.receive(&Frames::client().text("away").text("waits").done());
+    let interest = shop.world.connection.interest();
+    assert!(!interest.read && !interest.write);
+    let (turns, received) = (shop.world.turns, shop.world.metrics.bytes_in.get());
+    shop.world.line().arriving.extend(Frames::client().binary(&[1; 500_000]).done());
+    shop.world.end(End::Reset);
+    assert!(shop.world.is_dead());
+    assert_eq!((shop.world.turns, shop.world.metrics.bytes_in.get()), (turns + 1, received));
+    shop.work_all();
+    assert_eq!(shop.world.seen(), [seen("away"), closed(1006, "", CloseKind::Lost)]);
+    shop.check();
+}
