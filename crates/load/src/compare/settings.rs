@@ -68,13 +68,12 @@ pub const ECHO_BYTES: usize = 128;
 impl Settings {
     /// The article's five-minute runs.
     pub fn full(servers: Vec<Contestant>) -> Settings {
-        let echo =
-            Stage { clients: 1000, interval: Duration::from_millis(50), warmup: s(5), measured: s(60) };
+        let echo = Stage { clients: 750, interval: Duration::from_millis(50), warmup: s(5), measured: s(60) };
         Settings {
             servers,
             quick: false,
             reuse_builds: false,
-            load: Stage::each_second(10_000, s(10), s(300)),
+            load: Stage::each_second(5000, s(10), s(300)),
             echo,
             memory: [(100, 300), (1000, 20), (2000, 20)]
                 .map(|(clients, measured)| Stage::each_second(clients, s(5), s(measured)))
@@ -90,12 +89,9 @@ impl Settings {
     /// Everything in a few minutes.
     pub fn quick(servers: Vec<Contestant>) -> Settings {
         let echo = Stage { clients: 750, interval: Duration::from_millis(50), warmup: s(1), measured: s(2) };
-        // The full load's rate by half its clients, as connecting takes most of a short run.
-        let load =
-            Stage { clients: 5000, interval: Duration::from_millis(500), warmup: s(1), measured: s(4) };
         Settings {
             quick: true,
-            load,
+            load: Stage::each_second(4000, s(1), s(4)),
             echo,
             memory: vec![Stage::each_second(100, s(1), s(2))],
             heap: Stage::each_second(100, s(1), s(2)),
@@ -119,10 +115,9 @@ impl Settings {
         let seconds = |stage: &Stage| stage.measured.as_secs();
         self.quick.then(|| {
             format!(
-                "--quick: {} clients with a message each {} ms for {} s instead of {} with one each second for {} s; 128-byte echo {} s instead of {} s; peak memory \
+                "--quick: {} clients for {} s instead of {} for {} s; 128-byte echo {} s instead of {} s; peak memory \
                  over {} s instead of {} s; most clients held for {} s in at most {} steps instead of {} s in {}",
                 self.load.clients,
-                self.load.interval.as_millis(),
                 seconds(&self.load),
                 full.load.clients,
                 seconds(&full.load),
@@ -155,7 +150,7 @@ mod tests {
     fn quick_says_what_it_shortened() {
         let quick = Settings::quick(Contestant::ALL.to_vec());
         let text = quick.shortened().unwrap();
-        assert!(text.contains("5000 clients with a message each 500 ms for 4 s instead of 10000"), "{text}");
+        assert!(text.contains("4000 clients for 4 s instead of 5000 for 300 s"), "{text}");
         assert_eq!(Settings::full(Vec::new()).shortened(), None);
     }
 
