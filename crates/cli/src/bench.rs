@@ -133,6 +133,9 @@ fn usage(text: &mut String, outcome: &Outcome) {
         machine.interrupts * 100.0,
         machine.stolen * 100.0
     );
+    if let Some(others) = outcome.other_programs.filter(|share| *share > 0.2) {
+        line!(text, "disturbed    other programs took {others:.1} processors");
+    }
 }
 
 fn verdict(text: &mut String, outcome: &Outcome) {

@@ -211,6 +211,7 @@ impl<'a> Conductor<'a> {
             schedule_lag_us: tally.lag.summary(),
             generator: marks.generator(),
             machine: marks.end.machine.since(&marks.begin.machine),
+            other_programs: marks.other_programs(),
             server: self.watch.server_use(marks, counts.opened),
             kernel: KernelUse {
                 idle: marks.idle.sockets,

@@ -47,6 +47,9 @@ pub struct Outcome {
     pub generator: Generator,
     /// The whole machine that made the load, while it was measured.
     pub machine: MachineShare,
+    /// What was taken by neither the server's process nor the load, in processors, as far as the kernel's ticks tell;
+    /// none where the server's process was not named. Interrupts belong to nobody and are left out.
+    pub other_programs: Option<f64>,
     /// The server's process, where it was named.
     pub server: Option<ServerUse>,
     /// Sockets of the machine that made the load, both ends if the server is on it.
@@ -284,6 +287,7 @@ mod tests {
             schedule_lag_us: Some(summary(70.0)),
             generator: Generator { cpu_seconds: 1.0, busiest_thread: 0.1 },
             machine: MachineShare { busy: 0.2, interrupts: 0.0, stolen: 0.0 },
+            other_programs: None,
             server: None,
             kernel: KernelUse { idle: sockets(), connected: sockets(), loaded: sockets() },
             verdict: Verdict::default(),

@@ -145,6 +145,16 @@ impl Marks {
         self.end.at.saturating_duration_since(self.begin.at).max(Duration::from_micros(1))
     }
 
+    /// What neither the server nor the load took, in processors; none without a server's process.
+    pub(crate) fn other_programs(&self) -> Option<f64> {
+        let server_ns = self.end.server?.cpu_ns.saturating_sub(self.begin.server?.cpu_ns);
+        let own_ns = self.end.own.total_ns.saturating_sub(self.begin.own.total_ns);
+        let machine = self.end.machine.since(&self.begin.machine);
+        let programs = (machine.busy - machine.interrupts) * f64::from(self.end.machine.processors);
+        let known = (server_ns + own_ns) as f64 / self.measured().as_nanos() as f64;
+        Some((programs - known).max(0.0))
+    }
+
     /// What the load itself took.
     pub(crate) fn generator(&self) -> Generator {
         let (begin, end) = (&self.begin.own, &self.end.own);
@@ -187,7 +197,14 @@ mod tests {
         Mark {
             at,
             own: Cpu { at, total_ns: own_ns.iter().sum(), threads },
-            machine: MachineCpu::read().unwrap(),
+            // Two processors; the server, the load and somebody else keep half of them busy.
+            machine: MachineCpu {
+                busy_ticks: seconds * 100,
+                interrupt_ticks: 0,
+                stolen_ticks: 0,
+                total_ticks: seconds * 200,
+                processors: 2,
+            },
             sockets: Sockets { tcp_in_use: 0, tcp_time_wait: 0, buffer_bytes: 0, slab_bytes: None },
             server: Some(ServerMark {
                 cpu_ns: server_ns,
@@ -216,6 +233,8 @@ mod tests {
         assert!((server.cpu_us_per_message.unwrap() - 100.0).abs() < 1e-6);
         assert!((server.cpu_share - 0.1).abs() < 1e-9);
         assert_eq!(server.memory_loaded.pss_bytes, 1_100_000_000);
+        // One processor was busy, of which the server had 0.1 and the load 0.4.
+        assert!((marks.other_programs().unwrap() - 0.5).abs() < 1e-6);
     }
 
     #[test]

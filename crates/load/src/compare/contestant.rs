@@ -94,14 +94,15 @@ pub struct ArticleFigures {
 }
 
 /// The order in which rounds run: forwards, backwards, backwards, forwards, … so that slow drift of the machine falls
-/// on all alike (A B B A).
-pub fn interleaved<T: Copy>(items: &[T], rounds: usize) -> Vec<T> {
-    let forwards = |round: usize| matches!(round % 4, 0 | 3);
+/// on all alike (A B B A). Each item comes with the number of its round.
+pub fn interleaved<T: Copy>(items: &[T], rounds: usize) -> Vec<(usize, T)> {
     let mut order = Vec::with_capacity(items.len() * rounds);
     for round in 0..rounds {
-        match forwards(round) {
-            true => order.extend(items),
-            false => order.extend(items.iter().rev()),
+        let numbered = items.iter().map(|item| (round, *item));
+        if matches!(round % 4, 0 | 3) {
+            order.extend(numbered);
+        } else {
+            order.extend(numbered.rev());
         }
     }
     order
@@ -121,8 +122,9 @@ mod tests {
 
     #[test]
     fn rounds_go_there_and_back() {
-        assert_eq!(interleaved(&['a', 'b', 'c'], 4), "abccbacbaabc".chars().collect::<Vec<_>>());
-        assert_eq!(interleaved(&['a', 'b'], 2), ['a', 'b', 'b', 'a']);
+        let names = |rounds| interleaved(&['a', 'b', 'c'], rounds).into_iter().map(|(_, name)| name);
+        assert_eq!(names(4).collect::<String>(), "abccbacbaabc");
+        assert_eq!(interleaved(&['a', 'b'], 2), [(0, 'a'), (0, 'b'), (1, 'b'), (1, 'a')]);
         assert_eq!(interleaved::<char>(&[], 3), []);
     }
 }

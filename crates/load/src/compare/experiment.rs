@@ -8,7 +8,7 @@ use super::build::{self, Build, BuildError};
 use super::contestant::{Contestant, interleaved};
 use super::machine::{Apart, Machine};
 use super::report::{Comparison, Row, ServerReport, noise};
-use super::runner::{Purpose, Run, Runner};
+use super::runner::{Purpose, Run, Runner, Task};
 use super::search::Search;
 use super::settings::{Settings, Stage};
 use super::workspace::{Scratch, ScratchError, Workspace, WorkspaceError};
@@ -24,7 +24,7 @@ const MEMORY_SHARE_MAX: f64 = 0.8;
 /// The load's own end of a connection, and the kernel's, if not yet measured; in bytes.
 const CLIENT_BYTES: f64 = 16_384.0;
 /// A server whose CPU share is above this is full.
-const SERVER_FULL: f64 = 0.95;
+const SERVER_FULL: f64 = 0.9;
 
 /// Why there is no comparison at all.
 #[derive(Debug, thiserror::Error)]
@@ -171,23 +171,23 @@ impl Experiment<'_> {
     /// The same server twice in a row.
     fn noise(&mut self) {
         if let Some(contestant) = self.noisy() {
-            for _ in 0..2 {
-                self.one(contestant, Purpose::Noise, self.settings.load);
+            for round in 0..2 {
+                self.one(Task { contestant, purpose: Purpose::Noise, round, stage: self.settings.load });
             }
         }
     }
 
     fn rounds(&mut self, purpose: Purpose, stage: Stage, rounds: usize) {
-        for contestant in interleaved(&self.alive(), rounds) {
-            self.one(contestant, purpose, stage);
+        for (round, contestant) in interleaved(&self.alive(), rounds) {
+            self.one(Task { contestant, purpose, round, stage });
         }
     }
 
     /// One run, and in the full comparison a second one should the first be rejected. The run that counts, if any.
-    fn one(&mut self, contestant: Contestant, purpose: Purpose, stage: Stage) -> Option<&Run> {
+    fn one(&mut self, task: Task) -> Option<&Run> {
         let tries = if self.settings.quick { 1 } else { 2 };
         for _ in 0..tries {
-            let run = self.perform(contestant, purpose, stage, Vec::new())?;
+            let run = self.perform(task, Vec::new())?;
             if run.rejected.is_none() {
                 return self.runs.last();
             }
@@ -196,20 +196,15 @@ impl Experiment<'_> {
     }
 
     /// Makes one run and keeps it. None when the user has stopped, or the contestant is out.
-    fn perform(
-        &mut self,
-        contestant: Contestant,
-        purpose: Purpose,
-        stage: Stage,
-        environment: Vec<(&'static str, OsString)>,
-    ) -> Option<&Run> {
+    fn perform(&mut self, task: Task, environment: Vec<(&'static str, OsString)>) -> Option<&Run> {
+        let Task { contestant, purpose, .. } = task;
         let index = self.rows.iter().position(|row| row.contestant == contestant && row.error.is_none())?;
         let binary = self.rows[index].build.as_ref()?.binary.clone();
         if self.observer.stopped() {
             return None;
         }
-        self.observer.note(&announcement(contestant, purpose, stage));
-        match self.runner.run(contestant, &binary, (purpose, stage), environment, self.observer) {
+        self.observer.note(&announcement(&task));
+        match self.runner.run(task, &binary, environment, self.observer) {
             Ok(run) => {
                 if let (Some(why), false) = (&run.rejected, purpose == Purpose::Capacity) {
                     self.observer.note(&format!("  rejected: {why}"));
@@ -235,7 +230,8 @@ impl Experiment<'_> {
         for contestant in self.alive() {
             let record = self.scratch.path().join(format!("heaptrack-{}", contestant.name()));
             let environment = heaptrack.environment(&record).to_vec();
-            let run = self.perform(contestant, Purpose::Heap, self.settings.heap, environment);
+            let task = Task { contestant, purpose: Purpose::Heap, round: 0, stage: self.settings.heap };
+            let run = self.perform(task, environment);
             if run.is_none_or(|run| run.outcome.connections.opened < run.outcome.connections.clients) {
                 continue;
             }
@@ -259,20 +255,23 @@ impl Experiment<'_> {
         let mut why_not = None;
         while let Some(clients) = search.next_step() {
             let stage = Stage { clients, ..self.settings.capacity };
-            let Some(run) = self.perform(contestant, Purpose::Capacity, stage, Vec::new()) else {
+            let task = Task { contestant, purpose: Purpose::Capacity, round: 0, stage };
+            let Some(run) = self.perform(task, Vec::new()) else {
                 if self.observer.stopped() {
                     return;
                 }
                 // A server that dies does not hold. It lives on in the table, since a fresh one held less.
                 let row = self.rows.iter_mut().find(|row| row.contestant == contestant);
-                why_not = row.and_then(|row| row.error.take());
+                why_not = row
+                    .and_then(|row| row.error.take())
+                    .map(|why| format!("the server's death (at {clients} clients: {why})"));
                 search.tried(clients, false);
                 continue;
             };
             let held = run.outcome.verdict.held() && run.rejected.is_none();
-            let text = if held { "  held".to_owned() } else { not_held(run) };
+            let text = if held { "  held".to_owned() } else { format!("  not held: {}", not_held(run)) };
             if !held {
-                why_not = Some(text.clone());
+                why_not = Some(not_held(run));
             }
             self.observer.note(&text);
             search.tried(clients, held);
@@ -287,7 +286,7 @@ impl Experiment<'_> {
         };
         if let Some(row) = self.rows.iter_mut().find(|row| row.contestant == contestant) {
             row.max_clients = search.most_held();
-            row.stopped_by = stopped_by.map(|why| why.trim_start().to_owned());
+            row.stopped_by = stopped_by;
         }
     }
 
@@ -321,14 +320,15 @@ impl Experiment<'_> {
         let free = available_memory().unwrap_or(u64::MAX) as f64 * MEMORY_SHARE_MAX;
         let by_memory = whole(free / each);
         if by_memory < by_descriptors {
-            return (by_memory, format!("memory: {:.1} GB are free", free / MEMORY_SHARE_MAX / 1e9));
+            return (by_memory, format!("memory ({:.1} GB are free)", free / MEMORY_SHARE_MAX / 1e9));
         }
-        (by_descriptors, format!("descriptors: RLIMIT_NOFILE is {}", self.descriptors))
+        (by_descriptors, format!("descriptors (RLIMIT_NOFILE is {})", self.descriptors))
     }
 }
 
 /// What is about to run, for the user.
-fn announcement(contestant: Contestant, purpose: Purpose, stage: Stage) -> String {
+fn announcement(task: &Task) -> String {
+    let Task { contestant, purpose, stage, .. } = *task;
     let Stage { clients, interval, measured, .. } = stage;
     let every = match interval.as_secs_f64() {
         1.0 => "each second".to_owned(),
@@ -349,23 +349,24 @@ fn purpose_text(purpose: Purpose) -> &'static str {
     }
 }
 
-/// Names what stopped a step.
+/// Names what stopped a step: a word or two, and the rest in parentheses.
 fn not_held(run: &Run) -> String {
     let Outcome { verdict, server, connections, .. } = &run.outcome;
     let clients = connections.clients;
     if let Some(why) = &verdict.saturated {
-        return format!("  the generator, not the server, at {clients}: {why}");
+        return format!("generator (not the server, at {clients} clients: {why})");
     }
     let problem = run.rejected.as_ref().or(verdict.problems.first()).map_or("not held", String::as_str);
-    match server {
-        Some(server) if server.cpu_share > SERVER_FULL => {
-            format!(
-                "  server CPU at {clients}: {:.0} % of its processor, {problem}",
-                server.cpu_share * 100.0
-            )
-        }
-        _ => format!("  at {clients}: {problem}"),
+    let share = server.map_or(0.0, |server| server.cpu_share);
+    if share > SERVER_FULL {
+        return format!(
+            "server CPU ({:.0} % of its processor at {clients} clients: {problem})",
+            share * 100.0
+        );
     }
+    let lost = connections.failed_count() + connections.disconnected_count() > 0;
+    let what = if lost { "connections" } else { "latency" };
+    format!("{what} (at {clients} clients: {problem})")
 }
 
 fn whole(number: f64) -> u32 {
@@ -396,14 +397,10 @@ mod tests {
             warmup: Duration::ZERO,
             measured: Duration::from_secs(4),
         };
-        let text = announcement(Contestant::Tokio, Purpose::Echo, stage);
-        assert_eq!(text, "tokio: 128-byte echo, 200 clients, a message each 50 ms, 4 s");
-        let text = announcement(
-            Contestant::Skeleton,
-            Purpose::Load,
-            Stage { interval: Duration::from_secs(1), ..stage },
-        );
-        assert!(text.contains("each second"), "{text}");
+        let task = Task { contestant: Contestant::Tokio, purpose: Purpose::Echo, round: 0, stage };
+        assert_eq!(announcement(&task), "tokio: 128-byte echo, 200 clients, a message each 50 ms, 4 s");
+        let each_second = Task { stage: Stage { interval: Duration::from_secs(1), ..stage }, ..task };
+        assert!(announcement(&each_second).contains("a message each second"));
     }
 
     #[test]

@@ -35,9 +35,11 @@ impl Spread {
     }
 }
 
-/// The ratios `a[i] / b[i]`, pair by pair; none where there is no pair.
-pub fn ratios(a: &[f64], b: &[f64]) -> Option<Spread> {
-    Spread::of(a.iter().zip(b).filter(|(_, b)| **b > 0.0).map(|(a, b)| a / b))
+/// The ratios of what `a` and `b` measured in the same round; each is a list of (round, figure). None where no round
+/// has both.
+pub fn ratios(a: &[(usize, f64)], b: &[(usize, f64)]) -> Option<Spread> {
+    let of_round = |round: usize| b.iter().find(|(other, value)| *other == round && *value > 0.0);
+    Spread::of(a.iter().filter_map(|(round, value)| Some(value / of_round(*round)?.1)))
 }
 
 /// A straight line through points, by least squares.
@@ -84,10 +86,12 @@ mod tests {
 
     #[test]
     fn ratios_are_of_pairs() {
-        // The second pair ran on a machine half as fast: the ratio does not notice.
-        let spread = ratios(&[10.0, 20.0], &[40.0, 80.0]).unwrap();
+        // The second round ran on a machine half as fast: the ratio does not notice.
+        let spread = ratios(&[(0, 10.0), (1, 20.0)], &[(1, 80.0), (0, 40.0)]).unwrap();
         assert_eq!((spread.min, spread.max), (0.25, 0.25));
-        assert_eq!(ratios(&[1.0], &[0.0]), None);
+        // A rejected run takes its pair with it.
+        assert_eq!(ratios(&[(0, 10.0), (1, 20.0)], &[(1, 40.0)]).unwrap().runs, 1);
+        assert_eq!(ratios(&[(0, 1.0)], &[(0, 0.0)]), None);
     }
 
     #[test]

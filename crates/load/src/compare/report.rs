@@ -8,6 +8,7 @@ use super::figures::{Line, Spread, ratios};
 use super::machine::{Apart, Machine};
 use super::runner::{Purpose, Run};
 use super::settings::Settings;
+use crate::bench::outcome::ServerUse;
 
 /// A whole comparison.
 #[derive(Debug, Clone, Serialize)]
@@ -144,12 +145,26 @@ fn counted(runs: &[Run], contestant: Contestant, purpose: Purpose) -> impl Itera
     runs.iter().filter(is)
 }
 
-fn load_cpu(runs: &[Run], contestant: Contestant, purpose: Purpose) -> Vec<f64> {
-    counted(runs, contestant, purpose).filter_map(|run| run.outcome.server?.cpu_us_per_message).collect()
+/// A figure of every run of one contestant for one purpose that counts, with its round.
+fn by_round(
+    runs: &[Run],
+    (contestant, purpose): (Contestant, Purpose),
+    figure: impl Fn(&ServerUse) -> Option<f64>,
+) -> Vec<(usize, f64)> {
+    let of_run = |run: &Run| Some((run.round, figure(&run.outcome.server?)?));
+    counted(runs, contestant, purpose).filter_map(of_run).collect()
 }
 
-fn handshake_cpu(runs: &[Run], contestant: Contestant) -> Vec<f64> {
-    counted(runs, contestant, Purpose::Load).filter_map(|run| run.outcome.server?.handshake_cpu_us).collect()
+fn message_cpu(runs: &[Run], contestant: Contestant, purpose: Purpose) -> Vec<(usize, f64)> {
+    by_round(runs, (contestant, purpose), |server| server.cpu_us_per_message)
+}
+
+fn handshake_cpu(runs: &[Run], contestant: Contestant) -> Vec<(usize, f64)> {
+    by_round(runs, (contestant, Purpose::Load), |server| server.handshake_cpu_us)
+}
+
+fn spread(rounds: Vec<(usize, f64)>) -> Option<Spread> {
+    Spread::of(rounds.into_iter().map(|(_, figure)| figure))
 }
 
 /// (clients, PSS after load) of every run that tells something about memory.
@@ -183,10 +198,10 @@ fn latency(runs: &[Run], contestant: Contestant) -> Option<LatencyFigures> {
 }
 
 fn against(runs: &[Run], contestant: Contestant, other: Contestant) -> Option<Against> {
-    let pairs = |of: &dyn Fn(Contestant) -> Vec<f64>| ratios(&of(contestant), &of(other));
+    let pairs = |of: &dyn Fn(Contestant) -> Vec<(usize, f64)>| ratios(&of(contestant), &of(other));
     let against = Against {
-        cpu: pairs(&|who| load_cpu(runs, who, Purpose::Load)),
-        echo: pairs(&|who| load_cpu(runs, who, Purpose::Echo)),
+        cpu: pairs(&|who| message_cpu(runs, who, Purpose::Load)),
+        echo: pairs(&|who| message_cpu(runs, who, Purpose::Echo)),
         handshake: pairs(&|who| handshake_cpu(runs, who)),
     };
     (contestant != other && (against.cpu.is_some() || against.echo.is_some())).then_some(against)
@@ -196,9 +211,9 @@ impl ServerReport {
     pub(crate) fn new(row: &Row, runs: &[Run]) -> ServerReport {
         let contestant = row.contestant;
         let build = row.build.as_ref();
-        let cpu = Spread::of(load_cpu(runs, contestant, Purpose::Load));
-        let echo = Spread::of(load_cpu(runs, contestant, Purpose::Echo));
-        let handshake = Spread::of(handshake_cpu(runs, contestant));
+        let cpu = spread(message_cpu(runs, contestant, Purpose::Load));
+        let echo = spread(message_cpu(runs, contestant, Purpose::Echo));
+        let handshake = spread(handshake_cpu(runs, contestant));
         let line = Line::through(&memory_points(runs, contestant));
         let smallest = counted(runs, contestant, Purpose::Memory).next().and_then(|run| run.outcome.server);
         let peak_pss_bytes = smallest.map(|server| server.peak_pss_bytes);

@@ -61,6 +61,8 @@ pub struct Run {
     pub server: &'static str,
     /// What it was for.
     pub purpose: Purpose,
+    /// Runs of different servers with the same purpose and round are a pair.
+    pub round: usize,
     /// Why its figures do not count, if so.
     pub rejected: Option<String>,
     /// Messages that the server itself counted.
@@ -69,6 +71,19 @@ pub struct Run {
     pub server_connections: u64,
     /// What the load found.
     pub outcome: Outcome,
+}
+
+/// What one run is.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Task {
+    /// Who.
+    pub contestant: Contestant,
+    /// What for.
+    pub purpose: Purpose,
+    /// Which time.
+    pub round: usize,
+    /// The load.
+    pub stage: Stage,
 }
 
 /// What is the same for all runs of a comparison.
@@ -89,12 +104,12 @@ impl Runner {
     /// When the server could not be started or died, or no load could be made.
     pub fn run(
         &self,
-        contestant: Contestant,
+        task: Task,
         binary: &Path,
-        (purpose, stage): (Purpose, Stage),
         environment: Vec<(&'static str, OsString)>,
         observer: &mut dyn Observer,
     ) -> Result<Run, RunError> {
+        let Task { contestant, purpose, round, stage } = task;
         let mode = if purpose == Purpose::Echo { Mode::Echo } else { Mode::Ingest };
         let cpu = self.apart.map(|apart| apart.server);
         let arguments = self.arguments(contestant, mode);
@@ -110,6 +125,7 @@ impl Runner {
         Ok(Run {
             server: contestant.name(),
             purpose,
+            round,
             rejected,
             server_messages: counts.messages,
             server_connections: counts.connections,

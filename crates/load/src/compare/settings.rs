@@ -91,9 +91,9 @@ impl Settings {
         let echo = Stage { clients: 750, interval: Duration::from_millis(50), warmup: s(1), measured: s(2) };
         Settings {
             quick: true,
-            load: Stage::each_second(4000, s(1), s(4)),
+            load: Stage::each_second(4000, s(1), s(3)),
             echo,
-            memory: vec![Stage::each_second(100, s(1), s(2))],
+            memory: vec![Stage::each_second(100, s(1), s(1))],
             heap: Stage::each_second(100, s(1), s(2)),
             capacity: Stage::each_second(0, s(1), s(3)),
             capacity_steps: 3,
@@ -150,7 +150,7 @@ mod tests {
     fn quick_says_what_it_shortened() {
         let quick = Settings::quick(Contestant::ALL.to_vec());
         let text = quick.shortened().unwrap();
-        assert!(text.contains("4000 clients for 4 s instead of 5000 for 300 s"), "{text}");
+        assert!(text.contains("4000 clients for 3 s instead of 5000 for 300 s"), "{text}");
         assert_eq!(Settings::full(Vec::new()).shortened(), None);
     }
 
@@ -174,7 +174,7 @@ mod tests {
     fn json_has_names_and_seconds() {
         let json = serde_json::to_value(Settings::quick(vec![Contestant::TokioSmallBuffer])).unwrap();
         assert_eq!(json["servers"][0], "tokio-4k");
-        assert_eq!(json["load"]["measured_seconds"], 4.0);
+        assert_eq!(json["load"]["measured_seconds"], 3.0);
         assert_eq!(json["latency_limit_seconds"], 0.1);
     }
 }

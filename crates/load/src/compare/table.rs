@@ -16,6 +16,9 @@ pub enum Look {
     Plain,
 }
 
+/// Other programs that take more than this share of a processor disturb a run.
+const DISTURBED: f64 = 0.2;
+
 /// The whole comparison as text: the table, then what has to be known to read it.
 pub fn text(comparison: &Comparison, look: Look) -> String {
     let mut text = format!("{}\n\n", table(comparison, look));
@@ -67,7 +70,7 @@ impl Figure {
     }
 }
 
-const FIGURES: [Figure; 17] = [
+const FIGURES: [Figure; 18] = [
     Figure::new("compile time, s", |s| Some(format!("{:.1}", s.compile_seconds?))),
     Figure::new("binary, stripped, MB", |s| Some(megabytes(s.binary_bytes?))),
     Figure::new("dependencies linked", |s| Some(s.dependencies?.to_string())),
@@ -93,6 +96,7 @@ const FIGURES: [Figure; 17] = [
         cell: |s| Some(s.max_clients?.to_string()),
         article: |s| Some(format!("about {}", s.article?.max_clients)),
     },
+    Figure::new("stopped by", |s| Some(s.stopped_by.as_ref()?.split(" (").next()?.to_owned())),
 ];
 
 fn megabytes(bytes: u64) -> String {
@@ -136,6 +140,17 @@ fn notes(text: &mut String, comparison: &Comparison) {
         let percent = (noise.cpu_ratio - 1.0).abs() * 100.0;
         line(format!("Noise floor: {} twice differed by {percent:.1} % in CPU.", noise.server));
     }
+    let disturbed = comparison
+        .runs
+        .iter()
+        .filter_map(|run| run.outcome.other_programs)
+        .filter(|share| *share > DISTURBED);
+    if let Some(spread) = Spread::of(disturbed) {
+        let (runs, all, most) = (spread.runs, comparison.runs.len(), spread.max);
+        line(format!(
+            "In {runs} of {all} runs other programs disturbed, with up to {most:.1} processors: run it again."
+        ));
+    }
     if let Some(shortened) = &comparison.shortened {
         line(format!("Shortened by {shortened}."));
     }
@@ -172,7 +187,7 @@ mod tests {
             error: error.map(str::to_owned),
             peak_heap_bytes: Some(1_230_000),
             max_clients: Some(19_000),
-            stopped_by: Some("descriptors: RLIMIT_NOFILE is 20000".into()),
+            stopped_by: Some("descriptors (RLIMIT_NOFILE is 20000)".into()),
         };
         let rows = [row(Contestant::Tokio, None), row(Contestant::Webscale, Some("load: the server ended"))];
         Comparison {
@@ -196,7 +211,8 @@ mod tests {
         assert_eq!(line("latency p99,"), "|latencyp99,ms|–|–||");
         assert!(line("most clients").contains("about25000"));
         assert!(text.contains("failed: load: the server ended"));
-        assert!(text.contains("stopped by descriptors"));
+        assert_eq!(line("| stopped by"), "|stoppedby|descriptors|descriptors||");
+        assert!(text.contains("stopped by descriptors (RLIMIT_NOFILE is 20000)"));
     }
 
     #[test]

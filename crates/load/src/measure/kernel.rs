@@ -78,6 +78,8 @@ pub struct MachineCpu {
     pub stolen_ticks: u64,
     /// Everything, idle included.
     pub total_ticks: u64,
+    /// Processors that are counted.
+    pub processors: u32,
 }
 
 /// A share of the machine's CPU between two readings: 1.0 is all cores.
@@ -229,11 +231,14 @@ fn parse_machine_cpu(text: &str) -> Option<MachineCpu> {
     // guest and guest_nice (fields 9 and 10) are already in user and nice.
     let [user, nice, system, idle, iowait, irq, softirq, steal] = ticks.get(..8)? else { return None };
     let busy = user + nice + system + irq + softirq;
+    let is_processor = |line: &&str| line.strip_prefix("cpu").is_some_and(|rest| !rest.starts_with(' '));
+    let processors = u32::try_from(text.lines().filter(is_processor).count()).ok()?;
     Some(MachineCpu {
         busy_ticks: busy,
         interrupt_ticks: irq + softirq,
         stolen_ticks: *steal,
         total_ticks: busy + idle + iowait + steal,
+        processors,
     })
 }
 
@@ -272,8 +277,10 @@ mod tests {
 
     #[test]
     fn machine_cpu_is_split() {
-        let earlier = parse_machine_cpu("cpu  100 0 100 700 50 10 30 10 5 0\ncpu0 1 2 3\n").unwrap();
-        assert_eq!(earlier.total_ticks, 1000);
+        let earlier =
+            parse_machine_cpu("cpu  100 0 100 700 50 10 30 10 5 0\ncpu0 1 2 3\ncpu1 1 2 3\nctxt 7\n")
+                .unwrap();
+        assert_eq!((earlier.total_ticks, earlier.processors), (1000, 2));
         let later = parse_machine_cpu("cpu  150 0 140 800 50 10 40 10 5 0\n").unwrap();
         let share = later.since(&earlier);
         assert_eq!((share.busy, share.interrupts, share.stolen), (0.5, 0.05, 0.0));
