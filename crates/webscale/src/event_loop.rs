@@ -164,7 +164,6 @@ impl<H: Handler> EventLoop<H> {
     /// Runs until the loop was shut down.
     pub(crate) fn run(mut self) -> io::Result<()> {
         let mut events = Events::with_capacity(EVENTS);
-        let mut fired = Vec::new();
         let result = loop {
             if let Err(error) = self.poller.wait(&mut events, self.timeout()) {
                 break Err(error);
@@ -172,7 +171,7 @@ impl<H: Handler> EventLoop<H> {
             self.now = self.clock.now();
             self.dispatch(&events);
             self.go_on();
-            self.keep_time(&mut fired);
+            self.keep_time();
             if self.is_over() {
                 break Ok(());
             }
@@ -497,9 +496,9 @@ impl<H: Handler> EventLoop<H> {
         }
     }
 
-    fn keep_time(&mut self, fired: &mut Vec<Fired>) {
-        self.timers.advance(self.now, fired);
-        for Fired { token, kind } in fired.drain(..) {
+    fn keep_time(&mut self) {
+        self.timers.advance(self.now);
+        while let Some(Fired { token, kind }) = self.timers.next_fired() {
             let token = Token::from_u64(token);
             let Some(connection) = self.connections.get_mut(token) else { continue };
             match kind {
@@ -572,3 +571,6 @@ impl<H: Handler> EventLoop<H> {
 fn is_exhausted(error: &io::Error) -> bool {
     matches!(error.raw_os_error(), Some(12 | 23 | 24 | 105))
 }
+
+#[cfg(test)]
+mod tests;
