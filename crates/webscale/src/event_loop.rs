@@ -542,6 +542,8 @@ impl<H: Handler> EventLoop<H> {
 
     /// Drops what is still open, and tells the handler. Sessions that are with workers are awaited.
     fn end(&mut self) {
+        // Its readiness would also keep the waits below from waiting.
+        self.listening = None;
         self.commands.close();
         for Connect { session, .. } in self.connects.close() {
             let close = Close::new(CloseCode::ABNORMAL, "", CloseCause::Shutdown);
