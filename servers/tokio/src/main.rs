@@ -120,7 +120,7 @@ async fn accept_until_stopped(server: &Arc<Server>, address: SocketAddr) -> Resu
     let mut terminate = signal(SignalKind::terminate()).map_err(cannot)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(cannot)?;
     let mut counts = signal(SignalKind::user_defined1()).map_err(cannot)?;
-    let listener = listen(address).map_err(|error| format!("cannot listen on {address}: {error}"))?;
+    let listener = listen(address).map_err(|error| options::cannot_listen(address, &error))?;
     let address = listener.local_addr().map_err(|error| error.to_string())?;
     report::listening(address, server.tls.is_some());
     loop {
