@@ -18,10 +18,14 @@ const LAST_BLOCK: [u8; 2] = [3, 0];
 /// How much the output grows at a time, in bytes.
 const STEP: usize = 32 * 1024;
 
+/// Room for what DEFLATE adds to a short message, in bytes.
+const STEP_MIN: usize = 64;
+
 /// Compresses messages of one connection with context takeover, or of many without.
 pub struct Deflater {
     compress: Compress,
     level: u8,
+    window_bits: u8,
     context_takeover: bool,
 }
 
@@ -32,7 +36,7 @@ impl Deflater {
         let window_bits = window_bits.clamp(Deflate::MIN_WINDOW_BITS, Deflate::MAX_WINDOW_BITS);
         let level = level.clamp(1, 9);
         let compress = Compress::new_with_window_bits(Compression::new(level.into()), false, window_bits);
-        Self { compress, level, context_takeover }
+        Self { compress, level, window_bits, context_takeover }
     }
 
     /// The level in force.
@@ -45,35 +49,32 @@ impl Deflater {
     /// not be shorter: send the message as it is.
     pub fn message<'o>(&mut self, payload: &[u8], out: &'o mut Vec<u8>) -> Option<&'o [u8]> {
         out.clear();
-        let is_shorter = self.compress(payload, out).is_some();
-        if !is_shorter || !self.context_takeover {
+        let is_flushed = self.compress(payload, out).is_some();
+        let is_shorter = is_flushed && out.len() < payload.len();
+        if !is_flushed {
+            *self = Self::new(self.level, self.window_bits, self.context_takeover);
+        } else if !is_shorter || !self.context_takeover {
             // The peer has not seen a message that is sent as it is: no later one may refer to it.
             self.compress.reset();
         }
         is_shorter.then_some(&**out)
     }
 
+    /// Compresses and flushes to the end, also what is not worth it: zlib-rs resets only a stream that has nothing
+    /// pending.
     fn compress(&mut self, payload: &[u8], out: &mut Vec<u8>) -> Option<()> {
-        let limit = (payload.len() + TAIL.len()).checked_sub(1)?;
         let (begin, mut used) = (self.compress.total_in(), 0);
         loop {
-            out.reserve((limit + 1).saturating_sub(out.len()).clamp(1, STEP));
-            self.compress.compress_vec(&payload[used..], out, FlushCompress::Sync).ok()?;
+            out.reserve(STEP.min(payload.len() + STEP_MIN));
+            self.compress.compress_vec(payload.get(used..)?, out, FlushCompress::Sync).ok()?;
             used = usize::try_from(self.compress.total_in() - begin).ok()?;
             // Room that is left says that the flush is complete.
-            if used == payload.len() && out.len() < out.capacity() {
+            if out.len() < out.capacity() {
                 break;
             }
-            if out.len() > limit {
-                return None;
-            }
         }
-        let end = out.len().checked_sub(TAIL.len())?;
-        if out[end..] != TAIL || end >= payload.len() {
-            return None;
-        }
-        out.truncate(end);
-        Some(())
+        out.truncate(out.strip_suffix(&TAIL)?.len());
+        (used == payload.len()).then_some(())
     }
 }
 
