@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
 use server_webscale::{Echo, Ingest, Json, counts, limits};
-use webscale::{BuildError, Handler, Server, ServerBuilder, Tls};
+use webscale::{BuildError, Deflate, Handler, Server, ServerBuilder, Tls};
 use webscale_load::cert;
 use workload::{Mode, report};
 
@@ -58,6 +58,9 @@ fn builder(args: &ServeArgs, tls: Option<Tls>, mode: Mode) -> ServerBuilder {
     }
     if let Some(tls) = tls {
         builder = builder.tls(tls);
+    }
+    if args.deflate {
+        builder = builder.deflate(Deflate::default());
     }
     if args.share_port { builder.share_port() } else { builder }
 }

@@ -25,7 +25,9 @@ use crate::utf8::Utf8Validator;
 pub struct DecoderConfig {
     /// Which end this is: a server takes masked frames only, a client unmasked ones only (§5.1).
     pub role: Role,
-    /// Longest message in bytes, over all its fragments. Default 1 MiB.
+    /// Longest message in bytes, over all its fragments. Default 1 MiB. Of one that an extension has marked, an
+    /// eighth and 64 bytes more may come: what DEFLATE cannot shorten it makes that much longer at most. How
+    /// long it may be once decoded is for the extension to see to.
     pub max_message: usize,
     /// Reserved bits that a negotiated extension has claimed. Default none.
     pub reserved: Reserved,
@@ -266,7 +268,10 @@ impl Decoder {
 
     fn check_len(&self, config: &DecoderConfig, header: &FrameHeader) -> Result<(), ProtocolError> {
         let total = header.len.saturating_add(self.message_len as u64);
-        if !header.opcode.is_control() && total > config.max_message as u64 {
+        let reserved = self.message.map_or(header.reserved, |begun| begun.reserved);
+        let max = config.max_message as u64;
+        let max = if reserved.is_none() { max } else { max.saturating_add(max / 8 + 64) };
+        if !header.opcode.is_control() && total > max {
             return Err(ProtocolError::MessageTooBig);
         }
         Ok(())

@@ -20,7 +20,13 @@ pub fn message(out: &mut Vec<u8>, message: Message<'_>, mask: Option<MaskKey>) {
 /// Appends one frame of a message. The first has the message's opcode, the others are continuations, the last
 /// has `fin` (§5.4). Text may be cut anywhere, also inside a character.
 pub fn fragment(out: &mut Vec<u8>, opcode: Data, fin: bool, payload: &[u8], mask: Option<MaskKey>) {
-    frame(out, fin, OpCode::Data(opcode), &[payload], mask);
+    frame(out, fin, Reserved::NONE, OpCode::Data(opcode), &[payload], mask);
+}
+
+/// Appends a whole message as one frame with RSV1: `payload` was compressed by permessage-deflate (RFC 7692 §6).
+pub fn compressed(out: &mut Vec<u8>, text: bool, payload: &[u8], mask: Option<MaskKey>) {
+    let opcode = if text { Data::Text } else { Data::Binary };
+    frame(out, true, Reserved::RSV1, OpCode::Data(opcode), &[payload], mask);
 }
 
 /// The header of an unfragmented frame, for a payload that the caller puts behind it (and masks, with a key).
@@ -53,9 +59,9 @@ pub fn close(out: &mut Vec<u8>, code: Option<CloseCode>, reason: &str, mask: Opt
     match code.filter(|code| code.may_be_sent()) {
         Some(code) => {
             let reason = &reason[..reason.floor_char_boundary(MAX_REASON_LEN)];
-            frame(out, true, opcode, &[&code.get().to_be_bytes(), reason.as_bytes()], mask);
+            frame(out, true, Reserved::NONE, opcode, &[&code.get().to_be_bytes(), reason.as_bytes()], mask);
         }
-        None => frame(out, true, opcode, &[], mask),
+        None => frame(out, true, Reserved::NONE, opcode, &[], mask),
     }
 }
 
@@ -68,13 +74,20 @@ fn control(
     if payload.len() > MAX_CONTROL_LEN {
         return Err(ControlTooLong);
     }
-    frame(out, true, OpCode::Control(control), &[payload], mask);
+    frame(out, true, Reserved::NONE, OpCode::Control(control), &[payload], mask);
     Ok(())
 }
 
-fn frame(out: &mut Vec<u8>, fin: bool, opcode: OpCode, payload: &[&[u8]], mask: Option<MaskKey>) {
+fn frame(
+    out: &mut Vec<u8>,
+    fin: bool,
+    reserved: Reserved,
+    opcode: OpCode,
+    payload: &[&[u8]],
+    mask: Option<MaskKey>,
+) {
     let len: usize = payload.iter().map(|part| part.len()).sum();
-    let header = FrameHeader { fin, reserved: Reserved::NONE, opcode, mask, len: len as u64 }.encode();
+    let header = FrameHeader { fin, reserved, opcode, mask, len: len as u64 }.encode();
     out.reserve(header.len() + len);
     out.extend_from_slice(&header);
     let start = out.len();

@@ -32,6 +32,8 @@ pub enum ProtocolError {
     MessageTooBig,
     /// A text message or a close reason that is not UTF-8 (§5.6, §8.1).
     InvalidUtf8,
+    /// A compressed message that is not valid DEFLATE (RFC 7692 §7.2.2).
+    InvalidDeflate,
     /// A close frame whose payload is a single byte: no room for a code (§5.5.1).
     TruncatedCloseCode,
     /// A close code that may not stand in a frame (§7.4).
@@ -42,7 +44,7 @@ impl ProtocolError {
     /// The code that tells the peer: 1002, 1007 or 1009 (§7.4.1).
     pub const fn close_code(&self) -> CloseCode {
         match self {
-            Self::InvalidUtf8 => CloseCode::INVALID_PAYLOAD,
+            Self::InvalidUtf8 | Self::InvalidDeflate => CloseCode::INVALID_PAYLOAD,
             Self::MessageTooBig => CloseCode::TOO_BIG,
             _ => CloseCode::PROTOCOL_ERROR,
         }
@@ -63,6 +65,7 @@ impl ProtocolError {
             Self::ExpectedContinuation => "new message inside a fragmented message",
             Self::MessageTooBig => "message too big",
             Self::InvalidUtf8 => "text is not valid UTF-8",
+            Self::InvalidDeflate => "compressed message is not valid DEFLATE",
             Self::TruncatedCloseCode => "close frame with a payload of one byte",
             Self::InvalidCloseCode => "close code that may not be sent",
         }

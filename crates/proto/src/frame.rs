@@ -89,6 +89,9 @@ impl Reserved {
     /// No bit.
     pub const NONE: Self = Self { rsv1: false, rsv2: false, rsv3: false };
 
+    /// The bit of permessage-deflate (RFC 7692 §6).
+    pub const RSV1: Self = Self { rsv1: true, rsv2: false, rsv3: false };
+
     /// Whether no bit is set.
     pub const fn is_none(self) -> bool {
         !(self.rsv1 || self.rsv2 || self.rsv3)

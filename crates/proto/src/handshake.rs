@@ -8,5 +8,6 @@ pub mod client;
 mod head;
 mod server;
 
+pub(crate) use head::split_quoted;
 pub use head::{HeadLimits, InvalidHeader, MAX_HEADERS, head_end};
 pub use server::{Request, UpgradeError, accept, accept_key, parse_request, reject};

@@ -1,10 +1,11 @@
-//! RFC 6455 for both roles, without input or output: bytes in, messages out, and back.
+//! RFC 6455 and RFC 7692 for both roles, without input or output: bytes in, messages out, and back.
 //!
 //! Nothing here reads a socket or a clock, starts a thread or draws a random number. The caller brings the
 //! bytes that arrived and the buffers to write to; a connection owns memory only for what is not whole yet.
 //!
 //! - [`handshake`] upgrades from HTTP/1.1;
 //! - [`Decoder`] makes messages of the bytes that follow, [`encoder`] makes frames;
+//! - [`deflate`] negotiates permessage-deflate and compresses whole messages;
 //! - [`CloseState`] keeps the closing handshake in order.
 //!
 //! ```
@@ -20,7 +21,7 @@
 //!
 //! let end = head_end(input, 0).ok_or("more bytes are needed")?;
 //! let request = parse_request(&input[..end], &HeadLimits::default())?;
-//! accept(&mut output, &request, None, &[])?;
+//! accept(&mut output, &request, None, None, &[])?;
 //! let head_len = output.len();
 //!
 //! let config = DecoderConfig::new(Role::Server);
@@ -52,6 +53,7 @@
 
 pub mod close;
 pub mod decoder;
+pub mod deflate;
 pub mod encoder;
 pub mod error;
 pub mod frame;
@@ -63,6 +65,7 @@ pub mod utf8;
 
 pub use close::{CloseCode, CloseFrame, CloseState};
 pub use decoder::{Decoder, DecoderConfig, Step};
+pub use deflate::{Agreed, Deflate, Deflater, Inflater};
 pub use error::{ControlTooLong, ProtocolError};
 pub use frame::{Control, Data, EncodedHeader, FrameHeader, MaskKey, OpCode, Reserved};
 pub use message::Message;

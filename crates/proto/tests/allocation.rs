@@ -135,7 +135,7 @@ fn the_upgrade_allocates_nothing_but_the_answer() {
     let mut out = Vec::with_capacity(512);
     let allocated = allocations_in(|| {
         let request = parse_request(head, &HeadLimits::default()).unwrap();
-        accept(&mut out, &request, None, &[]).unwrap();
+        accept(&mut out, &request, None, None, &[]).unwrap();
     });
     assert_eq!(allocated, 0);
     assert!(out.ends_with(b"\r\n\r\n"));

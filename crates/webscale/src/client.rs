@@ -51,7 +51,7 @@ impl ClientBuilder {
         }
         // A sandbox may forbid it; then the limit stays as it is.
         let _ = limits::raise_descriptors();
-        let config = Config::new(Role::Client, self.limits);
+        let config = Config::new(Role::Client, self.limits, None);
         let shared =
             Shared { handler: Arc::new(handler), config, tls: None, connections: AtomicUsize::new(0) };
         let event_loop = EventLoop::new(0, Arc::new(shared), None, None).map_err(BuildError::Resources)?;

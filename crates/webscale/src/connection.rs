@@ -22,11 +22,12 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use webscale_proto::{CloseCode, DecoderConfig, Role, handshake::HeadLimits};
+use webscale_proto::{CloseCode, DecoderConfig, Deflate, Reserved, Role, handshake::HeadLimits};
 use webscale_sys::{Interest, TcpSocket};
 
 use crate::clock::Time;
 use crate::close::{Close, CloseCause, CloseKind, Timeout};
+use crate::deflate::Decompression;
 use crate::egress::Sealed;
 use crate::handler::Handler;
 use crate::limits::Limits;
@@ -75,14 +76,26 @@ pub(crate) struct Config {
     pub(crate) role: Role,
     pub(crate) limits: Limits,
     pub(crate) decoder: DecoderConfig,
+    /// For connections that agreed on permessage-deflate.
+    pub(crate) deflate_decoder: DecoderConfig,
+    /// What a server takes up; a client's target says what it offers.
+    pub(crate) deflate: Option<Deflate>,
     pub(crate) head: HeadLimits,
 }
 
 impl Config {
-    pub(crate) fn new(role: Role, limits: Limits) -> Self {
+    pub(crate) fn new(role: Role, limits: Limits, deflate: Option<Deflate>) -> Self {
         let decoder = DecoderConfig { max_message: limits.message_bytes, ..DecoderConfig::new(role) };
+        let deflate_decoder = DecoderConfig { reserved: Reserved::RSV1, ..decoder };
         let head = HeadLimits { bytes: limits.head_bytes, headers: limits.head_fields };
-        Self { role, limits, decoder, head }
+        Self { role, limits, decoder, deflate_decoder, deflate, head }
+    }
+}
+
+impl Config {
+    /// What the decoder demands of a connection that has agreed on permessage-deflate, or has not.
+    pub(crate) fn decoder_of(&self, is_extended: bool) -> &DecoderConfig {
+        if is_extended { &self.deflate_decoder } else { &self.decoder }
     }
 }
 
@@ -124,6 +137,7 @@ pub(crate) struct Context<'a, H: Handler> {
     pub(crate) pool: Option<&'a Pool<H::Session>>,
     /// Messages that are whole in what was received are unmasked here.
     pub(crate) scratch: &'a mut Vec<u8>,
+    pub(crate) decompression: &'a mut Decompression,
     pub(crate) outgoing: &'a mut Outgoing,
     pub(crate) frames_left: u32,
     /// The decoder stood between two messages since this was last looked at.
@@ -131,6 +145,17 @@ pub(crate) struct Context<'a, H: Handler> {
     pub(crate) fate: Fate,
     /// Set when a session that is with a worker lost its connection: how it ended, for when it comes back.
     pub(crate) orphan: Option<Close>,
+}
+
+/// Inflated bytes that weigh as much as a frame in a connection's share of the turn.
+const INFLATED_BYTES_PER_FRAME: usize = 1024;
+
+impl<H: Handler> Context<'_, H> {
+    /// Counts what was inflated against the share of the turn: few bytes on the wire can be many here.
+    fn charge(&mut self, inflated: usize) {
+        let frames = u32::try_from(inflated / INFLATED_BYTES_PER_FRAME).unwrap_or(u32::MAX);
+        self.frames_left = self.frames_left.saturating_sub(frames);
+    }
 }
 
 /// One call from the loop.
@@ -425,11 +450,13 @@ impl<K: Socket, S: Send + 'static> Connection<K, S> {
         let outgoing = &mut *turn.context.outgoing;
         outgoing.begin(self.channel.is_closing() || !self.channel.is_open());
         outgoing.set_queued(self.link.queued());
+        outgoing.compression = self.channel.lend_compression();
     }
 
     /// Ends a turn: settles what the channel decided, seals and sends what it wrote.
     fn end<H: Handler<Session = S>>(&mut self, turn: &mut Turn<'_, H>) {
         let limits = &turn.context.config.limits;
+        self.channel.restore_compression(std::mem::take(&mut turn.context.outgoing.compression));
         if self.channel.is_closing() && !self.closing {
             self.closing = true;
             self.phase_deadline = turn.context.now + limits.close_time;

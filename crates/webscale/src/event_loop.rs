@@ -17,6 +17,7 @@ use webscale_sys::{Events, Interest, Listener, Poller, TcpSocket, Waker};
 use crate::clock::{Clock, Time};
 use crate::close::{Close, CloseCause};
 use crate::connection::{Config, Connection, Context, Fate, Ready, Turn, Wire, call_close};
+use crate::deflate::Decompression;
 use crate::handler::Handler;
 use crate::mailbox::Mailbox;
 use crate::metrics::Metrics;
@@ -105,6 +106,7 @@ pub(crate) struct EventLoop<H: Handler> {
     now: Time,
     wire: Wire,
     scratch: Vec<u8>,
+    decompression: Decompression,
     outgoing: Outgoing,
     metrics: Arc<Metrics>,
     stage: Stage,
@@ -146,6 +148,7 @@ impl<H: Handler> EventLoop<H> {
             now: Time::default(),
             wire: Wire::new(),
             scratch: Vec::new(),
+            decompression: Decompression::default(),
             outgoing: Outgoing::new(shared.config.role, limits.egress_bytes),
             metrics: Arc::new(Metrics::default()),
             stage: Stage::Running,
@@ -245,6 +248,7 @@ impl<H: Handler> EventLoop<H> {
                 commands: &self.commands,
                 pool: self.pool.as_ref(),
                 scratch: &mut self.scratch,
+                decompression: &mut self.decompression,
                 outgoing: &mut self.outgoing,
                 frames_left: limits.turn_frames,
                 between_messages: false,

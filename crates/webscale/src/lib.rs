@@ -61,6 +61,7 @@
 //! - [`Client`]: many connections to a [`Target`], on one loop.
 //! - [`Limits`]: how far a peer can make anything grow, with the defaults.
 //! - [`Tls`] and [`ClientTls`]: certificates and trust, by rustls.
+//! - [`Deflate`]: compression of messages (permessage-deflate, RFC 7692), where it is wanted.
 //! - [`Snapshot`]: counters, readable at any time.
 //!
 //! # Life of a connection
@@ -96,6 +97,7 @@ mod client;
 mod clock;
 mod close;
 mod connection;
+mod deflate;
 mod egress;
 mod event_loop;
 mod handler;
@@ -123,7 +125,7 @@ pub use sender::Sender;
 pub use server::{BuildError, Handle, Server, ServerBuilder};
 pub use target::{Target, TargetError};
 pub use tls::{ClientTls, Tls, TlsConfigError};
-pub use webscale_proto::{CloseCode, Message, ProtocolError};
+pub use webscale_proto::{CloseCode, Deflate, Message, ProtocolError};
 
 /// The README's example is compiled too.
 #[cfg(doctest)]

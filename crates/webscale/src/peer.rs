@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use webscale_proto::{CloseCode, Message, Role, encoder};
 
+use crate::deflate::{Compression, Compressors};
 use crate::mailbox::Mailbox;
 use crate::mask::MaskSource;
 use crate::sender::{Command, Sender};
@@ -83,6 +84,9 @@ pub(crate) struct Outgoing {
     pub(crate) messages: u64,
     pub(crate) dropped: u64,
     pub(crate) masks: MaskSource,
+    /// How messages to the connection of this turn are compressed.
+    pub(crate) compression: Compression,
+    compressors: Compressors,
 }
 
 impl Outgoing {
@@ -99,6 +103,8 @@ impl Outgoing {
             messages: 0,
             dropped: 0,
             masks: MaskSource::new(role),
+            compression: Compression::Off,
+            compressors: Compressors::default(),
         }
     }
 
@@ -119,7 +125,14 @@ impl Outgoing {
             return Err(error);
         }
         let mask = self.masks.next();
-        encoder::message(&mut self.frames, message, mask);
+        match self.compressors.compress(message.as_bytes(), &mut self.compression) {
+            Some(payload) => {
+                encoder::compressed(&mut self.frames, message.is_text(), payload, mask);
+                self.room += message.len() - payload.len();
+                self.compressors.shrink();
+            }
+            None => encoder::message(&mut self.frames, message, mask),
+        }
         self.messages += 1;
         Ok(())
     }
@@ -191,7 +204,8 @@ impl<S> Peer<'_, S> {
         self.id
     }
 
-    /// Sends one message in one frame.
+    /// Sends one message in one frame, compressed where both ends agreed on it ([`Deflate`](crate::Deflate)) and where
+    /// that makes it shorter. Limits look at its length before that.
     ///
     /// # Errors
     /// [`SendError::Closed`] behind a close; [`SendError::Full`] when the peer does not read; [`SendError::TooLong`].

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 use std::thread;
 
-use webscale_proto::Role;
+use webscale_proto::{Deflate, Role};
 use webscale_sys::{Listener, limits, process};
 
 use crate::connection::Config;
@@ -67,6 +67,7 @@ pub struct ServerBuilder {
     threads: usize,
     workers: usize,
     limits: Limits,
+    deflate: Option<Deflate>,
     signals: bool,
     port_is_shared: bool,
     pinned: bool,
@@ -80,6 +81,7 @@ impl ServerBuilder {
             threads: thread::available_parallelism().map_or(1, usize::from),
             workers: 0,
             limits: Limits::default(),
+            deflate: None,
             signals: false,
             port_is_shared: false,
             pinned: false,
@@ -121,6 +123,13 @@ impl ServerBuilder {
     #[must_use]
     pub fn limits(mut self, limits: Limits) -> Self {
         self.limits = limits;
+        self
+    }
+
+    /// Compresses messages to and from the clients that offer permessage-deflate (RFC 7692). Default: declines it.
+    #[must_use]
+    pub fn deflate(mut self, deflate: Deflate) -> Self {
+        self.deflate = Some(deflate);
         self
     }
 
@@ -168,7 +177,7 @@ impl ServerBuilder {
         } else {
             Some(Workers::start(self.workers, role, &self.limits, &handler).map_err(BuildError::Resources)?)
         };
-        let config = Config::new(role, self.limits);
+        let config = Config::new(role, self.limits, self.deflate);
         let shared = Shared { handler, config, tls: self.tls, connections: AtomicUsize::new(0) };
         let shared = Arc::new(shared);
         let mut loops = Vec::with_capacity(self.threads);

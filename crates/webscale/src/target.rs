@@ -5,6 +5,7 @@ use std::io;
 use std::net::{SocketAddr, ToSocketAddrs};
 
 use rustls::pki_types::ServerName;
+use webscale_proto::Deflate;
 
 use crate::tls::{ClientTls, TlsConfigError, TlsStream, server_name};
 
@@ -16,6 +17,7 @@ pub struct Target {
     pub(crate) path: String,
     pub(crate) protocols: Vec<String>,
     pub(crate) headers: Vec<(String, String)>,
+    pub(crate) deflate: Option<Deflate>,
     pub(crate) security: Option<(ClientTls, ServerName<'static>)>,
 }
 
@@ -145,6 +147,7 @@ impl Target {
             path,
             protocols: Vec::new(),
             headers: Vec::new(),
+            deflate: None,
             security,
         })
     }
@@ -158,6 +161,14 @@ impl Target {
     #[must_use]
     pub fn protocol(mut self, protocol: impl Into<String>) -> Self {
         self.protocols.push(protocol.into());
+        self
+    }
+
+    /// Offers permessage-deflate (RFC 7692); the server decides whether messages are compressed. An answer that does not
+    /// accept what was offered ends the connection. Default: offers nothing.
+    #[must_use]
+    pub fn deflate(mut self, deflate: Deflate) -> Self {
+        self.deflate = Some(deflate);
         self
     }
 

@@ -12,6 +12,7 @@ use std::thread::{self, JoinHandle};
 
 use webscale_proto::{CloseCode, Role};
 
+use crate::deflate::Compression;
 use crate::handler::Handler;
 use crate::limits::Limits;
 use crate::mailbox::Mailbox;
@@ -28,6 +29,7 @@ pub(crate) struct Job<S> {
     pub(crate) message: OwnedMessage,
     /// Bytes that may be sent.
     pub(crate) room: usize,
+    pub(crate) compression: Compression,
     pub(crate) commands: Arc<Mailbox<Command>>,
     pub(crate) reply_to: DoneMailbox<S>,
 }
@@ -37,6 +39,7 @@ pub(crate) struct Done<S> {
     pub(crate) id: ConnectionId,
     pub(crate) session: S,
     pub(crate) frames: Vec<u8>,
+    pub(crate) compression: Compression,
     pub(crate) messages: u64,
     pub(crate) dropped: u64,
     pub(crate) close: Option<(CloseCode, String)>,
@@ -175,9 +178,10 @@ fn work<H: Handler>(shared: &Shared<H::Session>, handler: &H, mut outgoing: Outg
 }
 
 fn run<H: Handler>(job: Job<H::Session>, handler: &H, outgoing: &mut Outgoing) {
-    let Job { id, mut session, message, room, commands, reply_to } = job;
+    let Job { id, mut session, message, room, compression, commands, reply_to } = job;
     outgoing.begin(false);
     outgoing.room = room;
+    outgoing.compression = compression;
     let result = catch_unwind(AssertUnwindSafe(|| {
         let mut peer = Peer { session: &mut session, outgoing, id, commands: &commands };
         handler.message(&mut peer, message.borrowed());
@@ -186,6 +190,7 @@ fn run<H: Handler>(job: Job<H::Session>, handler: &H, outgoing: &mut Outgoing) {
         id,
         session,
         frames: std::mem::take(&mut outgoing.frames),
+        compression: std::mem::take(&mut outgoing.compression),
         messages: outgoing.messages,
         dropped: outgoing.dropped,
         close: outgoing.close.take(),

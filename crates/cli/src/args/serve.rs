@@ -46,6 +46,9 @@ pub(crate) struct ServeArgs {
     /// Longest message [default: 1MiB, and 16MiB for echo]
     #[arg(long, value_name = "SIZE", value_parser = units::size)]
     pub(crate) max_message: Option<usize>,
+    /// Compress messages where the client offers it (permessage-deflate, RFC 7692)
+    #[arg(long)]
+    pub(crate) deflate: bool,
     /// Share the port with the sibling that has it: for the children of --processes
     #[arg(long, hide = true)]
     pub(crate) share_port: bool,

@@ -116,6 +116,9 @@ fn spawn(
     if let Some(bytes) = args.max_message {
         command.args(["--max-message", &bytes.to_string()]);
     }
+    if args.deflate {
+        command.arg("--deflate");
+    }
     if share_port {
         command.arg("--share-port");
     }

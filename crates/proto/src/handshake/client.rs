@@ -6,10 +6,11 @@ use core::ops::Deref;
 use data_encoding::BASE64;
 
 use super::head::{
-    Fields, InvalidHeader, LineFault, MAX_HEADERS, check_fields, check_lines, is_host, is_target, is_token,
-    push_field, push_fields,
+    Fields, InvalidHeader, LineFault, MAX_HEADERS, check_fields, check_lines, extensions, is_host, is_target,
+    is_token, push_field, push_fields,
 };
 use super::server::{accept_key, is_key};
+use crate::deflate::{Agreed, Deflate};
 
 /// A Sec-WebSocket-Key: 16 bytes in base64. Derefs to `str`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -41,6 +42,8 @@ pub struct ClientRequest<'a> {
     pub key: &'a str,
     /// Subprotocols, the preferred first.
     pub protocols: &'a [&'a str],
+    /// permessage-deflate, where it is offered (RFC 7692).
+    pub deflate: Option<&'a Deflate>,
     /// Further header fields, as Authorization or Origin.
     pub headers: &'a [(&'a str, &'a str)],
 }
@@ -66,6 +69,9 @@ pub fn write_request(out: &mut Vec<u8>, request: &ClientRequest<'_>) -> Result<(
             out.extend_from_slice(protocol.as_bytes());
         }
         out.extend_from_slice(b"\r\n");
+    }
+    if let Some(deflate) = request.deflate {
+        push_field(out, "Sec-WebSocket-Extensions", deflate.offer().to_string().as_bytes());
     }
     push_fields(out, request.headers);
     out.extend_from_slice(b"\r\n");
@@ -105,6 +111,7 @@ fn check_request(request: &ClientRequest<'_>) -> Result<(), InvalidHeader> {
 #[derive(Clone, Debug)]
 pub struct Response<'a> {
     protocol: Option<&'a str>,
+    deflate: Option<Agreed>,
     fields: Fields<'a>,
 }
 
@@ -112,6 +119,11 @@ impl<'a> Response<'a> {
     /// The subprotocol that the server chose.
     pub fn protocol(&self) -> Option<&'a str> {
         self.protocol
+    }
+
+    /// What was agreed on, where the server takes permessage-deflate up.
+    pub fn deflate(&self) -> Option<Agreed> {
+        self.deflate
     }
 
     /// The first header field of this name, in whatever case.
@@ -142,7 +154,7 @@ pub enum ResponseError {
     Accept,
     /// A subprotocol that was not asked for.
     Protocol,
-    /// An extension that was not asked for.
+    /// An extension that was not asked for, or not so.
     Extension,
 }
 
@@ -156,7 +168,7 @@ impl fmt::Display for ResponseError {
             Self::Connection => "the answer has no `Connection: Upgrade`",
             Self::Accept => "the answer has a missing or wrong Sec-WebSocket-Accept",
             Self::Protocol => "the server chose a subprotocol that was not offered",
-            Self::Extension => "the server chose an extension that was not offered",
+            Self::Extension => "the server chose an extension that was not offered, or not so",
         })
     }
 }
@@ -179,7 +191,7 @@ impl From<httparse::Error> for ResponseError {
 }
 
 /// Reads one whole head, up to and with the blank line (see [`head_end`](super::head_end)), and checks that
-/// it answers the request with this `key`, which offered the subprotocols `offered` and no extension.
+/// it answers the request with this `key`, which offered the subprotocols `offered` and, where it is given, `deflate`.
 ///
 /// # Errors
 ///
@@ -188,6 +200,7 @@ pub fn verify_response<'a>(
     head: &'a [u8],
     key: &str,
     offered: &[&str],
+    deflate: Option<&Deflate>,
 ) -> Result<Response<'a>, ResponseError> {
     check_lines(head)?;
     let mut fields = Fields::EMPTY;
@@ -204,16 +217,14 @@ pub fn verify_response<'a>(
         Some(101) | None => return Err(ResponseError::Malformed),
         Some(code) => return Err(ResponseError::Status(code)),
     }
-    let protocol = check_answer(&fields, key, offered)?;
-    Ok(Response { protocol, fields })
+    check_upgrade(&fields, key)?;
+    let deflate = check_extensions(&fields, deflate)?;
+    let protocol = check_protocol(&fields, offered)?;
+    Ok(Response { protocol, deflate, fields })
 }
 
-/// The checks of RFC 6455 §4.1, in its order. Gives the subprotocol.
-fn check_answer<'a>(
-    fields: &Fields<'a>,
-    key: &str,
-    offered: &[&str],
-) -> Result<Option<&'a str>, ResponseError> {
+/// The checks of RFC 6455 §4.1, in its order.
+fn check_upgrade(fields: &Fields<'_>, key: &str) -> Result<(), ResponseError> {
     let is_websocket = |value: &[u8]| value.eq_ignore_ascii_case(b"websocket");
     if !fields.first("upgrade").is_some_and(is_websocket) || fields.is_repeated("upgrade") {
         return Err(ResponseError::Upgrade);
@@ -225,9 +236,18 @@ fn check_answer<'a>(
     if accept != Some(&accept_key(key)) || fields.is_repeated("sec-websocket-accept") {
         return Err(ResponseError::Accept);
     }
-    if fields.list("sec-websocket-extensions").next().is_some() {
-        return Err(ResponseError::Extension);
+    Ok(())
+}
+
+fn check_extensions(fields: &Fields<'_>, offered: Option<&Deflate>) -> Result<Option<Agreed>, ResponseError> {
+    match offered {
+        Some(deflate) => deflate.confirm(extensions(fields)).map_err(|()| ResponseError::Extension),
+        None if extensions(fields).next().is_some() => Err(ResponseError::Extension),
+        None => Ok(None),
     }
+}
+
+fn check_protocol<'a>(fields: &Fields<'a>, offered: &[&str]) -> Result<Option<&'a str>, ResponseError> {
     let Some(protocol) = fields.first("sec-websocket-protocol") else { return Ok(None) };
     let chosen = core::str::from_utf8(protocol).ok().filter(|chosen| offered.contains(chosen));
     if fields.is_repeated("sec-websocket-protocol") {

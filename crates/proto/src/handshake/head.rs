@@ -117,6 +117,29 @@ impl fmt::Debug for Fields<'_> {
     }
 }
 
+/// The elements of every Sec-WebSocket-Extensions field (RFC 6455 §9.1).
+pub(super) fn extensions<'a>(fields: &Fields<'a>) -> impl Iterator<Item = &'a str> {
+    fields
+        .all("sec-websocket-extensions")
+        .map(|value| core::str::from_utf8(value).unwrap_or("\u{fffd}"))
+        .flat_map(|value| split_quoted(value, b','))
+        .filter(|element| !element.is_empty())
+}
+
+/// What stands between separators, trimmed. One inside a quoted string separates nothing (RFC 9110 §5.6.4).
+pub(crate) fn split_quoted(text: &str, separator: u8) -> impl Iterator<Item = &str> {
+    let (mut quoted, mut escaped) = (false, false);
+    text.split(move |c: char| {
+        let is_escaped = escaped;
+        escaped = quoted && c == '\\' && !is_escaped;
+        if c == '"' && !is_escaped {
+            quoted = !quoted;
+        }
+        !quoted && c == char::from(separator)
+    })
+    .map(str::trim_ascii)
+}
+
 /// Without white space around it (OWS, RFC 9110 §5.6.3).
 pub(super) fn trim(mut value: &[u8]) -> &[u8] {
     while let [b' ' | b'\t', rest @ ..] | [rest @ .., b' ' | b'\t'] = value {

@@ -6,9 +6,10 @@ use std::io::Write;
 use data_encoding::BASE64;
 
 use super::head::{
-    Fields, HeadLimits, InvalidHeader, LineFault, check_fields, check_lines, is_host, is_target, is_token,
-    push_field, push_fields,
+    Fields, HeadLimits, InvalidHeader, LineFault, check_fields, check_lines, extensions, is_host, is_target,
+    is_token, push_field, push_fields,
 };
+use crate::deflate::Agreed;
 
 /// A request to open a WebSocket, checked. Borrows from the bytes it came in.
 #[derive(Clone, Debug)]
@@ -66,7 +67,7 @@ impl<'a> Request<'a> {
 
     /// The extensions that the client offers, each with its parameters (RFC 6455 §9.1).
     pub fn extensions(&self) -> impl Iterator<Item = &'a str> {
-        self.list("sec-websocket-extensions")
+        extensions(&self.fields)
     }
 
     /// The first header field of this name, in whatever case.
@@ -317,7 +318,8 @@ pub fn accept_key(key: &str) -> [u8; 28] {
 }
 
 /// Appends the answer that opens the WebSocket: status 101. `protocol` is the chosen one of
-/// [`Request::protocols`]; `extra` are further fields, as Set-Cookie.
+/// [`Request::protocols`]; `deflate` what [`Deflate::answer`](crate::Deflate::answer) made of
+/// [`Request::extensions`]; `extra` are further fields, as Set-Cookie.
 ///
 /// # Errors
 ///
@@ -326,6 +328,7 @@ pub fn accept(
     out: &mut Vec<u8>,
     request: &Request<'_>,
     protocol: Option<&str>,
+    deflate: Option<&Agreed>,
     extra: &[(&str, &str)],
 ) -> Result<(), InvalidHeader> {
     const OWNED: &[&str] = &[
@@ -335,6 +338,7 @@ pub fn accept(
         "transfer-encoding",
         "sec-websocket-accept",
         "sec-websocket-protocol",
+        "sec-websocket-extensions",
     ];
     check_fields(extra, OWNED)?;
     if protocol.is_some_and(|chosen| !request.protocols().any(|offered| offered == chosen)) {
@@ -346,6 +350,9 @@ pub fn accept(
     push_field(out, "Sec-WebSocket-Accept", &accept_key(request.key));
     if let Some(protocol) = protocol {
         push_field(out, "Sec-WebSocket-Protocol", protocol.as_bytes());
+    }
+    if let Some(agreed) = deflate {
+        push_display(out, format_args!("Sec-WebSocket-Extensions: {agreed}\r\n"));
     }
     push_fields(out, extra);
     out.extend_from_slice(b"\r\n");

@@ -5,8 +5,14 @@ use webscale_proto::handshake::{HeadLimits, InvalidHeader, accept, head_end, par
 
 use crate::{ACCEPT, KEY};
 
-const REQUEST: ClientRequest<'_> =
-    ClientRequest { host: "example.com:9001", target: "/chat?a=b", key: KEY, protocols: &[], headers: &[] };
+const REQUEST: ClientRequest<'_> = ClientRequest {
+    host: "example.com:9001",
+    target: "/chat?a=b",
+    key: KEY,
+    protocols: &[],
+    deflate: None,
+    headers: &[],
+};
 
 fn answer_with(part: &str, other: &str) -> String {
     let answer = format!(
@@ -18,7 +24,7 @@ fn answer_with(part: &str, other: &str) -> String {
 }
 
 fn verify(answer: &str) -> Result<Option<String>, ResponseError> {
-    verify_response(answer.as_bytes(), KEY, &["chat", "superchat"])
+    verify_response(answer.as_bytes(), KEY, &["chat", "superchat"], None)
         .map(|response| response.protocol().map(str::to_owned))
 }
 
@@ -57,8 +63,8 @@ fn client_and_server_agree() {
 
     for chosen in [None, Some("v2.chat")] {
         let mut answer = Vec::new();
-        accept(&mut answer, &received, chosen, &[("X-Server", "1")]).unwrap();
-        let response = verify_response(&answer, &key, request.protocols).unwrap();
+        accept(&mut answer, &received, chosen, None, &[("X-Server", "1")]).unwrap();
+        let response = verify_response(&answer, &key, request.protocols, None).unwrap();
         assert_eq!(response.protocol(), chosen);
         assert_eq!(response.header("x-server"), Some(&b"1"[..]));
         assert_eq!(response.headers().count(), if chosen.is_some() { 5 } else { 4 });
@@ -67,7 +73,7 @@ fn client_and_server_agree() {
     let mut answer = Vec::new();
     reject(&mut answer, 503, &[], "full").unwrap();
     let end = head_end(&answer, 0).unwrap();
-    assert_eq!(verify_response(&answer[..end], &key, &[]).unwrap_err(), ResponseError::Status(503));
+    assert_eq!(verify_response(&answer[..end], &key, &[], None).unwrap_err(), ResponseError::Status(503));
 }
 
 #[test]
@@ -159,7 +165,7 @@ fn bad_answers() {
 #[test]
 fn nothing_was_offered_so_nothing_may_be_chosen() {
     let answer = answer_with("chat", "chat");
-    assert_eq!(verify_response(answer.as_bytes(), KEY, &[]).unwrap_err(), ResponseError::Protocol);
+    assert_eq!(verify_response(answer.as_bytes(), KEY, &[], None).unwrap_err(), ResponseError::Protocol);
 }
 
 #[test]

@@ -37,7 +37,7 @@ fn the_key_of_the_rfc() {
 #[test]
 fn the_answer_of_the_rfc() {
     let mut out = b"before".to_vec();
-    accept(&mut out, &parse(REQUEST), Some("chat"), &[]).unwrap();
+    accept(&mut out, &parse(REQUEST), Some("chat"), None, &[]).unwrap();
     let expected = "beforeHTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
         Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\nSec-WebSocket-Protocol: chat\r\n\r\n";
     assert_eq!(String::from_utf8(out).unwrap(), expected);
@@ -46,7 +46,7 @@ fn the_answer_of_the_rfc() {
 #[test]
 fn more_fields_go_into_the_answer() {
     let mut out = Vec::new();
-    accept(&mut out, &parse(REQUEST), None, &[("Set-Cookie", "id=1"), ("X-Tab", "a\tb")]).unwrap();
+    accept(&mut out, &parse(REQUEST), None, None, &[("Set-Cookie", "id=1"), ("X-Tab", "a\tb")]).unwrap();
     let out = String::from_utf8(out).unwrap();
     assert!(out.ends_with("=\r\nSet-Cookie: id=1\r\nX-Tab: a\tb\r\n\r\n"), "{out}");
     assert!(!out.contains("Sec-WebSocket-Protocol"));
@@ -75,10 +75,10 @@ fn answers_cannot_be_injected_into() {
         ("Sec-WebSocket-Protocol", "chat", InvalidHeader::Owned),
     ] {
         let fields = [("X-Good", "good"), (name, value)];
-        assert_eq!(accept(&mut out, &request, None, &fields), Err(error), "{name:?}: {value:?}");
+        assert_eq!(accept(&mut out, &request, None, None, &fields), Err(error), "{name:?}: {value:?}");
     }
     for protocol in ["other", "Chat", "", "chat\r\nX: y", "chat, superchat"] {
-        assert_eq!(accept(&mut out, &request, Some(protocol), &[]), Err(InvalidHeader::Protocol));
+        assert_eq!(accept(&mut out, &request, Some(protocol), None, &[]), Err(InvalidHeader::Protocol));
     }
     assert!(out.is_empty(), "nothing was written");
 }

@@ -9,6 +9,7 @@ use webscale_proto::{CloseCode, CloseFrame, CloseState, Decoder, ProtocolError, 
 use super::opening::Opening;
 use super::{Context, Fate, Handler};
 use crate::close::{Close, CloseCause, CloseKind, Timeout};
+use crate::deflate::{Compression, Extension};
 use crate::limits::SlowConsumer;
 use crate::peer::{Outgoing, Peer};
 use crate::sender::OwnedMessage;
@@ -32,6 +33,8 @@ pub(super) struct Open<S> {
     /// `None` while a worker has it.
     session: Option<S>,
     decoder: Decoder,
+    /// permessage-deflate, if both ends agreed on it.
+    extension: Option<Extension>,
     closing: CloseState,
     /// Why we closed, while the peer's Close frame is awaited.
     closed_by_us: Option<Box<Close>>,
@@ -49,13 +52,14 @@ pub(super) struct Open<S> {
 }
 
 // An idle connection is this, the link, and rustls' state.
-const _: () = assert!(size_of::<Open<()>>() <= 136);
+const _: () = assert!(size_of::<Open<()>>() <= 160);
 
 impl<S> Open<S> {
-    pub(super) fn new(session: S) -> Self {
+    pub(super) fn new(session: S, extension: Option<Extension>) -> Self {
         Self {
             session: Some(session),
             decoder: Decoder::new(),
+            extension,
             closing: CloseState::Open,
             closed_by_us: None,
             close_later: None,
@@ -77,7 +81,7 @@ pub(super) enum Outcome<S> {
     /// More bytes are needed.
     Going(Box<Opening<S>>),
     /// Done; this many bytes of the input were its own.
-    Open(S, usize),
+    Open(S, Option<Extension>, usize),
     /// It failed: the session (client role), what to tell it, and whether an answer was written that should be delivered.
     Failed(Option<S>, Close, Fate),
 }
@@ -129,6 +133,22 @@ impl<S: Send + 'static> Channel<S> {
         }
     }
 
+    /// How what is sent in a turn is compressed; it comes back when the turn ends.
+    pub(crate) fn lend_compression(&mut self) -> Compression {
+        match &mut self.stage {
+            Stage::Open(Open { extension: Some(extension), .. }) => {
+                std::mem::take(&mut extension.compression)
+            }
+            _ => Compression::Off,
+        }
+    }
+
+    pub(crate) fn restore_compression(&mut self, compression: Compression) {
+        if let Stage::Open(Open { extension: Some(extension), .. }) = &mut self.stage {
+            extension.compression = compression;
+        }
+    }
+
     pub(crate) fn take_end(&mut self) -> Option<CloseKind> {
         self.end.take()
     }
@@ -168,10 +188,11 @@ impl<S: Send + 'static> Channel<S> {
         match opening.receive(context, bytes) {
             Outcome::Going(opening) => self.stage = Stage::Opening(opening),
             Outcome::Failed(session, close, fate) => self.finish(context, session, close, fate),
-            Outcome::Open(session, used) => {
-                self.stage = Stage::Open(Open::new(session));
+            Outcome::Open(session, extension, used) => {
+                self.stage = Stage::Open(Open::new(session, extension));
                 context.metrics.opened.add(1);
                 context.outgoing.closed = false;
+                context.outgoing.compression = self.lend_compression();
                 self.call(context, |handler, peer| handler.opened(peer));
                 self.receive(context, &bytes[used..]);
             }
@@ -196,6 +217,7 @@ impl<S: Send + 'static> Channel<S> {
         let mut used = 0;
         // The scratch buffer is lent to the decoder, and the context to the handler.
         let mut scratch = std::mem::take(context.scratch);
+        let mut decompression = std::mem::take(context.decompression);
         while context.frames_left > 0 {
             let Stage::Open(open) = &mut self.stage else {
                 used = bytes.len();
@@ -204,9 +226,10 @@ impl<S: Send + 'static> Channel<S> {
             if open.is_blocked() {
                 break;
             }
-            let Open { session, decoder, closing, next, pong, .. } = open;
+            let Open { session, decoder, extension, closing, next, pong, .. } = open;
             context.between_messages |= !decoder.is_mid_message();
-            let (taken, step) = match decoder.decode(&context.config.decoder, &bytes[used..], &mut scratch) {
+            let config = context.config.decoder_of(extension.is_some());
+            let (taken, step) = match decoder.decode(config, &bytes[used..], &mut scratch) {
                 Ok(decoded) => decoded,
                 Err(error) => {
                     self.protocol_error(context, error);
@@ -215,6 +238,22 @@ impl<S: Send + 'static> Channel<S> {
             };
             used += taken;
             context.frames_left -= 1;
+            let step = match step {
+                Step::Extended { text, payload, .. } if closing.may_send_data() => {
+                    let max = context.config.limits.message_bytes;
+                    match decompression.message(extension.as_mut(), text, payload, max) {
+                        Ok(message) => {
+                            context.charge(message.len());
+                            Step::Message(message)
+                        }
+                        Err(error) => {
+                            self.protocol_error(context, error);
+                            continue;
+                        }
+                    }
+                }
+                step => step,
+            };
             match step {
                 Step::NeedMore => break,
                 Step::Fragment | Step::Extended { .. } => {}
@@ -249,6 +288,8 @@ impl<S: Send + 'static> Channel<S> {
         scratch.clear();
         scratch.shrink_to(SCRATCH_KEEP);
         *context.scratch = scratch;
+        decompression.shrink();
+        *context.decompression = decompression;
         used
     }
 
@@ -265,6 +306,7 @@ impl<S: Send + 'static> Channel<S> {
             session,
             message: *message,
             room: context.outgoing.room,
+            compression: context.outgoing.compression.hand_over(),
             commands: context.commands.clone(),
             reply_to: pool.reply_to(),
         };
@@ -273,6 +315,7 @@ impl<S: Send + 'static> Channel<S> {
             Err(job) => {
                 open.session = Some(job.session);
                 open.next = Some(Box::new(job.message));
+                context.outgoing.compression.take_back(job.compression);
             }
         }
     }
@@ -284,6 +327,7 @@ impl<S: Send + 'static> Channel<S> {
         let timer_missed = std::mem::take(&mut open.timer_missed);
         let close_later = open.close_later.take();
         let outgoing = &mut *context.outgoing;
+        outgoing.compression.take_back(done.compression);
         if !outgoing.closed {
             outgoing.frames.extend_from_slice(&done.frames);
             outgoing.room = outgoing.room.saturating_sub(done.frames.len());

@@ -4,13 +4,14 @@ use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
-use webscale_proto::CloseCode;
 use webscale_proto::handshake::client::{self, ClientRequest, Key, verify_response};
 use webscale_proto::handshake::{self, UpgradeError, head_end, parse_request};
+use webscale_proto::{Agreed, CloseCode, Deflate, Role};
 
 use super::channel::Outcome;
 use super::{Context, Fate, Handler};
 use crate::close::{Close, CloseCause};
+use crate::deflate::Extension;
 use crate::handler::{Accept, Reject, Request};
 use crate::peer::Outgoing;
 use crate::target::Target;
@@ -58,6 +59,7 @@ impl<S> Opening<S> {
             target: &target.path,
             key,
             protocols: &protocols,
+            deflate: target.deflate.as_ref(),
             headers: &headers,
         };
         client::write_request(&mut outgoing.frames, &request).map_err(|error| failure(error.to_string()))
@@ -126,8 +128,11 @@ impl<S> Opening<S> {
             Side::Server { peer_addr } => accept(context, head, behind, used, peer_addr),
             Side::Client { target, key, session } => {
                 let offered: Vec<&str> = target.protocols.iter().map(String::as_str).collect();
-                match verify_response(head, &key, &offered) {
-                    Ok(_) => Outcome::Open(session, used),
+                match verify_response(head, &key, &offered, target.deflate.as_ref()) {
+                    Ok(response) => {
+                        let extension = extension(target.deflate.as_ref(), response.deflate(), Role::Client);
+                        Outcome::Open(session, extension, used)
+                    }
                     Err(error) => Outcome::Failed(Some(session), failure(error.to_string()), Fate::Drop),
                 }
             }
@@ -175,15 +180,20 @@ fn accept<H: Handler>(
         Ok(Err(rejected)) => return reject(context, rejected),
         Err(_) => return reject(context, Reject::new(500, "the server failed to handle the request\n")),
     };
-    let written =
-        handshake::accept(&mut context.outgoing.frames, &request, protocol.as_deref(), &borrowed(&headers));
-    match written {
-        Ok(()) => Outcome::Open(session, used),
+    let deflate = context.config.deflate.as_ref();
+    let agreed = deflate.and_then(|deflate| deflate.answer(request.extensions()));
+    let (frames, protocol) = (&mut context.outgoing.frames, protocol.as_deref());
+    match handshake::accept(frames, &request, protocol, agreed.as_ref(), &borrowed(&headers)) {
+        Ok(()) => Outcome::Open(session, extension(deflate, agreed, Role::Server), used),
         Err(error) => {
             log::error!("the handler's answer to an opening handshake is invalid: {error}");
             reject_with(context, Some(session), Reject::new(500, "the server's answer was invalid\n"))
         }
     }
+}
+
+fn extension(deflate: Option<&Deflate>, agreed: Option<Agreed>, role: Role) -> Option<Extension> {
+    Some(Extension::new(deflate?, &agreed?, role))
 }
 
 fn refuse<H: Handler>(context: &mut Context<'_, H>, error: UpgradeError) -> Outcome<H::Session> {

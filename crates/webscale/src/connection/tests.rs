@@ -2,6 +2,7 @@
 
 mod client;
 mod closing;
+mod deflate;
 mod egress;
 mod harness;
 mod messages;

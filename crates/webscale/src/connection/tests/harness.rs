@@ -15,6 +15,7 @@ use super::wire::{self, Item};
 use crate::clock::Time;
 use crate::close::{Close, CloseCause, CloseKind};
 use crate::connection::{Config, Connection, Context, Fate, Turn, Wire};
+use crate::deflate::Decompression;
 use crate::limits::Limits;
 use crate::mailbox::Mailbox;
 use crate::metrics::Metrics;
@@ -41,6 +42,7 @@ pub(super) struct World {
     line: Rc<RefCell<Line>>,
     wire: Wire,
     scratch: Vec<u8>,
+    decompression: Decompression,
     outgoing: Outgoing,
     commands: Arc<Mailbox<Command>>,
 }
@@ -87,9 +89,10 @@ impl World {
             line,
             wire: Wire::new(),
             scratch: Vec::new(),
+            decompression: Decompression::default(),
             outgoing: Outgoing::new(role, limits.egress_bytes),
             commands: Arc::new(Mailbox::new(waker, 16, usize::MAX)),
-            config: Config::new(role, limits),
+            config: Config::new(role, limits, None),
         }
     }
 
@@ -121,6 +124,7 @@ impl World {
                 commands: &self.commands,
                 pool: self.pool.as_ref(),
                 scratch: &mut self.scratch,
+                decompression: &mut self.decompression,
                 outgoing: &mut self.outgoing,
                 frames_left: self.config.limits.turn_frames,
                 between_messages: false,

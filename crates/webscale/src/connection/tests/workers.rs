@@ -16,16 +16,20 @@ use crate::limits::Limits;
 use crate::mailbox::Mailbox;
 use crate::worker::{Done, Workers};
 
-struct Shop {
-    world: World,
-    workers: Workers<u64>,
-    done: Arc<Mailbox<Done<u64>>>,
+pub(super) struct Shop {
+    pub(super) world: World,
+    pub(super) workers: Workers<u64>,
+    pub(super) done: Arc<Mailbox<Done<u64>>>,
 }
 
 impl Shop {
     fn open(queue: usize) -> Self {
+        Self::over(World::open(Limits { worker_queue: queue, ..Limits::default() }), queue)
+    }
+
+    /// A shop for a connection that is open.
+    pub(super) fn over(mut world: World, queue: usize) -> Self {
         let limits = Limits { worker_queue: queue, ..Limits::default() };
-        let mut world = World::open(limits.clone());
         let handler: Arc<Recorder> = Arc::default();
         let workers = Workers::start(0, Role::Server, &limits, &handler).expect("no thread is needed");
         let waker = Arc::new(Waker::new().expect("a descriptor"));
@@ -35,7 +39,7 @@ impl Shop {
     }
 
     /// A worker takes the next message; nothing comes back yet.
-    fn work(&mut self) -> bool {
+    pub(super) fn work(&mut self) -> bool {
         self.workers.run_one(&self.world.handler, Role::Server, &self.world.config.limits)
     }
 
@@ -53,14 +57,14 @@ impl Shop {
         }
     }
 
-    fn work_all(&mut self) {
+    pub(super) fn work_all(&mut self) {
         while self.work() {
             self.collect();
         }
     }
 
     /// Nothing is with a worker, and every session was closed once.
-    fn check(mut self) {
+    pub(super) fn check(mut self) {
         self.work_all();
         self.world.pool = None;
     }

@@ -1,0 +1,5 @@
+//! permessage-deflate from outside (RFC 7692).
+
+mod codec;
+mod messages;
+mod negotiation;
