@@ -40,7 +40,7 @@ impl Bench {
     fn new(limits: Limits) -> Self {
         let shared = Shared {
             handler: Arc::new(Counting::default()),
-            config: Config::new(Role::Server, limits),
+            config: Config::new(Role::Server, limits, None),
             tls: None,
             connections: AtomicUsize::new(0),
         };
