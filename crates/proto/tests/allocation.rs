@@ -158,10 +158,10 @@ fn bytes_in<T>(work: impl FnOnce() -> T) -> usize {
 fn compressors_cost_what_their_documentation_says() {
     let deflater = |bits| bytes_in(|| Deflater::new(1, bits, true));
     let inflater = |bits| bytes_in(|| Inflater::new(bits, true));
-    let figures = (deflater(15), deflater(9), inflater(15), inflater(9));
-    assert!(figures.0 < 310_000 && figures.1 < 310_000, "{figures:?}");
-    assert!(figures.2 < 55_000 && figures.3 < 55_000, "{figures:?}");
-    println!("{figures:?}");
+    // 380, 250 and 50 kB.
+    assert!((360_000..400_000).contains(&deflater(15)), "{}", deflater(15));
+    assert!((230_000..270_000).contains(&deflater(9)), "{}", deflater(9));
+    assert!((40_000..55_000).contains(&inflater(15)), "{}", inflater(15));
 }
 
 #[test]
