@@ -1,7 +1,9 @@
 //! `serve`: what it refuses, and several processes on one port.
 
 use std::fs;
-use std::net::TcpListener;
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::time::Duration;
 
 mod common;
 use common::{Directory, Server, assert_fails, signal, webscale};
@@ -50,6 +52,33 @@ fn flags_that_do_not_go_together() {
 fn children(pid: u32) -> Vec<u32> {
     let text = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap();
     text.split_whitespace().map(|pid| pid.parse().unwrap()).collect()
+}
+
+/// What a server with these flags answers to a client that offers permessage-deflate.
+fn answer_to_offer(flags: &[&str]) -> String {
+    let server = Server::start(&[&["--plain"], flags].concat());
+    let mut stream = TcpStream::connect(server.url.strip_prefix("ws://").unwrap()).unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
+    let request = "GET / HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+         Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\
+         Sec-WebSocket-Extensions: permessage-deflate; client_max_window_bits\r\n\r\n";
+    stream.write_all(request.as_bytes()).unwrap();
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        let mut byte = [0];
+        stream.read_exact(&mut byte).unwrap();
+        head.push(byte[0]);
+    }
+    String::from_utf8(head).unwrap()
+}
+
+#[test]
+fn messages_are_compressed_where_that_was_asked_for() {
+    assert!(!answer_to_offer(&[]).contains("Extensions"));
+    for flags in [&["--deflate"][..], &["--deflate", "--processes", "2", "--threads", "1"]] {
+        let answer = answer_to_offer(flags);
+        assert!(answer.contains("\r\nSec-WebSocket-Extensions: permessage-deflate; "), "{answer}");
+    }
 }
 
 #[test]

@@ -38,21 +38,25 @@ impl Deflate {
     /// Default of [`level`](Self::level).
     pub const LEVEL: u8 = 1;
     /// Default of [`threshold`](Self::threshold), in bytes.
-    pub const THRESHOLD: u32 = 128;
+    pub const THRESHOLD: u32 = 512;
     /// Least window, as a power of two in bytes. RFC 7692 §7.1.2 allows 8 too, zlib does not.
     pub const MIN_WINDOW_BITS: u8 = 9;
     /// Greatest window, as a power of two in bytes.
     pub const MAX_WINDOW_BITS: u8 = 15;
 
-    /// How hard to compress: 1 is fast, 9 is small; what lies outside is moved to the nearer. Default 1.
+    /// How hard to compress: 1 is fast, 9 is small; what lies outside is moved to the nearer. Default 1,
+    /// which takes half the time of 2 and a fifth of 6 for 10 kB of JSON, and makes it 37 % as long, not 29 % or
+    /// 26 %.
     #[must_use]
     pub fn level(mut self, level: u8) -> Self {
         self.level = level.clamp(1, 9);
         self
     }
 
-    /// Messages shorter than this many bytes are sent as they are. Default 128: below, DEFLATE saves less than
-    /// a network packet shows, and costs as much as it does for a longer one.
+    /// Messages shorter than this many bytes are sent as they are. Default 512: without context takeover, JSON of
+    /// that length becomes a tenth shorter, one of 128 bytes hardly at all, and of 10 kB two thirds. With it
+    /// ([`own_context_takeover`](Self::own_context_takeover)) short messages are where it pays: set it lower.
+    /// What would not become shorter is sent as it is, too.
     #[must_use]
     pub fn threshold(mut self, bytes: u32) -> Self {
         self.threshold = bytes;
@@ -60,16 +64,15 @@ impl Deflate {
     }
 
     /// Lets messages that this end sends refer to earlier ones of the same connection, which makes short
-    /// similar messages much smaller. Each connection then has a compressor of its own: 300 kB with 15 window
-    /// bits, 20 kB with 9. Default no.
+    /// similar messages much smaller. Each connection then has a compressor of its own: 380 kB with 15 window
+    /// bits, 250 kB with 9. Default no.
     #[must_use]
     pub fn own_context_takeover(mut self, takeover: bool) -> Self {
         self.own.context_takeover = takeover;
         self
     }
 
-    /// Lets the peer do the same. Each connection then has a decompressor of its own: 50 kB with 15 window
-    /// bits. Default no.
+    /// Lets the peer do the same. Each connection then has a decompressor of its own: 50 kB. Default no.
     #[must_use]
     pub fn peer_context_takeover(mut self, takeover: bool) -> Self {
         self.peer.context_takeover = takeover;

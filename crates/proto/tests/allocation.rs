@@ -4,11 +4,14 @@ use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 
 use webscale_proto::handshake::{HeadLimits, accept, parse_request};
-use webscale_proto::{CloseCode, Data, Decoder, DecoderConfig, Message, Role, Step, encoder};
+use webscale_proto::{
+    CloseCode, Data, Decoder, DecoderConfig, Deflater, Inflater, Message, Role, Step, encoder,
+};
 
 thread_local! {
     // Each thread counts its own: the test harness has threads that allocate.
     static ALLOCATIONS: Cell<usize> = const { Cell::new(0) };
+    static BYTES: Cell<usize> = const { Cell::new(0) };
 }
 
 struct Counting;
@@ -16,7 +19,8 @@ struct Counting;
 #[global_allocator]
 static COUNTING: Counting = Counting;
 
-fn count() {
+fn count(bytes: usize) {
+    BYTES.with(|all| all.set(all.get() + bytes));
     ALLOCATIONS.with(|allocations| allocations.set(allocations.get() + 1));
 }
 
@@ -24,7 +28,7 @@ fn count() {
 // SAFETY: every call goes to the system's allocator as it came.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        count();
+        count(layout.size());
         // SAFETY: the caller keeps `alloc`'s contract.
         unsafe { System.alloc(layout) }
     }
@@ -35,7 +39,7 @@ unsafe impl GlobalAlloc for Counting {
     }
 
     unsafe fn realloc(&self, at: *mut u8, layout: Layout, size: usize) -> *mut u8 {
-        count();
+        count(size.saturating_sub(layout.size()));
         // SAFETY: `at` came from `alloc` above, which is the system's.
         unsafe { System.realloc(at, layout, size) }
     }
@@ -139,4 +143,39 @@ fn the_upgrade_allocates_nothing_but_the_answer() {
     });
     assert_eq!(allocated, 0);
     assert!(out.ends_with(b"\r\n\r\n"));
+}
+
+/// Bytes of this thread allocated during `work`.
+fn bytes_in<T>(work: impl FnOnce() -> T) -> usize {
+    let before = BYTES.with(Cell::get);
+    let made = work();
+    let bytes = BYTES.with(Cell::get) - before;
+    drop(made);
+    bytes
+}
+
+#[test]
+fn compressors_cost_what_their_documentation_says() {
+    let deflater = |bits| bytes_in(|| Deflater::new(1, bits, true));
+    let inflater = |bits| bytes_in(|| Inflater::new(bits, true));
+    // 380, 250 and 50 kB.
+    assert!((360_000..400_000).contains(&deflater(15)), "{}", deflater(15));
+    assert!((230_000..270_000).contains(&deflater(9)), "{}", deflater(9));
+    assert!((40_000..55_000).contains(&inflater(15)), "{}", inflater(15));
+}
+
+#[test]
+fn compressing_and_inflating_allocate_nothing_once_the_buffers_have_grown() {
+    let text = "{\"temperature\":21.5}".repeat(512);
+    for takeover in [false, true] {
+        let (mut deflater, mut inflater) = (Deflater::new(1, 15, takeover), Inflater::new(15, takeover));
+        let (mut compressed, mut inflated) = (Vec::new(), Vec::new());
+        let mut there_and_back = || {
+            let payload = deflater.message(text.as_bytes(), &mut compressed).unwrap();
+            let message = inflater.message(payload, true, 1 << 20, &mut inflated);
+            assert_eq!(message, Ok(Message::Text(&text)));
+        };
+        there_and_back();
+        assert_eq!(allocations_in(|| (0..100).for_each(|_| there_and_back())), 0);
+    }
 }

@@ -13,8 +13,8 @@ use std::time::Duration;
 use rustls::crypto::aws_lc_rs::default_provider;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
-use webscale::{Accept, Handler, Message, Peer, Reject, Request, Server, Tls};
-use webscale_proto::encoder;
+use webscale::{Accept, Deflate, Handler, Message, Peer, Reject, Request, Server, Tls};
+use webscale_proto::{Deflater, encoder};
 
 thread_local! {
     static ALLOCATIONS: Cell<u64> = const { Cell::new(0) };
@@ -88,7 +88,7 @@ static CERTIFICATE: LazyLock<(Tls, CertificateDer<'static>)> = LazyLock::new(|| 
 trait Stream: Read + Write {}
 impl<S: Read + Write> Stream for S {}
 
-fn connect(address: SocketAddr, is_tls: bool) -> Box<dyn Stream> {
+fn connect(address: SocketAddr, is_tls: bool, offer: &str) -> Box<dyn Stream> {
     let tcp = TcpStream::connect(address).expect("a server that listens");
     tcp.set_read_timeout(Some(Duration::from_secs(60))).expect("a socket");
     let mut stream: Box<dyn Stream> = if is_tls {
@@ -103,8 +103,10 @@ fn connect(address: SocketAddr, is_tls: bool) -> Box<dyn Stream> {
     } else {
         Box::new(tcp)
     };
-    let request = "GET / HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
-         Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n";
+    let request = format!(
+        "GET / HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+         Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n{offer}\r\n"
+    );
     stream.write_all(request.as_bytes()).expect("a request");
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\n") {
@@ -113,6 +115,7 @@ fn connect(address: SocketAddr, is_tls: bool) -> Box<dyn Stream> {
         head.push(byte[0]);
     }
     assert!(head.starts_with(b"HTTP/1.1 101"));
+    assert_eq!(head.windows(10).any(|window| window == b"Extensions"), !offer.is_empty());
     stream
 }
 
@@ -127,10 +130,25 @@ fn echo(stream: &mut dyn Stream, payload: &[u8]) {
     assert!(read == answer);
 }
 
+/// The same where permessage-deflate was agreed on.
+fn echo_compressed(stream: &mut dyn Stream, payload: &[u8]) {
+    let (mut frame, mut answer, mut out) = (Vec::new(), Vec::new(), Vec::new());
+    let mut deflater = Deflater::new(Deflate::LEVEL, Deflate::MAX_WINDOW_BITS, false);
+    let compressed = deflater.message(payload, &mut out).expect("something that compresses");
+    encoder::compressed(&mut frame, false, compressed, Some([1, 2, 3, 4]));
+    encoder::compressed(&mut answer, false, compressed, None);
+    stream.write_all(&frame).expect("a message");
+    let mut read = vec![0; answer.len()];
+    stream.read_exact(&mut read).expect("its echo");
+    assert!(read == answer);
+}
+
+const OFFER: &str = "Sec-WebSocket-Extensions: permessage-deflate\r\n";
+
 /// Runs `test` against a server with one loop; `measure` gives what the loop has counted when the next message comes.
 fn serve(is_tls: bool, test: impl FnOnce(SocketAddr, &dyn Fn() -> (u64, i64))) {
     let (sender, counts) = channel();
-    let builder = Server::builder().listen("127.0.0.1:0").threads(1);
+    let builder = Server::builder().listen("127.0.0.1:0").threads(1).deflate(Deflate::default());
     let builder = if is_tls { builder.tls(CERTIFICATE.0.clone()) } else { builder };
     let server = builder.build(Echo(sender)).expect("a server");
     let (address, handle) = (server.local_addr(), server.handle());
@@ -145,7 +163,7 @@ fn serve(is_tls: bool, test: impl FnOnce(SocketAddr, &dyn Fn() -> (u64, i64))) {
 fn allocations_per_message(is_tls: bool, length: usize) -> (u64, u64) {
     let mut counts = Vec::new();
     serve(is_tls, |address, measure| {
-        let mut stream = connect(address, is_tls);
+        let mut stream = connect(address, is_tls, "");
         let payload = vec![7; length];
         for _ in 0..300 {
             echo(&mut *stream, &payload);
@@ -177,11 +195,13 @@ fn a_tls_message_costs_what_rustls_allocates_and_no_more() {
 const TLS_ALLOCATIONS: u64 = 2;
 
 /// Bytes that an idle connection holds on the heap, its share of the loop's tables included.
-fn idle_bytes(is_tls: bool) -> i64 {
+fn idle_bytes(is_tls: bool, is_compressed: bool) -> i64 {
     const CONNECTIONS: i64 = 200;
     let mut each = 0;
+    let (offer, echo): (_, fn(&mut dyn Stream, &[u8])) =
+        if is_compressed { (OFFER, echo_compressed) } else { ("", echo) };
     serve(is_tls, |address, measure| {
-        let mut first = connect(address, is_tls);
+        let mut first = connect(address, is_tls, offer);
         let mut live = || {
             // The buffers of the thread are grown by then, and the last turn of any other connection has ended.
             (0..3).for_each(|_| {
@@ -192,7 +212,7 @@ fn idle_bytes(is_tls: bool) -> i64 {
         let before = live();
         let streams: Vec<_> = (0..CONNECTIONS)
             .map(|_| {
-                let mut stream = connect(address, is_tls);
+                let mut stream = connect(address, is_tls, offer);
                 echo(&mut *stream, &[7; 10_240]);
                 measure();
                 stream
@@ -206,12 +226,33 @@ fn idle_bytes(is_tls: bool) -> i64 {
 
 #[test]
 fn an_idle_plain_connection_holds_less_than_half_a_kilobyte() {
-    let bytes = idle_bytes(false);
+    let bytes = idle_bytes(false, false);
     assert!((100..512).contains(&bytes), "{bytes} bytes");
 }
 
 #[test]
 fn an_idle_tls_connection_holds_less_than_four_kilobytes() {
-    let bytes = idle_bytes(true);
+    let bytes = idle_bytes(true, false);
     assert!((1000..4096).contains(&bytes), "{bytes} bytes");
+}
+
+#[test]
+fn a_connection_that_agreed_on_deflate_holds_no_more() {
+    for is_tls in [false, true] {
+        let (plain, compressed) = (idle_bytes(is_tls, false), idle_bytes(is_tls, true));
+        assert!((plain - 50..=plain + 50).contains(&compressed), "{plain} and {compressed} bytes");
+    }
+}
+
+#[test]
+fn a_compressed_message_allocates_nothing() {
+    let mut counts = Vec::new();
+    serve(false, |address, measure| {
+        let mut stream = connect(address, false, OFFER);
+        for _ in 0..300 {
+            echo_compressed(&mut *stream, &[7; 10_240]);
+            counts.push(measure().0);
+        }
+    });
+    assert!(counts[100..].windows(2).all(|pair| pair[0] == pair[1]), "{counts:?}");
 }

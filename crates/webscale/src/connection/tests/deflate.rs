@@ -81,7 +81,7 @@ impl Peer {
 }
 
 fn long(word: &str) -> String {
-    format!("{word} ").repeat(100)
+    format!("{word} ").repeat(200)
 }
 
 #[test]
@@ -119,7 +119,7 @@ fn context_taken_over_makes_the_next_message_small() {
     let mut world = open(Limits::default(), takeover(), "");
     let mut peer = Peer::new(true, Some(MASK));
     // Every word comes once.
-    let text: String = (0..60u32).map(|n| format!("{:x}", n.wrapping_mul(2_654_435_761))).collect();
+    let text: String = (0..100u32).map(|n| format!("{:x}", n.wrapping_mul(2_654_435_761))).collect();
     let mut lengths = Vec::new();
     for _ in 0..3 {
         let frame = peer.text(&text);
