@@ -269,7 +269,7 @@ impl<H: Handler> Server<H> {
     /// Serves, with one loop on the calling thread, until it was shut down by its [`Handle`] or a signal.
     ///
     /// # Errors
-    /// The kernel gave no thread, or epoll failed; the other loops are shut down then.
+    /// The kernel gave no thread, did not pin one, or epoll failed; the other loops are ended then, as by [`Handle::abort`].
     pub fn run(self) -> io::Result<()> {
         let cpus = if self.pinned { process::allowed_cpus()? } else { Vec::new() };
         self.run_on(&cpus)
