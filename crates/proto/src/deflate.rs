@@ -6,6 +6,7 @@
 //! - [`Deflater`] and [`Inflater`] work on whole messages. Without context takeover one of each serves all
 //!   connections of a thread; with it, a connection has its own.
 
+#[cfg_attr(not(feature = "deflate"), path = "deflate/absent.rs")]
 mod codec;
 mod negotiation;
 
@@ -27,6 +28,8 @@ pub struct Deflate {
     peer: Direction,
 }
 
+// The one way to a `Deflate`: without the feature there is none, and `absent.rs` stands on that.
+#[cfg(feature = "deflate")]
 impl Default for Deflate {
     fn default() -> Self {
         let direction = Direction { context_takeover: false, window_bits: Self::MAX_WINDOW_BITS };

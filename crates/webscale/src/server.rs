@@ -127,6 +127,7 @@ impl ServerBuilder {
     }
 
     /// Compresses messages to and from the clients that offer permessage-deflate (RFC 7692). Default: declines it.
+    #[cfg(feature = "deflate")]
     #[must_use]
     pub fn deflate(mut self, deflate: Deflate) -> Self {
         self.deflate = Some(deflate);

@@ -166,6 +166,7 @@ impl Target {
 
     /// Offers permessage-deflate (RFC 7692); the server decides whether messages are compressed. An answer that does not
     /// accept what was offered ends the connection. Default: offers nothing.
+    #[cfg(feature = "deflate")]
     #[must_use]
     pub fn deflate(mut self, deflate: Deflate) -> Self {
         self.deflate = Some(deflate);
