@@ -22,12 +22,14 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use webscale_proto::{CloseCode, DecoderConfig, Deflate, Reserved, Role, handshake::HeadLimits};
+use webscale_proto::{
+    CloseCode, DecoderConfig, Deflate, ProtocolError, Reserved, Role, Step, handshake::HeadLimits,
+};
 use webscale_sys::{Interest, TcpSocket};
 
 use crate::clock::Time;
 use crate::close::{Close, CloseCause, CloseKind, Timeout};
-use crate::deflate::Decompression;
+use crate::deflate::{Decompression, Extension};
 use crate::egress::Sealed;
 use crate::handler::Handler;
 use crate::limits::Limits;
@@ -151,10 +153,20 @@ pub(crate) struct Context<'a, H: Handler> {
 const INFLATED_BYTES_PER_FRAME: usize = 1024;
 
 impl<H: Handler> Context<'_, H> {
-    /// Counts what was inflated against the share of the turn: few bytes on the wire can be many here.
-    fn charge(&mut self, inflated: usize) {
-        let frames = u32::try_from(inflated / INFLATED_BYTES_PER_FRAME).unwrap_or(u32::MAX);
+    /// Makes a message of one that is compressed. What it inflates to counts against the share of the turn: few bytes on
+    /// the wire can be many here.
+    fn inflate<'m>(
+        &mut self,
+        step: Step<'m>,
+        extension: Option<&mut Extension>,
+        decompression: &'m mut Decompression,
+    ) -> Result<Step<'m>, ProtocolError> {
+        let Step::Extended { text, payload, .. } = step else { return Ok(step) };
+        let max = self.config.limits.message_bytes;
+        let message = decompression.message(extension, text, payload, max)?;
+        let frames = u32::try_from(message.len() / INFLATED_BYTES_PER_FRAME).unwrap_or(u32::MAX);
         self.frames_left = self.frames_left.saturating_sub(frames);
+        Ok(Step::Message(message))
     }
 }
 

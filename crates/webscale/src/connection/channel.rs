@@ -229,7 +229,16 @@ impl<S: Send + 'static> Channel<S> {
             let Open { session, decoder, extension, closing, next, pong, .. } = open;
             context.between_messages |= !decoder.is_mid_message();
             let config = context.config.decoder_of(extension.is_some());
-            let (taken, step) = match decoder.decode(config, &bytes[used..], &mut scratch) {
+            let decoded = decoder.decode(config, &bytes[used..], &mut scratch).and_then(|(taken, step)| {
+                let wanted = closing.may_send_data();
+                let step = if wanted {
+                    context.inflate(step, extension.as_mut(), &mut decompression)?
+                } else {
+                    step
+                };
+                Ok((taken, step))
+            });
+            let (taken, step) = match decoded {
                 Ok(decoded) => decoded,
                 Err(error) => {
                     self.protocol_error(context, error);
@@ -237,26 +246,9 @@ impl<S: Send + 'static> Channel<S> {
                 }
             };
             used += taken;
-            context.frames_left -= 1;
-            let step = match step {
-                Step::Extended { text, payload, .. } if closing.may_send_data() => {
-                    let max = context.config.limits.message_bytes;
-                    match decompression.message(extension.as_mut(), text, payload, max) {
-                        Ok(message) => {
-                            context.charge(message.len());
-                            Step::Message(message)
-                        }
-                        Err(error) => {
-                            self.protocol_error(context, error);
-                            continue;
-                        }
-                    }
-                }
-                step => step,
-            };
+            context.frames_left = context.frames_left.saturating_sub(1);
             match step {
                 Step::NeedMore => break,
-                Step::Fragment | Step::Extended { .. } => {}
                 Step::Message(message) if closing.may_send_data() => {
                     let hand_over = context.pool.is_some() || session.is_none();
                     if hand_over {
@@ -269,7 +261,7 @@ impl<S: Send + 'static> Channel<S> {
                     }
                 }
                 // We closed: what still comes is of no interest to the handler.
-                Step::Message(_) => {}
+                Step::Fragment | Step::Extended { .. } | Step::Message(_) => {}
                 Step::Ping(payload) if context.outgoing.is_backlogged => *pong = Some(payload.into()),
                 Step::Ping(payload) => context.outgoing.pong(payload),
                 Step::Pong(payload) => {
