@@ -129,9 +129,9 @@ fn a_stopped_server_shows_in_the_corrected_latency() {
     signal(server.child.id(), "STOP");
     thread::sleep(Duration::from_secs(1));
     signal(server.child.id(), "CONT");
-    progress.for_each(drop);
+    let rest: Vec<String> = progress.collect();
     let output = child.wait_with_output().unwrap();
-    assert!(output.status.success());
+    assert!(output.status.success(), "{rest:?}");
     let result: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
     let corrected = &result["latency_us"]["corrected"];
     assert!(corrected["max"].as_f64().unwrap() > 900_000.0, "{corrected}");

@@ -198,10 +198,9 @@ impl ServerBuilder {
 fn listeners(address: SocketAddr, count: usize, port_is_shared: bool) -> Result<Vec<Listener>, BuildError> {
     let fail = |error| BuildError::Listen(address, error);
     let first = Listener::bind(address, BACKLOG, port_is_shared).map_err(fail)?;
-    if count > 1 {
-        // Not before it listens: two servers of one user that start at once would have the port both, unnoticed.
-        first.share().map_err(fail)?;
-    }
+    // Not before it listens: two servers of one user that start at once would have the port both, unnoticed. Also a
+    // single loop does it, so that a process with `share_port` can join.
+    first.share().map_err(fail)?;
     let address = first.local_addr().map_err(fail)?;
     let mut listeners = vec![first];
     for _ in 1..count {

@@ -24,6 +24,8 @@ const TICK: Duration = Duration::from_millis(20);
 const CONNECT_TICK: Duration = Duration::from_millis(1);
 /// How often progress is told.
 const PROGRESS_EVERY: Duration = Duration::from_secs(1);
+/// How long messages that were due in the last moments may still be sent, late as they are.
+const LAST_SENDS_MAX: Duration = Duration::from_millis(500);
 /// How long answers may still come after the last message.
 const DRAIN_MAX: Duration = Duration::from_secs(5);
 
@@ -137,7 +139,7 @@ impl<'a> Conductor<'a> {
     fn wait_until(&mut self, phase: Phase, begun: Instant, until: Instant) {
         loop {
             let now = Instant::now();
-            if now >= until || self.interrupted || self.shared.open.load(Ordering::Relaxed) == 0 {
+            if now >= until || !self.is_going_on() {
                 return;
             }
             std::thread::sleep(TICK.min(until - now));
@@ -145,10 +147,19 @@ impl<'a> Conductor<'a> {
         }
     }
 
-    /// Sends no more, and waits for the answers that are still to come.
+    /// The user has not stopped it, and somebody is connected.
+    fn is_going_on(&self) -> bool {
+        !self.interrupted && self.shared.open.load(Ordering::Relaxed) > 0
+    }
+
+    /// Sends no more than what was due, and waits for the answers that are still to come.
     pub(crate) fn drain(&mut self) {
-        self.shared.ended.store(true, Ordering::Relaxed);
         let begun = Instant::now();
+        let due = self.shared.schedule.offered(Duration::ZERO, self.shared.until);
+        while self.counts().sent_in_all < due && begun.elapsed() < LAST_SENDS_MAX && self.is_going_on() {
+            std::thread::sleep(CONNECT_TICK);
+        }
+        self.shared.ended.store(true, Ordering::Relaxed);
         let until = begun + DRAIN_MAX.max(self.plan.latency_limit);
         while self.counts().waiting > 0 && Instant::now() < until && !self.interrupted {
             std::thread::sleep(TICK);
