@@ -23,20 +23,21 @@ pub(crate) fn run(args: &BenchArgs) -> anyhow::Result<()> {
     let outcome = bench::run(&plan, &mut stderr);
     stderr.finish();
     let outcome = outcome.map_err(|error| match error {
-        BenchError::Target(_) | BenchError::Tls(_) | BenchError::SourceFamily { .. } => {
-            anyhow::Error::new(Usage(error.to_string()))
-        }
+        BenchError::Target(_)
+        | BenchError::Tls(_)
+        | BenchError::SourceFamily { .. }
+        | BenchError::Processor { .. } => anyhow::Error::new(Usage(error.to_string())),
         other => other.into(),
     })?;
     output::report(args.json.as_deref(), &outcome, || text(&outcome))?;
     let verdict = &outcome.verdict;
-    if let Some(why) = &verdict.saturated {
-        return Err(NotHeld(format!("the load generator was saturated: {why}")).into());
-    }
-    match verdict.problems.first() {
-        Some(problem) => Err(NotHeld(format!("the load was not borne: {problem}")).into()),
-        None if verdict.interrupted => Err(NotHeld("interrupted".into()).into()),
-        None => Ok(()),
+    match (&verdict.saturated, verdict.problems.first()) {
+        _ if verdict.interrupted => {
+            Err(NotHeld("interrupted: the figures are of what was done until then".into()).into())
+        }
+        (Some(why), _) => Err(NotHeld(format!("the load generator was saturated: {why}")).into()),
+        (None, Some(problem)) => Err(NotHeld(format!("the load was not borne: {problem}")).into()),
+        (None, None) => Ok(()),
     }
 }
 
@@ -91,6 +92,7 @@ fn messages(text: &mut String, outcome: &Outcome) {
 
 fn latencies(text: &mut String, outcome: &Outcome, latency: &LatencySummary) {
     let what = match outcome.probe {
+        Probe::Ping if outcome.probe_one_in == 1 => "pings behind the messages".to_owned(),
         Probe::Ping => format!("pings behind the messages of one client in {}", outcome.probe_one_in),
         Probe::Echo => "echoes".to_owned(),
         Probe::None => return,

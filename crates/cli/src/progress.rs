@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use webscale_load::observe::{Observer, Phase, Progress};
 
-/// Where stderr is no terminal, progress is written this often.
+/// Where stderr is no terminal, progress is written this often, and when a phase begins.
 const PLAIN_EVERY: Duration = Duration::from_secs(10);
 
 /// Writes progress, and passes on that the user wants to stop.
@@ -17,7 +17,7 @@ pub(crate) struct Stderr {
     plain_every: Option<Duration>,
     /// A live line stands there unfinished.
     pending: bool,
-    last_plain: Option<Instant>,
+    last_plain: Option<(Phase, Instant)>,
     interrupted: Arc<AtomicBool>,
 }
 
@@ -68,9 +68,9 @@ impl Observer for Stderr {
             self.write(&format!("\r\x1b[2K{}", line(progress)));
             self.pending = true;
         } else if let Some(every) = self.plain_every
-            && self.last_plain.is_none_or(|last| last.elapsed() >= every)
+            && self.last_plain.is_none_or(|(phase, at)| phase != progress.phase || at.elapsed() >= every)
         {
-            self.last_plain = Some(Instant::now());
+            self.last_plain = Some((progress.phase, Instant::now()));
             self.write(&format!("{}\n", line(progress)));
         }
     }
@@ -90,7 +90,8 @@ fn line(progress: &Progress) -> String {
     };
     let elapsed = progress.elapsed.as_secs();
     let mut line = match progress.planned {
-        Some(planned) => format!("{phase} {elapsed} of {} s", planned.as_secs()),
+        // Rounded: a phase begins a little after its plan.
+        Some(planned) => format!("{phase} {elapsed} of {:.0} s", planned.as_secs_f64()),
         None => format!("{phase} {elapsed} s"),
     };
     line += &format!(" | {} of {} open", progress.open, progress.clients);
@@ -124,7 +125,7 @@ mod tests {
         Progress {
             phase: Phase::Measuring,
             elapsed: Duration::from_secs(12),
-            planned: Some(Duration::from_secs(30)),
+            planned: Some(Duration::from_millis(29_990)),
             clients: 100,
             open: 98,
             failed: 2,

@@ -1,6 +1,6 @@
 //! `bench` against `serve`, as the real binaries run.
 
-use std::io::{Read, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpListener;
 use std::process::{Command, Stdio};
 use std::thread;
@@ -103,15 +103,9 @@ fn certificates_are_checked_when_asked() {
 #[test]
 fn a_stopped_server_shows_in_the_corrected_latency() {
     let server = Server::start(&["--plain"]);
-    let pid = server.child.id();
-    let stopper = thread::spawn(move || {
-        // In the middle of the load.
-        thread::sleep(Duration::from_millis(1500));
-        signal(pid, "STOP");
-        thread::sleep(Duration::from_secs(1));
-        signal(pid, "CONT");
-    });
     let args = [
+        "bench",
+        &server.url,
         "--clients",
         "10",
         "--interval",
@@ -122,9 +116,23 @@ fn a_stopped_server_shows_in_the_corrected_latency() {
         "4s",
         "--latency-limit",
         "60s",
+        "--json",
     ];
-    let result = json(&[&["bench", &server.url], &args[..], &["--json"]].concat());
-    stopper.join().unwrap();
+    let mut child = Command::new(env!("CARGO_BIN_EXE_webscale"))
+        .args(args)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut progress = BufReader::new(child.stderr.take().unwrap()).lines().map(Result::unwrap);
+    assert!(progress.any(|line| line.starts_with("measuring")));
+    signal(server.child.id(), "STOP");
+    thread::sleep(Duration::from_secs(1));
+    signal(server.child.id(), "CONT");
+    progress.for_each(drop);
+    let output = child.wait_with_output().unwrap();
+    assert!(output.status.success());
+    let result: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
     let corrected = &result["latency_us"]["corrected"];
     assert!(corrected["max"].as_f64().unwrap() > 900_000.0, "{corrected}");
     // A quarter of the messages was due while it stood still.
@@ -165,6 +173,9 @@ fn what_cannot_be_done_is_said() {
     assert_fails(&["bench", &url, "--interval", "0s"], 2, &["--interval", "above zero"]);
     assert_fails(&["bench", &url, "--interval", "5"], 2, &["no unit", "5s"]);
     assert_fails(&["bench", &url, "--size", "5 parsecs"], 2, &["parsecs"]);
+    assert_fails(&["bench", &url, "--size", "2GiB"], 2, &["2147483648", "at most"]);
+    assert_fails(&["bench", &url, "--cpu", "1048576"], 2, &["processor 1048576"]);
+    assert_fails(&["bench", &url, "--source", "192.0.2.1"], 1, &["--source"]);
     assert_fails(&["bench", &url, "--payload", "/nonexistent"], 2, &["/nonexistent", "No such file"]);
     assert_fails(&["bench", "wss://127.0.0.1:1", "--ca", "/nonexistent"], 2, &["/nonexistent"]);
     assert_fails(&["bench", &url, "--pid", "4294967295"], 1, &["4294967295", "gone"]);

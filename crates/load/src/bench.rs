@@ -72,6 +72,14 @@ pub enum BenchError {
         /// Ports that each has.
         ports: u64,
     },
+    /// A processor that this process may not use.
+    #[error("processor {cpu} is not there for this process: it may use {}", list(.allowed))]
+    Processor {
+        /// The processor.
+        cpu: usize,
+        /// Those that there are.
+        allowed: Vec<usize>,
+    },
     /// A source address of the wrong family.
     #[error("the source address {from} cannot reach {host}: one is IPv4 and the other is IPv6")]
     SourceFamily {
@@ -83,6 +91,9 @@ pub enum BenchError {
     /// The limit of descriptors could not be raised.
     #[error("raising the limit of open files: {0}")]
     Raise(io::Error),
+    /// The processors that may be used could not be read.
+    #[error("reading the processors that may be used: {0}")]
+    Affinity(io::Error),
     /// The event loop could not be started or has ended.
     #[error("the load's event loop: {0}")]
     Loop(String),
@@ -95,6 +106,10 @@ pub enum BenchError {
     /// Not one client could connect.
     #[error("no client could connect: {0}")]
     NoClient(String),
+}
+
+fn list(numbers: &[usize]) -> String {
+    numbers.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
 }
 
 /// Makes the load of `plan`, and returns what came of it. Blocks for as long as the plan says.

@@ -2,6 +2,8 @@
 
 use std::io::{Read, Write};
 use std::net::TcpListener;
+use std::path::PathBuf;
+use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::{self, JoinHandle};
@@ -146,6 +148,14 @@ fn every_message_is_counted_on_both_sides() {
     assert_eq!(server.messages.load(Ordering::Relaxed), messages.sent_in_all);
 }
 
+/// The start lies ahead of the clients' first look at it.
+#[test]
+fn the_first_message_waits_for_the_start() {
+    let outcome = Running::load(Behaviour::Consume, |plan| plan.warmup = Duration::ZERO);
+    assert_eq!(outcome.messages.sent, outcome.messages.sent_in_all);
+    assert!(outcome.latency_us.unwrap().corrected.min > 0.0);
+}
+
 #[test]
 fn a_sample_of_the_clients_is_probed() {
     let outcome = Running::load(Behaviour::Consume, |plan| plan.probe_one_in = Some(5));
@@ -158,18 +168,14 @@ fn a_sample_of_the_clients_is_probed() {
 #[test]
 fn echoes_over_tls_from_two_loops() {
     let pair = cert::self_signed(&[]).unwrap();
-    let file = |name: &str, text: &str| {
-        let path = std::env::temp_dir().join(format!("webscale-bench-{name}-{}.pem", std::process::id()));
-        std::fs::write(&path, text).unwrap();
-        path
-    };
-    let (cert, key) = (file("cert", &pair.cert_pem), file("key", &pair.key_pem));
+    let directory = Directory::new();
+    let (cert, key) = (directory.file("cert", &pair.cert_pem), directory.file("key", &pair.key_pem));
     let server = Running::start(Behaviour::Echo, Some(Tls::from_pem_files(&cert, &key).unwrap()));
     let plan = Plan {
         probe: Probe::Echo,
         payload: Payload::telemetry(),
         loops: vec![None, None],
-        trust: Trust::CaFile(cert.clone()),
+        trust: Trust::CaFile(cert),
         pid: Some(std::process::id()),
         ..server.plan()
     };
@@ -185,11 +191,31 @@ fn echoes_over_tls_from_two_loops() {
     assert!(server_use.peak_pss_bytes >= server_use.memory_loaded.pss_bytes);
 
     let strangers = cert::issue(&[]).unwrap();
-    let untrusted = Plan { trust: Trust::CaFile(file("ca", &strangers.ca.cert_pem)), ..plan };
+    let untrusted = Plan { trust: Trust::CaFile(directory.file("ca", &strangers.ca.cert_pem)), ..plan };
     let error = run(&untrusted, &mut Patient(Instant::now())).unwrap_err();
     assert!(error.to_string().contains("no client could connect: TLS"), "{error}");
-    for path in [cert, key, file("ca", "")] {
-        std::fs::remove_file(path).unwrap();
+}
+
+/// Removed with all its files, also when a test fails.
+struct Directory(PathBuf);
+
+impl Directory {
+    fn new() -> Directory {
+        let path = std::env::temp_dir().join(format!("webscale-load-{}", std::process::id()));
+        std::fs::create_dir(&path).unwrap();
+        Directory(path)
+    }
+
+    fn file(&self, name: &str, text: &str) -> PathBuf {
+        let path = self.0.join(name);
+        std::fs::write(&path, text).unwrap();
+        path
+    }
+}
+
+impl Drop for Directory {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
     }
 }
 
@@ -303,4 +329,23 @@ fn a_process_that_is_not_there() {
     let server = Running::start(Behaviour::Consume, None);
     let error = run(&Plan { pid: Some(u32::MAX), ..server.plan() }, &mut Unobserved).unwrap_err();
     assert!(error.to_string().contains("is gone"), "{error}");
+}
+
+#[test]
+fn a_process_that_is_not_the_server() {
+    let mut idle = Command::new("sleep").arg("600").spawn().unwrap();
+    // A stopped process takes no time for certain, not even to start.
+    assert!(Command::new("kill").args(["-STOP", &idle.id().to_string()]).status().unwrap().success());
+    let outcome = Running::load(Behaviour::Consume, |plan| plan.pid = Some(idle.id()));
+    idle.kill().unwrap();
+    idle.wait().unwrap();
+    let problems = outcome.verdict.problems.join("\n");
+    assert!(problems.contains("it is not the server"), "{problems}");
+}
+
+#[test]
+fn a_processor_that_is_not_there() {
+    let plan = Plan { loops: vec![Some(1 << 20)], ..Plan::new("ws://127.0.0.1:9") };
+    let error = run(&plan, &mut Unobserved).unwrap_err().to_string();
+    assert!(error.contains("processor 1048576") && error.contains("may use"), "{error}");
 }

@@ -40,6 +40,15 @@ impl Listener {
         Ok(Self { fd })
     }
 
+    /// Lets others listen on this address too, from now on: as [`Listener::bind`] with `shared`, but by then nobody else
+    /// has it. The kernel spreads connections over this one and those that follow.
+    ///
+    /// # Errors
+    /// None that a listening socket can bring about.
+    pub fn share(&self) -> io::Result<()> {
+        Ok(sockopt::set_socket_reuseport(&self.fd, true)?)
+    }
+
     /// The address in force; its port is the kernel's choice where 0 was asked for.
     ///
     /// # Errors
@@ -235,6 +244,24 @@ mod tests {
             }
         };
         assert_eq!(error.kind(), ErrorKind::ConnectionRefused);
+    }
+
+    #[test]
+    fn a_listener_that_is_shared_later_has_its_part_of_the_connections() {
+        let first = Listener::bind("127.0.0.1:0".parse().unwrap(), 128, false).unwrap();
+        let address = first.local_addr().unwrap();
+        assert!(Listener::bind(address, 128, true).is_err(), "not shared yet");
+        first.share().unwrap();
+        let second = Listener::bind(address, 128, true).unwrap();
+        assert!(Listener::bind(address, 128, false).is_err(), "who does not share gets no part");
+        let clients: Vec<_> = (0..64).map(|_| TcpSocket::connect(address, None).unwrap()).collect();
+        clients.iter().for_each(|client| wait_for(client, Interest::WRITE));
+        let (mut at_first, mut at_second) = (0, 0);
+        while at_first + at_second < clients.len() {
+            at_first += usize::from(first.accept().is_ok());
+            at_second += usize::from(second.accept().is_ok());
+        }
+        assert!(at_first > 0 && at_second > 0, "{at_first} {at_second}");
     }
 
     #[test]

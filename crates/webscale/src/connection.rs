@@ -342,7 +342,11 @@ impl<K: Socket, S: Send + 'static> Connection<K, S> {
             // The socket takes bytes because the peer has acknowledged others.
             Ok(()) if self.link.queued() < queued => self.heard(turn.context.now),
             Ok(()) => {}
-            Err(error) => self.lost(turn, error.kind()),
+            Err(error) => return self.lost(turn, error.kind()),
+        }
+        turn.context.outgoing.set_queued(self.link.queued());
+        if self.link.queued() == 0 {
+            self.channel.answer_ping(turn.context.outgoing);
         }
     }
 
@@ -455,9 +459,10 @@ impl<K: Socket, S: Send + 'static> Connection<K, S> {
     }
 
     fn begin<H: Handler<Session = S>>(&mut self, turn: &mut Turn<'_, H>) {
-        let room = turn.context.config.limits.egress_bytes.saturating_sub(self.link.queued());
-        turn.context.outgoing.begin(room, self.channel.is_closing() || !self.channel.is_open());
-        turn.context.outgoing.compression = self.channel.lend_compression();
+        let outgoing = &mut *turn.context.outgoing;
+        outgoing.begin(self.channel.is_closing() || !self.channel.is_open());
+        outgoing.set_queued(self.link.queued());
+        outgoing.compression = self.channel.lend_compression();
     }
 
     /// Ends a turn: settles what the channel decided, seals and sends what it wrote.

@@ -167,7 +167,6 @@ impl<H: Handler> EventLoop<H> {
     /// Runs until the loop was shut down.
     pub(crate) fn run(mut self) -> io::Result<()> {
         let mut events = Events::with_capacity(EVENTS);
-        let mut fired = Vec::new();
         let result = loop {
             if let Err(error) = self.poller.wait(&mut events, self.timeout()) {
                 break Err(error);
@@ -175,7 +174,7 @@ impl<H: Handler> EventLoop<H> {
             self.now = self.clock.now();
             self.dispatch(&events);
             self.go_on();
-            self.keep_time(&mut fired);
+            self.keep_time();
             if self.is_over() {
                 break Ok(());
             }
@@ -501,9 +500,9 @@ impl<H: Handler> EventLoop<H> {
         }
     }
 
-    fn keep_time(&mut self, fired: &mut Vec<Fired>) {
-        self.timers.advance(self.now, fired);
-        for Fired { token, kind } in fired.drain(..) {
+    fn keep_time(&mut self) {
+        self.timers.advance(self.now);
+        while let Some(Fired { token, kind }) = self.timers.next_fired() {
             let token = Token::from_u64(token);
             let Some(connection) = self.connections.get_mut(token) else { continue };
             match kind {
@@ -547,6 +546,8 @@ impl<H: Handler> EventLoop<H> {
 
     /// Drops what is still open, and tells the handler. Sessions that are with workers are awaited.
     fn end(&mut self) {
+        // Its readiness would also keep the waits below from waiting.
+        self.listening = None;
         self.commands.close();
         for Connect { session, .. } in self.connects.close() {
             let close = Close::new(CloseCode::ABNORMAL, "", CloseCause::Shutdown);
@@ -576,3 +577,6 @@ impl<H: Handler> EventLoop<H> {
 fn is_exhausted(error: &io::Error) -> bool {
     matches!(error.raw_os_error(), Some(12 | 23 | 24 | 105))
 }
+
+#[cfg(test)]
+mod tests;

@@ -72,6 +72,8 @@ pub(crate) struct Outgoing {
     capacity: usize,
     /// Bytes that still fit into the connection's queue.
     pub(crate) room: usize,
+    /// Something waits in that queue.
+    pub(crate) is_backlogged: bool,
     /// A Close frame stands in `frames`, or went out earlier: nothing may follow it.
     pub(crate) closed: bool,
     /// The handler's own close, when it closed during this turn.
@@ -93,6 +95,7 @@ impl Outgoing {
             frames: Vec::new(),
             capacity,
             room: 0,
+            is_backlogged: false,
             closed: false,
             close: None,
             timer: None,
@@ -105,10 +108,15 @@ impl Outgoing {
         }
     }
 
-    pub(crate) fn begin(&mut self, room: usize, closed: bool) {
+    pub(crate) fn begin(&mut self, closed: bool) {
         debug_assert!(self.frames.is_empty() && self.close.is_none());
-        (self.room, self.closed) = (room, closed);
+        self.closed = closed;
         (self.timer, self.overflowed, self.messages, self.dropped) = (None, false, 0, 0);
+    }
+
+    /// This many bytes wait in the connection's queue.
+    pub(crate) fn set_queued(&mut self, queued: usize) {
+        (self.room, self.is_backlogged) = (self.capacity.saturating_sub(queued), queued > 0);
     }
 
     pub(crate) fn message(&mut self, message: Message<'_>) -> Result<(), SendError> {
@@ -138,7 +146,7 @@ impl Outgoing {
         encoder::ping(&mut self.frames, payload, mask).map_err(|_| SendError::PingTooLong)
     }
 
-    /// Pongs are let in beyond the limit: a peer that does not take them is soon not read, and sends no more pings.
+    /// Pongs are let in beyond the limit: while something is queued there is none.
     pub(crate) fn pong(&mut self, payload: &[u8]) {
         if !self.closed {
             let mask = self.masks.next();

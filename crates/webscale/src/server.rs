@@ -196,11 +196,10 @@ impl ServerBuilder {
 /// One listener a loop, all on the same address.
 fn listeners(address: SocketAddr, count: usize, port_is_shared: bool) -> Result<Vec<Listener>, BuildError> {
     let fail = |error| BuildError::Listen(address, error);
-    if !port_is_shared && address.port() != 0 {
-        // SO_REUSEPORT would share the port with any server of the same user, unnoticed.
-        drop(Listener::bind(address, 1, false).map_err(fail)?);
-    }
-    let first = Listener::bind(address, BACKLOG, true).map_err(fail)?;
+    let first = Listener::bind(address, BACKLOG, port_is_shared).map_err(fail)?;
+    // Not before it listens: two servers of one user that start at once would have the port both, unnoticed. Also a
+    // single loop does it, so that a process with `share_port` can join.
+    first.share().map_err(fail)?;
     let address = first.local_addr().map_err(fail)?;
     let mut listeners = vec![first];
     for _ in 1..count {
@@ -269,18 +268,22 @@ impl<H: Handler> Server<H> {
     /// Serves, with one loop on the calling thread, until it was shut down by its [`Handle`] or a signal.
     ///
     /// # Errors
-    /// The kernel gave no thread, or epoll failed; the other loops are shut down then.
+    /// The kernel gave no thread, did not pin one, or epoll failed; the other loops are ended then, as by [`Handle::abort`].
     pub fn run(self) -> io::Result<()> {
-        let Self { loops, workers, handle, pinned, .. } = self;
-        let cpus = if pinned { process::allowed_cpus()? } else { Vec::new() };
+        let cpus = if self.pinned { process::allowed_cpus()? } else { Vec::new() };
+        self.run_on(&cpus)
+    }
+
+    fn run_on(self, cpus: &[usize]) -> io::Result<()> {
+        let Self { loops, workers, handle, .. } = self;
         let mut threads = Vec::new();
         let mut loops = loops.into_iter().enumerate();
         let first = loops.next();
         let mut result = Ok(());
         for (index, event_loop) in loops {
             let (name, cpu) = (format!("loop-{index}"), cpus.get(index).copied());
-            let spawned = thread::Builder::new().name(name).spawn(move || run_pinned(event_loop, cpu));
-            match spawned {
+            let others = handle.clone();
+            match thread::Builder::new().name(name).spawn(move || run_one(event_loop, cpu, others)) {
                 Ok(thread) => threads.push(thread),
                 Err(error) => {
                     result = Err(error);
@@ -289,10 +292,7 @@ impl<H: Handler> Server<H> {
             }
         }
         if let Some((index, event_loop)) = first {
-            result = result.and(run_pinned(event_loop, cpus.get(index).copied()));
-        }
-        if result.is_err() {
-            handle.abort();
+            result = result.and(run_one(event_loop, cpus.get(index).copied(), handle));
         }
         for thread in threads {
             let ended = thread.join().unwrap_or_else(|_| Err(io::Error::other("an event loop panicked")));
@@ -303,11 +303,26 @@ impl<H: Handler> Server<H> {
     }
 }
 
-fn run_pinned<H: Handler>(event_loop: EventLoop<H>, cpu: Option<usize>) -> io::Result<()> {
+/// Runs one loop; when it fails, the others end with it.
+fn run_one<H: Handler>(event_loop: EventLoop<H>, cpu: Option<usize>, others: Handle) -> io::Result<()> {
+    let mut alarm = Alarm(Some(others));
     if let Some(cpu) = cpu {
         process::pin_thread(&[cpu])?;
     }
-    event_loop.run()
+    event_loop.run()?;
+    alarm.0 = None;
+    Ok(())
+}
+
+/// Ends the other loops when one ends with an error or a panic.
+struct Alarm(Option<Handle>);
+
+impl Drop for Alarm {
+    fn drop(&mut self) {
+        if let Some(others) = &self.0 {
+            others.abort();
+        }
+    }
 }
 
 /// Steers a server or client from any thread. Cheap to clone.
@@ -364,5 +379,51 @@ impl Handle {
 impl fmt::Debug for Handle {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Handle({} loops)", self.loops.len())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::peer::Peer;
+    use std::sync::Barrier;
+    use webscale_proto::Message;
+
+    struct Nothing;
+
+    impl Handler for Nothing {
+        type Session = ();
+
+        fn message(&self, _: &mut Peer<'_, ()>, _: Message<'_>) {}
+    }
+
+    fn free_address() -> SocketAddr {
+        let listener = Listener::bind("127.0.0.1:0".parse().unwrap(), 1, false).unwrap();
+        listener.local_addr().unwrap()
+    }
+
+    #[test]
+    fn a_loop_that_fails_ends_the_others() {
+        let server = Server::builder().listen("127.0.0.1:0").threads(3).build(Nothing).unwrap();
+        let here = process::allowed_cpus().unwrap()[0];
+        // There is no such processor.
+        let error = server.run_on(&[here, usize::MAX, here]).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::InvalidInput);
+    }
+
+    #[test]
+    fn of_two_servers_that_start_at_once_one_has_the_port_at_most() {
+        for _ in 0..100 {
+            let (address, start) = (free_address(), Barrier::new(2));
+            let build = || {
+                start.wait();
+                Server::builder().listen(address).threads(2).build(Nothing)
+            };
+            let (one, other) = thread::scope(|scope| {
+                let other = scope.spawn(build);
+                (build(), other.join().expect("no panic"))
+            });
+            assert!(one.is_err() || other.is_err(), "both listen on {address}");
+        }
     }
 }

@@ -64,8 +64,11 @@ impl<T> Slots<T> {
             return None;
         }
         let value = slot.value.take()?;
-        slot.generation = slot.generation.wrapping_add(1);
-        self.free.push(token.index);
+        // A slot whose generations are used up stays empty: a token must not come to mean another value.
+        if let Some(next) = slot.generation.checked_add(1) {
+            slot.generation = next;
+            self.free.push(token.index);
+        }
         self.len -= 1;
         Some(value)
     }
@@ -94,6 +97,22 @@ mod tests {
         assert!(slots.get_mut(first).is_none() && slots.remove(first).is_none());
         assert_eq!(slots.get_mut(second), Some(&mut "second"));
         assert_eq!((slots.len(), slots.tokens()), (1, vec![second]));
+    }
+
+    #[test]
+    fn a_slot_is_given_up_when_its_generations_are_used_up() {
+        let mut slots = Slots::new();
+        let first = slots.insert(0);
+        slots.remove(first);
+        slots.slots[0].generation = u32::MAX;
+        let last = slots.insert(1);
+        assert_eq!((last, slots.remove(last)), (Token { index: 0, generation: u32::MAX }, Some(Box::new(1))));
+        let next = slots.insert(2);
+        assert_eq!(next, Token { index: 1, generation: 0 });
+        assert!(
+            slots.get_mut(first).is_none() && slots.get_mut(last).is_none() && slots.remove(last).is_none()
+        );
+        assert_eq!((slots.len(), slots.tokens()), (1, vec![next]));
     }
 
     #[test]

@@ -10,6 +10,8 @@ const LEVELS: usize = 4;
 const SLOTS: usize = 256;
 const TICK_BITS: u32 = 16; // 2^16 ns
 const NIL: u32 = u32::MAX;
+/// The place of a timer that is due, and not yet given out.
+const FIRED: u16 = u16::MAX;
 /// The farthest tick that the wheel can tell from now.
 const REACH: u64 = 255 << (8 * (LEVELS - 1)); // one slot short of a full turn: a slot at the cursor is always of this turn
 
@@ -22,7 +24,7 @@ pub(crate) enum TimerKind {
     User,
 }
 
-/// A timer that is armed. Good for one [`Wheel::cancel`], until the timer fires.
+/// A timer that is armed. Good for one [`Wheel::cancel`], until [`Wheel::next_fired`] has given it out.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct TimerId(u32);
 
@@ -38,6 +40,7 @@ struct Node {
     due: u64,
     next: u32,
     previous: u32,
+    /// Counted over all levels, or [`FIRED`].
     slot: u16,
     kind: TimerKind,
 }
@@ -48,6 +51,9 @@ pub(crate) struct Wheel {
     now: u64,
     nodes: Vec<Node>,
     free: u32,
+    /// The list of timers that are due: they stay nodes, so that each can still be cancelled.
+    fired_first: u32,
+    fired_last: u32,
     heads: [[u32; SLOTS]; LEVELS],
     occupied: [[u64; SLOTS / 64]; LEVELS],
 }
@@ -67,6 +73,8 @@ impl Wheel {
             now: 0,
             nodes: Vec::new(),
             free: NIL,
+            fired_first: NIL,
+            fired_last: NIL,
             heads: [[NIL; SLOTS]; LEVELS],
             occupied: [[0; SLOTS / 64]; LEVELS],
         }
@@ -93,18 +101,29 @@ impl Wheel {
         self.release(id.0);
     }
 
-    /// Moves time on to `now`, and collects what is due by then in `fired`.
-    pub(crate) fn advance(&mut self, now: Time, fired: &mut Vec<Fired>) {
+    /// Moves time on to `now`; what is due by then fires.
+    pub(crate) fn advance(&mut self, now: Time) {
         let now = now.nanos() >> TICK_BITS;
         while let Some((level, slot, start)) = self.first_occupied() {
             if start > now {
                 break;
             }
             self.now = self.now.max(start);
-            self.empty_slot(level, slot, fired);
+            self.empty_slot(level, slot);
         }
         self.now = self.now.max(now);
-        self.sink(fired);
+        self.sink();
+    }
+
+    /// Gives out a timer that fired, the one that was due first first.
+    pub(crate) fn next_fired(&mut self) -> Option<Fired> {
+        let index = self.fired_first;
+        if index == NIL {
+            return None;
+        }
+        let Node { token, kind, .. } = self.nodes[index as usize];
+        self.cancel(TimerId(index));
+        Some(Fired { token, kind })
     }
 
     /// No timer fires before this time. (One may fire later: a slot above the lowest level stands for its start.)
@@ -142,15 +161,14 @@ impl Wheel {
     }
 
     /// Fires or moves down all timers of one slot.
-    fn empty_slot(&mut self, level: usize, slot: usize, fired: &mut Vec<Fired>) {
+    fn empty_slot(&mut self, level: usize, slot: usize) {
         let mut index = self.heads[level][slot];
         self.heads[level][slot] = NIL;
         self.occupied[level][slot / 64] &= !(1 << (slot % 64));
         while index != NIL {
-            let Node { token, due, next, kind, .. } = self.nodes[index as usize];
+            let Node { due, next, .. } = self.nodes[index as usize];
             if due <= self.now {
-                fired.push(Fired { token, kind });
-                self.release(index);
+                self.fire(index);
             } else {
                 self.link(index);
             }
@@ -158,12 +176,22 @@ impl Wheel {
         }
     }
 
+    fn fire(&mut self, index: u32) {
+        let last = std::mem::replace(&mut self.fired_last, index);
+        let node = &mut self.nodes[index as usize];
+        (node.slot, node.previous, node.next) = (FIRED, last, NIL);
+        match self.nodes.get_mut(last as usize) {
+            Some(last) => last.next = index,
+            None => self.fired_first = index,
+        }
+    }
+
     /// After a jump the slots at the cursor may hold timers that belong further down.
-    fn sink(&mut self, fired: &mut Vec<Fired>) {
+    fn sink(&mut self) {
         for level in (0..LEVELS).rev() {
             let slot = byte(self.now, level);
             if self.heads[level][slot] != NIL {
-                self.empty_slot(level, slot, fired);
+                self.empty_slot(level, slot);
             }
         }
     }
@@ -187,13 +215,17 @@ impl Wheel {
 
     fn unlink(&mut self, index: u32) {
         let Node { next, previous, slot, .. } = self.nodes[index as usize];
-        let (level, slot) = (usize::from(slot) / SLOTS, usize::from(slot) % SLOTS);
         if next != NIL {
             self.nodes[next as usize].previous = previous;
+        } else if slot == FIRED {
+            self.fired_last = previous;
         }
         if previous != NIL {
             self.nodes[previous as usize].next = next;
+        } else if slot == FIRED {
+            self.fired_first = next;
         } else {
+            let (level, slot) = (usize::from(slot) / SLOTS, usize::from(slot) % SLOTS);
             self.heads[level][slot] = next;
             if next == NIL {
                 self.occupied[level][slot / 64] &= !(1 << (slot % 64));
@@ -219,9 +251,8 @@ mod tests {
     }
 
     fn fired(wheel: &mut Wheel, now: Time) -> Vec<u64> {
-        let mut list = Vec::new();
-        wheel.advance(now, &mut list);
-        let mut tokens: Vec<u64> = list.iter().map(|f| f.token).collect();
+        wheel.advance(now);
+        let mut tokens: Vec<u64> = std::iter::from_fn(|| wheel.next_fired()).map(|f| f.token).collect();
         tokens.sort_unstable();
         tokens
     }
@@ -256,6 +287,38 @@ mod tests {
         }
         assert_eq!(wheel.nodes.len(), 100);
         assert_eq!(fired(&mut wheel, at(301)).len(), 100);
+    }
+
+    #[test]
+    fn a_timer_that_fired_can_be_cancelled_until_it_is_given_out() {
+        for silenced in [[0, 1], [1, 2], [2, 3], [3, 0]] {
+            let mut wheel = Wheel::new();
+            let ids: Vec<_> = (0..4).map(|n| wheel.arm(at(n), n, TimerKind::User)).collect();
+            wheel.advance(at(10));
+            // A node that is still spoken for is not handed out.
+            wheel.arm(at(20), 9, TimerKind::User);
+            for (n, id) in (0..).zip(ids) {
+                if silenced.contains(&n) {
+                    wheel.cancel(id);
+                }
+            }
+            let expected: Vec<u64> = (0..4).filter(|n| !silenced.contains(n)).collect();
+            assert_eq!(fired(&mut wheel, at(10)), expected);
+            assert_eq!(fired(&mut wheel, at(30)), [9]);
+            let _: Vec<_> = (0..5).map(|n| wheel.arm(at(40), n, TimerKind::User)).collect();
+            assert_eq!((fired(&mut wheel, at(50)).len(), wheel.nodes.len()), (5, 5));
+        }
+    }
+
+    #[test]
+    fn what_is_due_first_fires_first() {
+        let mut wheel = Wheel::new();
+        for n in [3, 1, 2, 300, 200] {
+            wheel.arm(at(n), n, TimerKind::User);
+        }
+        wheel.advance(at(1000));
+        let order: Vec<u64> = std::iter::from_fn(|| wheel.next_fired()).map(|f| f.token).collect();
+        assert_eq!(order, [1, 2, 3, 200, 300]);
     }
 
     #[test]

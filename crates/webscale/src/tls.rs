@@ -215,6 +215,9 @@ impl ClientTls {
 
     fn with(mut config: ClientConfig) -> Self {
         config.alpn_protocols = vec![ALPN.to_vec()];
+        // The library gathers entropy for 35 ms when it is first asked: now, and not in the first handshake. Should it
+        // fail, that handshake says so.
+        let _ = config.crypto_provider().secure_random.fill(&mut [0; 8]);
         Self(Arc::new(config))
     }
 

@@ -179,7 +179,8 @@ fn work<H: Handler>(shared: &Shared<H::Session>, handler: &H, mut outgoing: Outg
 
 fn run<H: Handler>(job: Job<H::Session>, handler: &H, outgoing: &mut Outgoing) {
     let Job { id, mut session, message, room, compression, commands, reply_to } = job;
-    outgoing.begin(room, false);
+    outgoing.begin(false);
+    outgoing.room = room;
     outgoing.compression = compression;
     let result = catch_unwind(AssertUnwindSafe(|| {
         let mut peer = Peer { session: &mut session, outgoing, id, commands: &commands };

@@ -112,7 +112,7 @@ fn serve(options: &Options<Extra>) -> Result<(), Failure> {
         }
     };
     let listener = listen(options.listen)
-        .map_err(|error| Failure::Run(format!("cannot listen on {}: {error}", options.listen)))?;
+        .map_err(|error| Failure::Run(options::cannot_listen(options.listen, &error)))?;
     let threads = options.threads.map_or(POOL_THREADS, |threads| threads.get());
     run(&listener, tls, options.mode, threads).map_err(|error| Failure::Run(format!("cannot go on: {error}")))
 }

@@ -2,7 +2,10 @@
 
 #![forbid(unsafe_code)]
 
-use std::{io, net::SocketAddr, num::NonZero, process::ExitCode, sync::Arc, time::Duration};
+use std::{
+    future::poll_fn, io, net::SocketAddr, num::NonZero, process::ExitCode, sync::Arc, task::Poll,
+    time::Duration,
+};
 
 use futures_util::{SinkExt, StreamExt};
 use tokio::{
@@ -120,7 +123,7 @@ async fn accept_until_stopped(server: &Arc<Server>, address: SocketAddr) -> Resu
     let mut terminate = signal(SignalKind::terminate()).map_err(cannot)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(cannot)?;
     let mut counts = signal(SignalKind::user_defined1()).map_err(cannot)?;
-    let listener = listen(address).map_err(|error| format!("cannot listen on {address}: {error}"))?;
+    let listener = listen(address).map_err(|error| options::cannot_listen(address, &error))?;
     let address = listener.local_addr().map_err(|error| error.to_string())?;
     report::listening(address, server.tls.is_some());
     loop {
@@ -173,11 +176,11 @@ where
     let handshake = accept_async_with_config(stream, Some(server.config));
     let mut socket = timeout(HANDSHAKE_TIMEOUT, handshake).await.map_err(io::Error::from)??;
     server.counters.connection();
-    while let Some(message) = socket.next().await {
+    while let Some(message) = next(&mut socket).await {
         match (server.mode, message?) {
             (Mode::Echo, message @ (Message::Text(_) | Message::Binary(_))) => {
                 server.counters.message();
-                socket.send(message).await?;
+                socket.feed(message).await?;
             }
             (Mode::Ingest, Message::Text(text)) => match parse_owned(&text) {
                 Ok(_) => server.counters.message(),
@@ -192,6 +195,21 @@ where
     }
     // TLS has a farewell of its own.
     Ok(socket.get_mut().shutdown().await?)
+}
+
+/// The next message. Answers go out when there is none to be read, those to several messages at once.
+async fn next<S>(socket: &mut WebSocketStream<S>) -> Option<Result<Message, Error>>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    poll_fn(|context| match socket.poll_next_unpin(context) {
+        Poll::Pending => match socket.poll_flush_unpin(context) {
+            Poll::Ready(Err(error)) => Poll::Ready(Some(Err(error))),
+            _ => Poll::Pending,
+        },
+        message => message,
+    })
+    .await
 }
 
 /// Closes, and looks at nothing more of what the client sends.

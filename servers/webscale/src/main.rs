@@ -27,8 +27,8 @@ struct Extra {
 }
 
 impl options::Extra for Extra {
-    const USAGE: &'static str = "\
-  --json borrowed|owned
+    // No line continuation, which would take the first line's indent away.
+    const USAGE: &'static str = "  --json borrowed|owned
                       the struct to deserialise into: borrowed (the default) takes its text from the
                       message, owned copies it, as in the other servers
   --workers N         deserialise on N threads besides the loops";

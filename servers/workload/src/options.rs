@@ -173,6 +173,17 @@ impl fmt::Display for Failure {
 
 impl std::error::Error for Failure {}
 
+/// Says that `address` cannot be listened on, and what to do about it.
+#[must_use]
+pub fn cannot_listen(address: SocketAddr, error: &io::Error) -> String {
+    if error.kind() == io::ErrorKind::AddrInUse {
+        return format!(
+            "cannot listen on {address}: another program has this port; choose another one or end it"
+        );
+    }
+    format!("cannot listen on {address}: {error}")
+}
+
 /// The whole of a server's `main`: parses the command line, answers `--help`, serves, and turns a failure into
 /// one sentence on stderr and an exit code.
 pub fn main<E: Extra>(server: &str, serve: impl FnOnce(&Options<E>) -> Result<(), Failure>) -> ExitCode {

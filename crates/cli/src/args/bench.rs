@@ -12,6 +12,9 @@ use webscale_load::bench::{Plan, Probe, Trust};
 use super::units;
 use crate::exit::Usage;
 
+/// The largest message of a load; each loop holds some of them.
+const SIZE_MAX: usize = 1 << 30;
+
 /// Load a WebSocket endpoint and say how it bore it.
 ///
 /// Every client sends one message an interval, whether or not the server keeps up (open model), and latency counts
@@ -24,7 +27,7 @@ use crate::exit::Usage;
 Examples:
   webscale bench wss://127.0.0.1:9001 --clients 10000 --duration 1m
   webscale bench ws://127.0.0.1:9001 --size 128 --probe echo --interval 100ms
-  webscale bench wss://127.0.0.1:9001 --pid $(pgrep server) --json result.json
+  webscale bench wss://127.0.0.1:9001 --pid $(pidof my-server) --json result.json
 
 Exit code 1 when the server did not bear the load, or the load could not be made as asked.")]
 pub(crate) struct BenchArgs {
@@ -138,6 +141,9 @@ impl BenchArgs {
     }
 
     fn payload(&self) -> anyhow::Result<Payload> {
+        if let Some(size) = self.size.filter(|size| *size > SIZE_MAX) {
+            return Err(Usage(format!("--size {size}: a message may have at most {SIZE_MAX} bytes")).into());
+        }
         let kind = if self.binary { Kind::Binary } else { Kind::Text };
         match (&self.payload, self.size) {
             (Some(path), _) => {

@@ -9,8 +9,8 @@ use webscale_load::compare::settings::Settings;
 ///
 /// The experiment: clients over TLS that each send 10 kB of JSON a second, which the server deserialises. The servers
 /// are an epoll loop with a pool of threads (skeleton), tokio with its libraries' defaults (tokio) and with a small
-/// read buffer (tokio-4k), and this project's own as shipped (webscale) and with the JSON parser of the others
-/// (webscale-serde). All have the same certificate, flags, load and processor. Runs are interleaved, each with a fresh
+/// read buffer (tokio-4k), and this project's own as shipped (webscale), parsing into a struct that borrows, and into the
+/// struct of the others (webscale-serde). All have the same certificate, flags, load and processor. Runs are interleaved, each with a fresh
 /// process; a run in which the load generator could not keep up is rejected.
 ///
 /// Needs a checkout of the project and cargo. Run it on a machine that does nothing else. The full comparison takes

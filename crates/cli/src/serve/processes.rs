@@ -34,12 +34,11 @@ enum Event {
 pub(super) fn run(args: &ServeArgs) -> anyhow::Result<()> {
     let (events, event) = mpsc::channel();
     watch_signals(events.clone())?;
-    let scratch = Scratch::new()?;
-    let files = certificate(args, &scratch)?;
+    let certificate = certificate(args)?;
     let mut children = Children(Vec::new());
     let mut address = args.listen;
     for index in 0..args.processes {
-        let mut child = spawn(args, address, index > 0, files.as_ref())?;
+        let mut child = spawn(args, address, index > 0, certificate.as_ref())?;
         let stdout = child.stdout.take().context("a child without stdout")?;
         children.0.push(child);
         let mut lines = BufReader::new(stdout);
@@ -48,6 +47,8 @@ pub(super) fn run(args: &ServeArgs) -> anyhow::Result<()> {
         let events = events.clone();
         thread::spawn(move || events.send(Event::Ended(last_counts(lines))));
     }
+    // Every process has read it: should we be killed, no key stays behind.
+    drop(certificate);
     report::listening(address, !args.plain);
     supervise(&mut children, &event)
 }
@@ -101,7 +102,7 @@ fn spawn(
     args: &ServeArgs,
     address: SocketAddr,
     share_port: bool,
-    files: Option<&(PathBuf, PathBuf)>,
+    certificate: Option<&Certificate>,
 ) -> anyhow::Result<Child> {
     let mut command = Command::new(std::env::current_exe().context("this program's own file")?);
     let mode = match args.mode {
@@ -122,8 +123,8 @@ fn spawn(
     if share_port {
         command.arg("--share-port");
     }
-    match files {
-        Some((cert, key)) => command.arg("--cert").arg(cert).arg("--key").arg(key),
+    match certificate {
+        Some(Certificate { cert, key, .. }) => command.arg("--cert").arg(cert).arg("--key").arg(key),
         None => command.arg("--plain"),
     };
     command.stdin(Stdio::null()).stdout(Stdio::piped());
@@ -155,16 +156,23 @@ fn watch_signals(events: mpsc::Sender<Event>) -> io::Result<()> {
     thread::Builder::new().name("signals".into()).spawn(listen).map(drop)
 }
 
-/// The certificate for all children: the one that was named, or one made in `scratch`.
-fn certificate(args: &ServeArgs, scratch: &Scratch) -> anyhow::Result<Option<(PathBuf, PathBuf)>> {
+/// The certificate for all children: the one that was named, or one made here.
+struct Certificate {
+    cert: PathBuf,
+    key: PathBuf,
+    _scratch: Option<Scratch>,
+}
+
+fn certificate(args: &ServeArgs) -> anyhow::Result<Option<Certificate>> {
     if args.plain {
         return Ok(None);
     }
     if let (Some(cert), Some(key)) = (&args.cert, &args.key) {
-        return Ok(Some((cert.clone(), key.clone())));
+        return Ok(Some(Certificate { cert: cert.clone(), key: key.clone(), _scratch: None }));
     }
+    let scratch = Scratch::new()?;
     let files = issue(&[])?.write(&scratch.0, Existing::Keep)?;
-    Ok(Some((files.cert, files.key)))
+    Ok(Some(Certificate { cert: files.cert, key: files.key, _scratch: Some(scratch) }))
 }
 
 /// A directory of ours alone, gone in the end.

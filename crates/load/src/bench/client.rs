@@ -108,11 +108,11 @@ impl Clients {
             if due >= shared.until || shared.ended.load(Ordering::Relaxed) {
                 return;
             }
-            let at = shared.now();
-            if due > at {
+            // Not `shared.now()`, which is zero until the start: the first message would leave before its time.
+            let Some(at) = Instant::now().checked_duration_since(*start).filter(|at| *at >= due) else {
                 peer.set_timer(*start + due);
                 return;
-            }
+            };
             session.next += 1;
             self.send(peer, client, Sent { number, due, at });
         }

@@ -199,9 +199,10 @@ impl Verdict {
 
 /// Judges an outcome whose verdict is not yet filled in, but for [`Verdict::interrupted`].
 pub(crate) fn judge(outcome: &Outcome, latency_limit: Duration) -> Verdict {
-    let saturated = saturation(outcome, latency_limit);
-    let problems = problems(outcome, latency_limit);
-    Verdict { saturated, problems, interrupted: outcome.verdict.interrupted }
+    let interrupted = outcome.verdict.interrupted;
+    // What was measured until then may be microseconds, of which the shares say nothing.
+    let saturated = if interrupted { None } else { saturation(outcome, latency_limit) };
+    Verdict { saturated, problems: problems(outcome, latency_limit), interrupted }
 }
 
 fn saturation(outcome: &Outcome, latency_limit: Duration) -> Option<String> {
@@ -211,12 +212,14 @@ fn saturation(outcome: &Outcome, latency_limit: Duration) -> Option<String> {
         return Some(format!("messages were sent up to {late:.1} ms late (p99), more than {most:.1} ms"));
     }
     let busiest = outcome.generator.busiest_thread;
-    if busiest > CORE_SHARE_MAX {
+    let Connections { clients, opened, .. } = outcome.connections;
+    let disconnected = outcome.connections.disconnected_count();
+    // When nobody is left the load ends, perhaps after microseconds, of which a share says nothing.
+    if busiest > CORE_SHARE_MAX && disconnected < u64::from(opened) {
         return Some(format!("its busiest thread used {:.0} % of a processor", busiest * 100.0));
     }
     let messages = &outcome.messages;
-    let explained = messages.refused > 0 || outcome.connections.opened < outcome.connections.clients;
-    let explained = explained || outcome.connections.disconnected_count() > 0 || outcome.verdict.interrupted;
+    let explained = messages.refused > 0 || opened < clients || disconnected > 0;
     if !explained && (messages.sent as f64) < messages.offered as f64 * SENT_SHARE_MIN {
         return Some(format!("it sent {} of the {} messages that were due", messages.sent, messages.offered));
     }
@@ -235,14 +238,20 @@ fn problems(outcome: &Outcome, latency_limit: Duration) -> Vec<String> {
         problems
             .push(format!("{} clients were disconnected with {code} ({})", failure.count, failure.example));
     }
+    // Who interrupts a load does not wait for the last answers.
+    let unanswered = if outcome.verdict.interrupted { 0 } else { messages.unanswered };
     let counts = [
         (messages.refused, "messages could not be sent: the server did not read"),
-        (messages.unanswered, "messages were not answered"),
+        (unanswered, "messages were not answered"),
         (messages.reordered, "echoes came out of order"),
         (messages.corrupt, "echoes had other bytes than what was sent"),
     ];
     problems
         .extend(counts.iter().filter(|(count, _)| *count > 0).map(|(count, what)| format!("{count} {what}")));
+    if let Some(server) = outcome.server.filter(|server| messages.sent > 0 && server.cpu_seconds == 0.0) {
+        problems
+            .push(format!("process {} took no CPU time under the load: it is not the server", server.pid));
+    }
     let limit_us = latency_limit.as_secs_f64() * 1e6;
     if let Some(latency) = outcome.latency_us.filter(|latency| latency.corrected.p99 > limit_us) {
         let (p99, limit) = (latency.corrected.p99 / 1e3, limit_us / 1e3);
@@ -315,6 +324,10 @@ mod tests {
     fn a_busy_generator_is_saturated() {
         let busy = Outcome { generator: Generator { cpu_seconds: 9.0, busiest_thread: 0.81 }, ..good() };
         assert!(judge(&busy, LIMIT).saturated.unwrap().contains("81 %"));
+        let mut deserted = busy;
+        deserted.connections.disconnected.insert(1003, Failure { count: 100, example: "text".into() });
+        let verdict = judge(&deserted, LIMIT);
+        assert!(verdict.saturated.is_none() && verdict.problems[0].contains("1003"), "{verdict:?}");
     }
 
     #[test]
@@ -353,8 +366,10 @@ mod tests {
         let mut outcome = good();
         outcome.verdict.interrupted = true;
         outcome.messages.sent = 10;
+        outcome.messages.unanswered = 1;
+        outcome.generator.busiest_thread = 0.98;
         let verdict = judge(&outcome, LIMIT);
-        assert!(verdict.saturated.is_none() && !verdict.held());
+        assert!(verdict.saturated.is_none() && verdict.problems.is_empty() && !verdict.held());
     }
 
     #[test]

@@ -114,6 +114,7 @@ impl Plan {
         if self.clients == 0 || self.interval.is_zero() || self.duration.is_zero() || self.loops.is_empty() {
             return Err(BenchError::Nothing);
         }
+        check_processors(&self.loops)?;
         let tls = match &self.trust {
             Trust::Any => ClientTls::insecure(),
             Trust::CaFile(path) => ClientTls::from_ca_file(path),
@@ -137,6 +138,14 @@ pub(crate) struct Prepared {
     pub(crate) target: Arc<Target>,
     /// Used in turn; empty for the system's choice.
     pub(crate) sources: Vec<IpAddr>,
+}
+
+fn check_processors(loops: &[Option<usize>]) -> Result<(), BenchError> {
+    let allowed = webscale_sys::process::allowed_cpus().map_err(BenchError::Affinity)?;
+    match loops.iter().flatten().find(|cpu| !allowed.contains(cpu)) {
+        Some(cpu) => Err(BenchError::Processor { cpu: *cpu, allowed }),
+        None => Ok(()),
+    }
 }
 
 fn check_descriptors(clients: u32, has: u64) -> Result<(), BenchError> {

@@ -141,6 +141,7 @@ pub(crate) fn advice(kind: &str, url: &str) -> String {
     let secure = url.get(..4).is_some_and(|scheme| scheme.eq_ignore_ascii_case("wss:"));
     let advice = match kind {
         "refused" => "is the server running there?",
+        "no local port" => "is the --source an address of this machine, and has it ports left?",
         "tls" => {
             "a server without TLS is reached by ws://, and --ca names the CA of a certificate that is checked"
         }

@@ -45,10 +45,14 @@ pub(crate) struct Watch {
 }
 
 impl Watch {
+    /// # Errors
+    /// When the process is not there, or may not be read: better now than after the load.
     pub(crate) fn new(pid: Option<u32>) -> Result<Watch, BenchError> {
+        let mut server = pid.map(Process::open).transpose()?;
+        server.as_mut().map(server_mark).transpose()?;
         Ok(Watch {
             own: Process::own()?,
-            server: pid.map(Process::open).transpose()?,
+            server,
             peak_pss_bytes: 0,
             memory_next: Instant::now(),
             polled: None,

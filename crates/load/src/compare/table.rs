@@ -133,7 +133,7 @@ fn notes(text: &mut String, comparison: &Comparison) {
     if comparison.runs.iter().any(|run| run.outcome.kernel.connected.slab_bytes.is_none()) {
         line("Kernel memory is that of socket buffers alone: the slab caches are for root to read.".into());
     }
-    if comparison.servers.iter().all(|server| server.peak_heap_bytes.is_none()) {
+    if !comparison.interrupted && comparison.servers.iter().all(|server| server.peak_heap_bytes.is_none()) {
         line("No peak heap: heaptrack is not installed, or could not be used.".into());
     }
     if let Some(noise) = &comparison.noise {

@@ -42,6 +42,9 @@ pub(super) struct Open<S> {
     close_later: Option<Box<Close>>,
     /// A message that waits for a worker.
     next: Option<Box<OwnedMessage>>,
+    /// The answer to the latest ping, while other bytes wait for the peer to take them. Those before it need none
+    /// (RFC 6455 §5.5.3).
+    pong: Option<Box<[u8]>>,
     /// Plaintext not decoded yet: this turn's share was used up, or `next` is taken.
     pending: Vec<u8>,
     /// The user's timer fired while a worker had the session.
@@ -61,6 +64,7 @@ impl<S> Open<S> {
             closed_by_us: None,
             close_later: None,
             next: None,
+            pong: None,
             pending: Vec::new(),
             timer_missed: false,
         }
@@ -122,7 +126,8 @@ impl<S: Send + 'static> Channel<S> {
         match &self.stage {
             Stage::Open(open) => {
                 let next = open.next.as_ref().map_or(0, |next| next.borrowed().len());
-                open.decoder.buffered() + open.pending.capacity() + next
+                let pong = open.pong.as_ref().map_or(0, |pong| pong.len());
+                open.decoder.buffered() + open.pending.capacity() + next + pong
             }
             Stage::Opening(_) | Stage::Over => 0,
         }
@@ -221,7 +226,7 @@ impl<S: Send + 'static> Channel<S> {
             if open.is_blocked() {
                 break;
             }
-            let Open { session, decoder, extension, closing, next, .. } = open;
+            let Open { session, decoder, extension, closing, next, pong, .. } = open;
             context.between_messages |= !decoder.is_mid_message();
             let config = context.config.decoder_of(extension.is_some());
             let decoded = decoder.decode(config, &bytes[used..], &mut scratch).and_then(|(taken, step)| {
@@ -257,6 +262,7 @@ impl<S: Send + 'static> Channel<S> {
                 }
                 // We closed: what still comes is of no interest to the handler.
                 Step::Fragment | Step::Extended { .. } | Step::Message(_) => {}
+                Step::Ping(payload) if context.outgoing.is_backlogged => *pong = Some(payload.into()),
                 Step::Ping(payload) => context.outgoing.pong(payload),
                 Step::Pong(payload) => {
                     let fine = call(context, session, |handler, peer| handler.pong(peer, payload));
@@ -332,6 +338,15 @@ impl<S: Send + 'static> Channel<S> {
             self.close(context, close.code, &close.reason, close.cause);
         }
         self.submit(context);
+    }
+
+    /// Nothing is queued any more: the answer to the latest ping may go out.
+    pub(crate) fn answer_ping(&mut self, outgoing: &mut Outgoing) {
+        if let Stage::Open(open) = &mut self.stage
+            && let Some(payload) = open.pong.take()
+        {
+            outgoing.pong(&payload);
+        }
     }
 
     pub(crate) fn user_timer<H: Handler<Session = S>>(&mut self, context: &mut Context<'_, H>) {

@@ -87,7 +87,8 @@ impl<S> Opening<S> {
         {
             return self.answer(context, &bytes[..end], bytes.len() - end, end);
         }
-        self.head.extend_from_slice(&bytes[..bytes.len().min(limit + 1 - before.min(limit))]);
+        let room = limit.saturating_sub(before).saturating_add(1);
+        self.head.extend_from_slice(&bytes[..bytes.len().min(room)]);
         match head_end(&self.head, before) {
             Some(end) if end <= limit => {
                 let mut head = std::mem::take(&mut self.head);

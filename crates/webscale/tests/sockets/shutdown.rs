@@ -145,6 +145,19 @@ fn an_abort_waits_for_the_message_that_a_worker_has_and_for_no_other() {
 }
 
 #[test]
+fn nobody_can_connect_while_an_aborted_loop_waits_for_a_worker() {
+    let mut gated = Gated::new();
+    let mut socket = gated.connect("/begun");
+    say(&mut socket, "first");
+    gated.entries.recv_timeout(PATIENCE).unwrap();
+    gated.serving.handle.abort();
+    until("the end of listening", || TcpStream::connect(gated.serving.address).is_err());
+    gated.let_go.send(()).unwrap();
+    gated.serving.join().unwrap();
+    assert_eq!(gated.closes.try_recv().unwrap().0, "/begun");
+}
+
+#[test]
 fn a_shutdown_waits_for_workers_and_answers_what_was_accepted() {
     let mut gated = Gated::new();
     let mut socket = gated.connect("/begun");

@@ -42,17 +42,17 @@ fn above_the_high_water_mark_nothing_is_read_and_below_half_of_it_it_is() {
     // 1,000 bytes with their header: at the mark.
     assert_eq!(world.connection.buffered(), 1000);
     assert!(world.connection.interest().read);
-    world.receive(&Frames::client().ping(b"").done());
+    world.receive(&Frames::client().text("").done());
     assert!(!world.connection.interest().read);
     world.receive(&Frames::client().text("waits").done());
-    assert_eq!(world.seen().len(), 1);
+    assert_eq!(world.seen().len(), 2);
     world.set_room(501);
     assert!(!world.connection.interest().read, "501 bytes are left");
     world.set_room(1);
     assert_eq!(world.seen(), [seen("waits")]);
     assert!(world.connection.interest().read);
     world.set_room(usize::MAX);
-    assert_eq!(world.items(), [Item::Binary(vec![1; 996]), Item::Pong(Vec::new()), text("waits")]);
+    assert_eq!(world.items(), [Item::Binary(vec![1; 996]), text(""), text("waits")]);
 }
 
 #[test]
@@ -67,13 +67,68 @@ fn frames_that_were_received_wait_while_the_peer_does_not_read() {
 }
 
 #[test]
-fn a_peer_that_does_not_read_cannot_make_pongs_grow_without_bound() {
+fn a_peer_that_does_not_read_is_owed_one_pong() {
     let mut world = World::open(limits());
     world.set_room(0);
-    for _ in 0..100 {
-        world.receive(&Frames::client().ping(&[1; 125]).done());
+    world.receive(&Frames::client().text("queued").done());
+    let queued = world.connection.buffered();
+    for n in 0..100 {
+        world.receive(&Frames::client().ping(&[n; 125]).done());
+        assert_eq!(world.connection.buffered(), queued + 125);
     }
-    assert!(world.connection.buffered() < 2 * 1127 + 127, "{}", world.connection.buffered());
+    world.receive(&Frames::client().ping(b"latest").done());
+    // It is still read, and its pong stands behind what was queued before, not behind each part of it.
+    assert!(world.connection.interest().read);
+    world.set_room(1);
+    assert_eq!(world.connection.buffered(), queued + 6);
+    world.set_room(usize::MAX);
+    assert_eq!(world.items(), [text("queued"), Item::Pong(b"latest".to_vec())]);
+    assert_eq!(world.connection.buffered(), 0);
+    world.receive(&Frames::client().ping(b"one").ping(b"two").done());
+    assert_eq!(world.items(), [Item::Pong(b"one".to_vec()), Item::Pong(b"two".to_vec())]);
+}
+
+#[test]
+fn a_pong_that_the_socket_does_not_take_is_queued_and_the_next_one_waits_for_it() {
+    let mut world = World::open(limits());
+    world.set_room(1);
+    world.receive(&Frames::client().ping(b"first").done());
+    for ping in [b"second", b"third."] {
+        world.receive(&Frames::client().ping(ping).done());
+    }
+    world.set_room(7);
+    world.set_room(usize::MAX);
+    assert_eq!(world.items(), [Item::Pong(b"first".to_vec()), Item::Pong(b"third.".to_vec())]);
+}
+
+#[test]
+fn a_pong_that_is_owed_goes_out_before_what_arrives_with_the_room_for_it() {
+    let mut world = World::open(limits());
+    world.set_room(0);
+    world.receive(&Frames::client().text("queued").ping(b"not yet").done());
+    world.receive(&Frames::client().ping(b"owed").done());
+    world.line().arriving.extend(Frames::client().text("last").ping(b"now").done());
+    world.set_room(usize::MAX);
+    let expected = [
+        text("queued"),
+        Item::Pong(b"not yet".to_vec()),
+        Item::Pong(b"owed".to_vec()),
+        text("last"),
+        Item::Pong(b"now".to_vec()),
+    ];
+    assert_eq!(world.items(), expected);
+}
+
+#[test]
+fn no_pong_follows_a_close_frame() {
+    let mut world = World::open(limits());
+    world.set_room(0);
+    world.receive(&Frames::client().text("queued").done());
+    world.receive(&Frames::client().ping(b"owed").done());
+    world.close(CloseCode::NORMAL, "", CloseCause::Local);
+    world.set_room(usize::MAX);
+    assert_eq!(world.items(), [text("queued"), close(1000, "")]);
+    assert_eq!(world.connection.buffered(), 0);
 }
 
 #[test]
@@ -186,4 +241,18 @@ fn a_shutdown_waits_for_what_is_queued() {
     world.receive(&Frames::client().close(1001, "").done());
     assert_eq!(world.items(), [text(&"x".repeat(2000)), close(1001, "")]);
     assert_eq!(world.seen(), [closed(1001, "", CloseKind::Shutdown)]);
+}
+
+#[test]
+fn what_the_socket_takes_makes_room_in_the_same_turn() {
+    let mut world = World::open(Limits { turn_frames: 2, ..limits() });
+    world.set_room(0);
+    let frames = Frames::client().text("bytes 1900").text("bytes 1901").text("bytes 1902");
+    world.receive(&frames.done());
+    // All that was queued goes out, and then the third message finds room.
+    world.set_room(usize::MAX);
+    let refused =
+        world.seen().into_iter().filter(|seen| matches!(seen, Seen::Closed(..) | Seen::Sent(Err(_))));
+    assert_eq!(refused.count(), 0);
+    assert_eq!(world.items(), [1900, 1901, 1902].map(|length| Item::Binary(vec![7; length])));
 }

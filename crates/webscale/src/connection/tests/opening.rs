@@ -241,3 +241,14 @@ fn a_shutdown_during_the_handshake_ends_it_without_words() {
     assert!(world.is_dead() && world.sent().is_empty());
     assert_eq!(world.ended_as(), CloseKind::Shutdown);
 }
+
+#[test]
+fn a_head_without_a_limit_may_come_in_pieces() {
+    let mut world = World::server(Limits { head_bytes: usize::MAX, ..Limits::default() });
+    let request = request("/");
+    for piece in request.chunks(7) {
+        world.receive(piece);
+    }
+    assert!(world.sent().starts_with(b"HTTP/1.1 101"));
+    assert_eq!(world.seen(), [Seen::Opened]);
+}
