@@ -92,9 +92,7 @@ impl Config {
         let head = HeadLimits { bytes: limits.head_bytes, headers: limits.head_fields };
         Self { role, limits, decoder, deflate_decoder, deflate, head }
     }
-}
 
-impl Config {
     /// What the decoder demands of a connection that has agreed on permessage-deflate, or has not.
     pub(crate) fn decoder_of(&self, is_extended: bool) -> &DecoderConfig {
         if is_extended { &self.deflate_decoder } else { &self.decoder }
