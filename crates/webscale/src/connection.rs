@@ -203,6 +203,9 @@ pub(crate) struct Ready {
     pub(crate) hung_up: bool,
 }
 
+// What an open connection costs besides rustls' state and the session.
+const _: () = assert!(size_of::<Connection<TcpSocket, ()>>() <= 336);
+
 /// A connection's entries in the loop's tables.
 #[derive(Default)]
 pub(crate) struct Registered {

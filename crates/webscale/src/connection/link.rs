@@ -253,15 +253,11 @@ impl<K: Socket> Link<K> {
         if bytes.is_empty() {
             return Ok(());
         }
-        let taken = if self.egress.is_empty() { self.send(bytes, metrics)? } else { 0 };
+        let taken = if self.egress.is_empty() { send(&mut self.socket, bytes, metrics)? } else { 0 };
         if taken < bytes.len() {
             self.egress.push(&bytes[taken..]);
         }
         Ok(())
-    }
-
-    fn send(&mut self, bytes: &[u8], metrics: &Metrics) -> io::Result<usize> {
-        send(&mut self.socket, bytes, metrics)
     }
 
     /// The socket takes bytes again.
