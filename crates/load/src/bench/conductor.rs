@@ -9,9 +9,12 @@ use webscale::{Client, ConnectError, Limits, SlowConsumer};
 
 use super::BenchError;
 use super::client::{Clients, START_POLL, Session, Shared};
-use super::outcome::{Connections, KernelUse, LatencySummary, Messages, Outcome, Verdict, judge};
+use super::outcome::{
+    Connections, KernelUse, LatencySummary, Messages, Outcome, Verdict, is_saturated, judge,
+};
 use super::plan::{Plan, Prepared};
 use super::tally::{Counts, Tally, advice};
+use super::timeline::{ClientCounts, Sample, Timeline};
 use super::watch::{Mark, Marks, Watch};
 use crate::observe::{Observer, Phase, Progress};
 use crate::schedule::{Schedule, connect_at};
@@ -22,8 +25,10 @@ const CONNECTING_MAX: u32 = 256;
 const TICK: Duration = Duration::from_millis(20);
 /// The same while connections are to be started.
 const CONNECT_TICK: Duration = Duration::from_millis(1);
-/// How often progress is told.
-const PROGRESS_EVERY: Duration = Duration::from_secs(1);
+/// How often the loops' counts are collected, and progress is told.
+const SAMPLE_EVERY: Duration = Duration::from_secs(1);
+/// A phase that ends earlier after the last sample is part of the next one.
+const SAMPLE_MIN: Duration = Duration::from_millis(100);
 /// How long messages that were due in the last moments may still be sent, late as they are.
 const LAST_SENDS_MAX: Duration = Duration::from_millis(500);
 /// How long answers may still come after the last message.
@@ -45,8 +50,15 @@ pub(crate) struct Conductor<'a> {
     loops: Vec<EventLoop>,
     watch: Watch,
     observer: &'a mut dyn Observer,
-    told: Instant,
-    told_sent: u64,
+    /// Handshakes under way.
+    connecting: u32,
+    /// What was collected from the loops so far.
+    total: Tally,
+    timeline: Timeline,
+    /// When the first connection was begun.
+    begun: Instant,
+    /// When the last sample ended.
+    sampled: Instant,
     interrupted: bool,
 }
 
@@ -69,25 +81,42 @@ impl<'a> Conductor<'a> {
             settled: AtomicU32::new(0),
         });
         let loops = plan.loops.iter().map(|cpu| start_loop(&shared, *cpu)).collect::<Result<_, _>>()?;
-        let told = Instant::now();
-        Ok(Conductor { plan, shared, loops, watch, observer, told, told_sent: 0, interrupted: false })
+        let (total, timeline, now) = (Tally::default(), Timeline::new(), Instant::now());
+        let (begun, sampled, interrupted) = (now, now, false);
+        Ok(Conductor {
+            plan,
+            shared,
+            loops,
+            watch,
+            observer,
+            connecting: 0,
+            total,
+            timeline,
+            begun,
+            sampled,
+            interrupted,
+        })
     }
 
     /// Opens all connections over the ramp, and waits until each is open or has failed.
     pub(crate) fn connect(&mut self, prepared: &Prepared) -> Result<(), BenchError> {
         let begun = Instant::now();
+        (self.begun, self.sampled) = (begun, begun);
+        self.watch.poll();
         let (count, ramp) = (self.plan.clients, self.plan.ramp);
         let mut next = 0;
         while self.settled() < count && !self.interrupted {
-            let under_way = next - self.settled();
+            self.connecting = next - self.settled();
             let is_due = next < count && begun.elapsed() >= connect_at(next, count, ramp);
-            if is_due && under_way < CONNECTING_MAX && self.begin_connection(next, prepared)? {
+            if is_due && self.connecting < CONNECTING_MAX && self.begin_connection(next, prepared)? {
                 next += 1;
                 continue;
             }
             std::thread::sleep(CONNECT_TICK);
             self.look_up(Phase::Connecting, begun, None);
         }
+        self.connecting = next - self.settled();
+        self.end_phase(Phase::Connecting, begun, None);
         Ok(())
     }
 
@@ -108,8 +137,10 @@ impl<'a> Conductor<'a> {
     /// # Errors
     /// [`BenchError::NoClient`] when every connection failed.
     pub(crate) fn some_connected(&self) -> Result<(), BenchError> {
-        let tally = self.tally();
-        if tally.counts.opened > 0 || self.interrupted {
+        let mut tally = Tally::default();
+        self.loops.iter().for_each(|event_loop| tally.add(&event_loop.clients.tally()));
+        tally.add(&self.total);
+        if tally.opened > 0 || self.interrupted {
             return Ok(());
         }
         let why = tally.failed.iter().max_by_key(|(_, failure)| failure.count);
@@ -137,13 +168,14 @@ impl<'a> Conductor<'a> {
     }
 
     fn wait_until(&mut self, phase: Phase, begun: Instant, until: Instant) {
+        let planned = Some(until.saturating_duration_since(begun));
         loop {
             let now = Instant::now();
             if now >= until || !self.is_going_on() {
-                return;
+                return self.end_phase(phase, begun, planned);
             }
             std::thread::sleep(TICK.min(until - now));
-            self.look_up(phase, begun, Some(until.saturating_duration_since(begun)));
+            self.look_up(phase, begun, planned);
         }
     }
 
@@ -156,12 +188,12 @@ impl<'a> Conductor<'a> {
     pub(crate) fn drain(&mut self) {
         let begun = Instant::now();
         let due = self.shared.schedule.offered(Duration::ZERO, self.shared.until);
-        while self.counts().sent_in_all < due && begun.elapsed() < LAST_SENDS_MAX && self.is_going_on() {
+        while self.counts().sent < due && begun.elapsed() < LAST_SENDS_MAX && self.is_going_on() {
             std::thread::sleep(CONNECT_TICK);
         }
         self.shared.ended.store(true, Ordering::Relaxed);
         let until = begun + DRAIN_MAX.max(self.plan.latency_limit);
-        while self.counts().waiting > 0 && Instant::now() < until && !self.interrupted {
+        while self.counts().waiting() > 0 && Instant::now() < until && !self.interrupted {
             std::thread::sleep(TICK);
             self.look_up(Phase::Draining, begun, None);
         }
@@ -169,7 +201,7 @@ impl<'a> Conductor<'a> {
 
     /// Everything at this moment.
     pub(crate) fn mark(&mut self) -> Result<Mark, BenchError> {
-        let sent = self.counts().sent_in_all;
+        let sent = self.counts().sent;
         self.watch.mark(sent)
     }
 
@@ -181,22 +213,25 @@ impl<'a> Conductor<'a> {
         self.shared.closing.store(true, Ordering::Relaxed);
         let loops = std::mem::take(&mut self.loops);
         loops.iter().for_each(|event_loop| event_loop.client.handle().shutdown());
-        let mut tally = Tally::default();
+        let mut rest = Tally::default();
         for EventLoop { client, clients } in loops {
             client.shutdown().map_err(|error| BenchError::Loop(error.to_string()))?;
-            tally.add(&clients.tally());
+            rest.add(&clients.tally());
         }
-        let mut outcome = self.outcome(&tally, marks, connect_time);
+        self.sample(Phase::Draining, &rest);
+        let timeline = std::mem::replace(&mut self.timeline, Timeline::new()).into_samples();
+        let mut outcome = self.outcome(timeline, marks, connect_time);
         outcome.verdict = judge(&outcome, self.plan.latency_limit);
-        if let Some(lost) = &self.watch.lost {
+        if let Some(lost) = self.watch.lost() {
             outcome.verdict.problems.push(format!("the server could not be measured to the end: {lost}"));
         }
         Ok(outcome)
     }
 
-    fn outcome(&self, tally: &Tally, marks: &Marks, connect_time: Duration) -> Outcome {
-        let (plan, shared, counts) = (self.plan, &*self.shared, &tally.counts);
-        let corrected = tally.latency.corrected.summary();
+    fn outcome(&self, timeline: Vec<Sample>, marks: &Marks, connect_time: Duration) -> Outcome {
+        let (plan, shared, tally) = (self.plan, &*self.shared, &self.total);
+        let measured = &tally.measured;
+        let corrected = measured.latency.corrected.summary();
         Outcome {
             url: plan.url.clone(),
             probe: plan.probe,
@@ -207,71 +242,105 @@ impl<'a> Conductor<'a> {
             measured_seconds: marks.measured().as_secs_f64(),
             connections: Connections {
                 clients: plan.clients,
-                opened: counts.opened,
+                opened: tally.opened,
                 failed: tally.failed.clone(),
                 peak_open: shared.peak_open.load(Ordering::Relaxed),
                 disconnected: tally.disconnected.clone(),
                 connect_seconds: connect_time.as_secs_f64(),
                 handshake_us: tally.handshakes.summary(),
             },
-            messages: messages(counts, shared.schedule.offered(shared.measured_from, shared.until)),
+            messages: messages(tally, shared.schedule.offered(shared.measured_from, shared.until)),
             latency_us: corrected.map(|corrected| LatencySummary {
                 corrected,
-                uncorrected: tally.latency.uncorrected.summary(),
+                uncorrected: measured.latency.uncorrected.summary(),
             }),
-            schedule_lag_us: tally.lag.summary(),
+            schedule_lag_us: measured.lag.summary(),
             generator: marks.generator(),
             machine: marks.end.machine.since(&marks.begin.machine),
             other_programs: marks.other_programs(),
-            server: self.watch.server_use(marks, counts.opened),
+            server: self.watch.server_use(marks, tally.opened),
             kernel: KernelUse {
                 idle: marks.idle.sockets,
                 connected: marks.connected.sockets,
                 loaded: marks.end.sockets,
             },
+            timeline,
             verdict: Verdict { interrupted: self.interrupted, ..Verdict::default() },
         }
     }
 
-    /// Asks the user, and tells of the progress once a second.
+    /// Asks the user, and once a second collects what the loops counted and tells of it.
     fn look_up(&mut self, phase: Phase, begun: Instant, planned: Option<Duration>) {
         self.interrupted |= self.observer.stopped();
-        let since = self.told.elapsed();
-        if since < PROGRESS_EVERY {
-            return;
+        if self.sampled.elapsed() >= SAMPLE_EVERY {
+            self.collect(phase, begun, planned);
         }
-        let tally = self.tally();
-        let sent = tally.counts.sent_in_all;
-        let corrected = &tally.latency.corrected;
+    }
+
+    /// A sample ends with its phase.
+    fn end_phase(&mut self, phase: Phase, begun: Instant, planned: Option<Duration>) {
+        if self.sampled.elapsed() >= SAMPLE_MIN {
+            self.collect(phase, begun, planned);
+        }
+    }
+
+    fn collect(&mut self, phase: Phase, begun: Instant, planned: Option<Duration>) {
+        let mut tally = Tally::default();
+        self.loops.iter().for_each(|event_loop| tally.add(&event_loop.clients.take_tally()));
+        let sample = self.sample(phase, &tally);
+        let corrected = &self.total.measured.latency.corrected;
         let progress = Progress {
             phase,
             elapsed: begun.elapsed(),
             planned,
             clients: self.plan.clients,
-            open: self.shared.open.load(Ordering::Relaxed),
-            failed: tally.failed.values().map(|failure| failure.count).sum(),
-            sent,
-            sent_per_second: (sent - self.told_sent) as f64 / since.as_secs_f64(),
+            failed: self.total.failed.values().map(|failure| failure.count).sum(),
+            sent: self.total.counts().sent,
             latency: (corrected.count() > 0).then(|| (corrected.quantile(0.5), corrected.quantile(0.99))),
-            server: self.watch.poll(),
+            sample,
         };
-        (self.told, self.told_sent) = (Instant::now(), sent);
         self.observer.progress(&progress);
+    }
+
+    /// Adds `tally`, which was counted since the last sample, to what is known.
+    fn sample(&mut self, phase: Phase, tally: &Tally) -> Sample {
+        let (shared, now) = (&*self.shared, Instant::now());
+        let since_start = |at: Instant| {
+            let start = shared.start.get().copied().unwrap_or(at);
+            at.saturating_duration_since(start).min(shared.until)
+        };
+        let usage = self.watch.poll();
+        let mut sample = Sample {
+            at_seconds: (now - self.begun).as_secs_f64(),
+            length_seconds: (now - self.sampled).as_secs_f64(),
+            phase,
+            clients: ClientCounts {
+                open: shared.open.load(Ordering::Relaxed),
+                connecting: self.connecting,
+                ..ClientCounts::default()
+            },
+            offered: shared.schedule.offered(since_start(self.sampled), since_start(now)),
+            generator: usage.generator,
+            server: usage.server,
+            kernel_socket_bytes: usage.kernel_socket_bytes,
+            ..Sample::default()
+        };
+        sample.count(tally);
+        sample.generator.saturated = is_saturated(&sample, self.plan.latency_limit);
+        self.total.add(tally);
+        self.timeline.push(sample.clone());
+        self.sampled = now;
+        sample
     }
 
     fn settled(&self) -> u32 {
         self.shared.settled.load(Ordering::Acquire)
     }
 
-    fn tally(&self) -> Tally {
-        let mut sum = Tally::default();
-        self.loops.iter().for_each(|event_loop| sum.add(&event_loop.clients.tally()));
-        sum
-    }
-
+    /// Messages so far, those too that are not yet collected.
     fn counts(&self) -> Counts {
-        let mut sum = Counts::default();
-        self.loops.iter().for_each(|event_loop| sum.add(&event_loop.clients.tally().counts));
+        let mut sum = self.total.counts();
+        self.loops.iter().for_each(|event_loop| sum.add(&event_loop.clients.tally().counts()));
         sum
     }
 }
@@ -297,7 +366,8 @@ fn start_loop(shared: &Arc<Shared>, cpu: Option<usize>) -> Result<EventLoop, Ben
     Ok(EventLoop { client, clients })
 }
 
-fn messages(counts: &Counts, offered: u64) -> Messages {
+fn messages(tally: &Tally, offered: u64) -> Messages {
+    let (counts, in_all) = (&tally.measured.counts, tally.counts());
     Messages {
         offered,
         sent: counts.sent,
@@ -305,8 +375,8 @@ fn messages(counts: &Counts, offered: u64) -> Messages {
         awaited: counts.awaited,
         answered: counts.answered,
         unanswered: counts.unanswered,
-        reordered: counts.reordered,
-        corrupt: counts.corrupt,
-        sent_in_all: counts.sent_in_all,
+        reordered: in_all.reordered,
+        corrupt: in_all.corrupt,
+        sent_in_all: in_all.sent,
     }
 }
