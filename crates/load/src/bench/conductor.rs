@@ -1,14 +1,9 @@
-//! Leads the event loops of a load through its phases.
+//! Leads the clients of a load through its phases.
 
-use std::net::IpAddr;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
-use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
-use webscale::{Client, ConnectError, Limits, SlowConsumer};
-
 use super::BenchError;
-use super::client::{Clients, START_POLL, Session, Shared};
+use super::fleet::{Census, Fleet};
 use super::outcome::{
     Connections, KernelUse, LatencySummary, Messages, Outcome, Verdict, is_saturated, judge,
 };
@@ -17,15 +12,12 @@ use super::tally::{Counts, Tally, advice};
 use super::timeline::{ClientCounts, Sample, Timeline};
 use super::watch::{Mark, Marks, Watch};
 use crate::observe::{Observer, Phase, Progress};
-use crate::schedule::{Schedule, connect_at};
 
-/// Handshakes under way at the same time, at most: a server's backlog is finite.
-const CONNECTING_MAX: u32 = 256;
 /// How often the conductor looks up while it waits.
 const TICK: Duration = Duration::from_millis(20);
 /// The same while connections are to be started.
 const CONNECT_TICK: Duration = Duration::from_millis(1);
-/// How often the loops' counts are collected, and progress is told.
+/// How often the clients' counts are collected, and progress is told.
 const SAMPLE_EVERY: Duration = Duration::from_secs(1);
 /// A phase that ends earlier after the last sample is part of the next one.
 const SAMPLE_MIN: Duration = Duration::from_millis(100);
@@ -34,116 +26,77 @@ const LAST_SENDS_MAX: Duration = Duration::from_millis(500);
 /// How long answers may still come after the last message.
 const DRAIN_MAX: Duration = Duration::from_secs(5);
 
-/// Messages larger than this get room of their own in the limits.
-const USUAL_MESSAGE_BYTES: usize = 1024 * 1024;
-
-/// One event loop and what its clients count.
-struct EventLoop {
-    client: Client<Clients>,
-    clients: Clients,
-}
-
-/// Leads the event loops through the phases.
+/// Leads the clients through the phases.
 pub(crate) struct Conductor<'a> {
     plan: &'a Plan,
-    shared: Arc<Shared>,
-    loops: Vec<EventLoop>,
+    fleet: Fleet,
+    /// How the clients stood at the last look.
+    census: Census,
     watch: Watch,
     observer: &'a mut dyn Observer,
-    /// Handshakes under way.
-    connecting: u32,
-    /// What was collected from the loops so far.
+    /// What was collected since the last sample.
+    second: Tally,
+    /// What was collected before.
     total: Tally,
     timeline: Timeline,
     /// When the first connection was begun.
     begun: Instant,
     /// When the last sample ended.
     sampled: Instant,
+    /// When the schedule begins.
+    started: Option<Instant>,
     interrupted: bool,
 }
 
 impl<'a> Conductor<'a> {
-    /// Starts the event loops; nothing is connected yet.
-    pub(crate) fn new(plan: &'a Plan, observer: &'a mut dyn Observer) -> Result<Conductor<'a>, BenchError> {
+    /// Starts the clients' event loops; nothing is connected yet.
+    pub(crate) fn new(
+        plan: &'a Plan,
+        prepared: Prepared,
+        observer: &'a mut dyn Observer,
+    ) -> Result<Conductor<'a>, BenchError> {
         let watch = Watch::new(plan.pid)?;
-        let shared = Arc::new(Shared {
-            schedule: Schedule::new(plan.clients, plan.interval),
-            payload: plan.payload.clone(),
-            probe: plan.probe,
-            one_probed_in: plan.one_probed_in(),
-            measured_from: plan.warmup,
-            until: plan.warmup + plan.duration,
-            start: OnceLock::new(),
-            ended: AtomicBool::new(false),
-            closing: AtomicBool::new(false),
-            open: AtomicU32::new(0),
-            peak_open: AtomicU32::new(0),
-            settled: AtomicU32::new(0),
-        });
-        let loops = plan.loops.iter().map(|cpu| start_loop(&shared, *cpu)).collect::<Result<_, _>>()?;
-        let (total, timeline, now) = (Tally::default(), Timeline::new(), Instant::now());
-        let (begun, sampled, interrupted) = (now, now, false);
+        let fleet = Fleet::new(plan, prepared)?;
+        let now = Instant::now();
         Ok(Conductor {
             plan,
-            shared,
-            loops,
+            fleet,
+            census: Census::default(),
             watch,
             observer,
-            connecting: 0,
-            total,
-            timeline,
-            begun,
-            sampled,
-            interrupted,
+            second: Tally::default(),
+            total: Tally::default(),
+            timeline: Timeline::new(),
+            begun: now,
+            sampled: now,
+            started: None,
+            interrupted: false,
         })
     }
 
     /// Opens all connections over the ramp, and waits until each is open or has failed.
-    pub(crate) fn connect(&mut self, prepared: &Prepared) -> Result<(), BenchError> {
+    pub(crate) fn connect(&mut self) -> Result<(), BenchError> {
         let begun = Instant::now();
         (self.begun, self.sampled) = (begun, begun);
         self.watch.poll();
-        let (count, ramp) = (self.plan.clients, self.plan.ramp);
-        let mut next = 0;
-        while self.settled() < count && !self.interrupted {
-            self.connecting = next - self.settled();
-            let is_due = next < count && begun.elapsed() >= connect_at(next, count, ramp);
-            if is_due && self.connecting < CONNECTING_MAX && self.begin_connection(next, prepared)? {
-                next += 1;
-                continue;
-            }
+        self.fleet.connect(begun);
+        while self.census.settled < self.plan.clients && !self.interrupted {
+            self.fleet.tend()?;
             std::thread::sleep(CONNECT_TICK);
-            self.look_up(Phase::Connecting, begun, None);
+            self.look_up(Phase::Connecting, begun, None)?;
         }
-        self.connecting = next - self.settled();
-        self.end_phase(Phase::Connecting, begun, None);
-        Ok(())
-    }
-
-    /// Whether the loop had room for one more.
-    fn begin_connection(&self, index: u32, prepared: &Prepared) -> Result<bool, BenchError> {
-        let event_loop = &self.loops[index as usize % self.loops.len()];
-        let source: Option<IpAddr> = match prepared.sources.len() {
-            0 => None,
-            sources => Some(prepared.sources[index as usize % sources]),
-        };
-        match event_loop.client.connect(&prepared.target, source, Session::new(index, &self.shared)) {
-            Ok(()) => Ok(true),
-            Err(ConnectError::Busy(_)) => Ok(false),
-            Err(error) => Err(BenchError::Loop(error.to_string())),
-        }
+        self.end_phase(Phase::Connecting, begun, None)
     }
 
     /// # Errors
     /// [`BenchError::NoClient`] when every connection failed.
-    pub(crate) fn some_connected(&self) -> Result<(), BenchError> {
-        let mut tally = Tally::default();
-        self.loops.iter().for_each(|event_loop| tally.add(&event_loop.clients.tally()));
-        tally.add(&self.total);
-        if tally.opened > 0 || self.interrupted {
+    pub(crate) fn some_connected(&mut self) -> Result<(), BenchError> {
+        self.collect()?;
+        if self.total.opened + self.second.opened > 0 || self.interrupted {
             return Ok(());
         }
-        let why = tally.failed.iter().max_by_key(|(_, failure)| failure.count);
+        let failed = self.total.failed.iter().chain(&self.second.failed);
+        let why = failed.max_by_key(|(_, failure)| failure.count);
         Err(BenchError::NoClient(why.map_or_else(
             || "no answer".into(),
             |(kind, failure)| format!("{}{}", failure.example, advice(kind, &self.plan.url)),
@@ -151,23 +104,21 @@ impl<'a> Conductor<'a> {
     }
 
     /// Leaves the server alone for a while, so that it is seen at rest.
-    pub(crate) fn settle(&mut self) {
-        let begun = Instant::now();
-        self.wait_until(Phase::Resting, begun, begun + self.plan.settle);
+    pub(crate) fn settle(&mut self) -> Result<(), BenchError> {
+        self.wait(Phase::Resting, Instant::now() + self.plan.settle)
     }
 
     /// Starts the schedule, a little ahead so that every client learns of it in time.
-    pub(crate) fn start(&self) -> Instant {
-        *self.shared.start.get_or_init(|| Instant::now() + 2 * START_POLL)
+    pub(crate) fn start(&mut self) -> Instant {
+        let at = Instant::now() + self.fleet.notice();
+        self.fleet.start(at);
+        self.started = Some(at);
+        at
     }
 
     /// Waits through a phase, unless the user or the server ends it.
-    pub(crate) fn wait(&mut self, phase: Phase, until: Instant) {
+    pub(crate) fn wait(&mut self, phase: Phase, until: Instant) -> Result<(), BenchError> {
         let begun = Instant::now();
-        self.wait_until(phase, begun, until);
-    }
-
-    fn wait_until(&mut self, phase: Phase, begun: Instant, until: Instant) {
         let planned = Some(until.saturating_duration_since(begun));
         loop {
             let now = Instant::now();
@@ -175,34 +126,36 @@ impl<'a> Conductor<'a> {
                 return self.end_phase(phase, begun, planned);
             }
             std::thread::sleep(TICK.min(until - now));
-            self.look_up(phase, begun, planned);
+            self.look_up(phase, begun, planned)?;
         }
     }
 
     /// The user has not stopped it, and somebody is connected.
     fn is_going_on(&self) -> bool {
-        !self.interrupted && self.shared.open.load(Ordering::Relaxed) > 0
+        !self.interrupted && self.census.open > 0
     }
 
     /// Sends no more than what was due, and waits for the answers that are still to come.
-    pub(crate) fn drain(&mut self) {
+    pub(crate) fn drain(&mut self) -> Result<(), BenchError> {
         let begun = Instant::now();
-        let due = self.shared.schedule.offered(Duration::ZERO, self.shared.until);
+        let due = self.plan.schedule().offered(Duration::ZERO, self.plan.until());
         while self.counts().sent < due && begun.elapsed() < LAST_SENDS_MAX && self.is_going_on() {
             std::thread::sleep(CONNECT_TICK);
+            self.census = self.fleet.census()?;
         }
-        self.shared.ended.store(true, Ordering::Relaxed);
+        self.fleet.end();
         let until = begun + DRAIN_MAX.max(self.plan.latency_limit);
         while self.counts().waiting() > 0 && Instant::now() < until && !self.interrupted {
             std::thread::sleep(TICK);
-            self.look_up(Phase::Draining, begun, None);
+            self.look_up(Phase::Draining, begun, None)?;
         }
+        Ok(())
     }
 
     /// Everything at this moment.
     pub(crate) fn mark(&mut self) -> Result<Mark, BenchError> {
-        let sent = self.counts().sent;
-        self.watch.mark(sent)
+        self.census = self.fleet.census()?;
+        self.watch.mark(self.counts().sent)
     }
 
     /// Closes all connections and sums up.
@@ -210,17 +163,17 @@ impl<'a> Conductor<'a> {
     /// # Errors
     /// When an event loop had failed.
     pub(crate) fn finish(mut self, marks: &Marks, connect_time: Duration) -> Result<Outcome, BenchError> {
-        self.shared.closing.store(true, Ordering::Relaxed);
-        let loops = std::mem::take(&mut self.loops);
-        loops.iter().for_each(|event_loop| event_loop.client.handle().shutdown());
-        let mut rest = Tally::default();
-        for EventLoop { client, clients } in loops {
-            client.shutdown().map_err(|error| BenchError::Loop(error.to_string()))?;
-            rest.add(&clients.tally());
-        }
-        self.sample(Phase::Draining, &rest);
-        let timeline = std::mem::replace(&mut self.timeline, Timeline::new()).into_samples();
-        let mut outcome = self.outcome(timeline, marks, connect_time);
+        self.census = self.fleet.census()?;
+        let peak_open = self.fleet.peak_open();
+        let rest = self.fleet.close()?;
+        self.second.add(&rest);
+        self.sample(Phase::Draining);
+        let mut outcome = outcome(self.plan, &self.total, marks);
+        outcome.timeline = self.timeline.into_samples();
+        outcome.connections.peak_open = peak_open;
+        outcome.connections.connect_seconds = connect_time.as_secs_f64();
+        outcome.server = self.watch.server_use(marks, self.total.opened);
+        outcome.verdict.interrupted = self.interrupted;
         outcome.verdict = judge(&outcome, self.plan.latency_limit);
         if let Some(lost) = self.watch.lost() {
             outcome.verdict.problems.push(format!("the server could not be measured to the end: {lost}"));
@@ -228,66 +181,26 @@ impl<'a> Conductor<'a> {
         Ok(outcome)
     }
 
-    fn outcome(&self, timeline: Vec<Sample>, marks: &Marks, connect_time: Duration) -> Outcome {
-        let (plan, shared, tally) = (self.plan, &*self.shared, &self.total);
-        let measured = &tally.measured;
-        let corrected = measured.latency.corrected.summary();
-        Outcome {
-            url: plan.url.clone(),
-            probe: plan.probe,
-            probe_one_in: shared.one_probed_in,
-            payload_kind: plan.payload.kind(),
-            payload_bytes: plan.payload.len(),
-            interval_seconds: plan.interval.as_secs_f64(),
-            measured_seconds: marks.measured().as_secs_f64(),
-            connections: Connections {
-                clients: plan.clients,
-                opened: tally.opened,
-                failed: tally.failed.clone(),
-                peak_open: shared.peak_open.load(Ordering::Relaxed),
-                disconnected: tally.disconnected.clone(),
-                connect_seconds: connect_time.as_secs_f64(),
-                handshake_us: tally.handshakes.summary(),
-            },
-            messages: messages(tally, shared.schedule.offered(shared.measured_from, shared.until)),
-            latency_us: corrected.map(|corrected| LatencySummary {
-                corrected,
-                uncorrected: measured.latency.uncorrected.summary(),
-            }),
-            schedule_lag_us: measured.lag.summary(),
-            generator: marks.generator(),
-            machine: marks.end.machine.since(&marks.begin.machine),
-            other_programs: marks.other_programs(),
-            server: self.watch.server_use(marks, tally.opened),
-            kernel: KernelUse {
-                idle: marks.idle.sockets,
-                connected: marks.connected.sockets,
-                loaded: marks.end.sockets,
-            },
-            timeline,
-            verdict: Verdict { interrupted: self.interrupted, ..Verdict::default() },
-        }
-    }
-
-    /// Asks the user, and once a second collects what the loops counted and tells of it.
-    fn look_up(&mut self, phase: Phase, begun: Instant, planned: Option<Duration>) {
+    /// Looks how the clients stand, asks the user, and once a second tells of the progress.
+    fn look_up(&mut self, phase: Phase, begun: Instant, planned: Option<Duration>) -> Result<(), BenchError> {
+        self.census = self.fleet.census()?;
         self.interrupted |= self.observer.stopped();
-        if self.sampled.elapsed() >= SAMPLE_EVERY {
-            self.collect(phase, begun, planned);
-        }
+        if self.sampled.elapsed() >= SAMPLE_EVERY { self.tell(phase, begun, planned) } else { Ok(()) }
     }
 
     /// A sample ends with its phase.
-    fn end_phase(&mut self, phase: Phase, begun: Instant, planned: Option<Duration>) {
-        if self.sampled.elapsed() >= SAMPLE_MIN {
-            self.collect(phase, begun, planned);
-        }
+    fn end_phase(
+        &mut self,
+        phase: Phase,
+        begun: Instant,
+        planned: Option<Duration>,
+    ) -> Result<(), BenchError> {
+        if self.sampled.elapsed() >= SAMPLE_MIN { self.tell(phase, begun, planned) } else { Ok(()) }
     }
 
-    fn collect(&mut self, phase: Phase, begun: Instant, planned: Option<Duration>) {
-        let mut tally = Tally::default();
-        self.loops.iter().for_each(|event_loop| tally.add(&event_loop.clients.take_tally()));
-        let sample = self.sample(phase, &tally);
+    fn tell(&mut self, phase: Phase, begun: Instant, planned: Option<Duration>) -> Result<(), BenchError> {
+        self.collect()?;
+        let sample = self.sample(phase);
         let corrected = &self.total.measured.latency.corrected;
         let progress = Progress {
             phase,
@@ -300,70 +213,97 @@ impl<'a> Conductor<'a> {
             sample,
         };
         self.observer.progress(&progress);
+        Ok(())
     }
 
-    /// Adds `tally`, which was counted since the last sample, to what is known.
-    fn sample(&mut self, phase: Phase, tally: &Tally) -> Sample {
-        let (shared, now) = (&*self.shared, Instant::now());
-        let since_start = |at: Instant| {
-            let start = shared.start.get().copied().unwrap_or(at);
-            at.saturating_duration_since(start).min(shared.until)
-        };
+    /// Takes what the clients counted.
+    fn collect(&mut self) -> Result<(), BenchError> {
+        self.second.add(&self.fleet.collect()?);
+        self.census.counts = Counts::default();
+        Ok(())
+    }
+
+    /// Messages so far, those too that are not yet collected.
+    fn counts(&self) -> Counts {
+        let mut sum = self.total.counts();
+        sum.add(&self.second.counts());
+        sum.add(&self.census.counts);
+        sum
+    }
+
+    /// Ends the second that was under way.
+    fn sample(&mut self, phase: Phase) -> Sample {
+        let now = Instant::now();
         let usage = self.watch.poll();
         let mut sample = Sample {
             at_seconds: (now - self.begun).as_secs_f64(),
             length_seconds: (now - self.sampled).as_secs_f64(),
             phase,
             clients: ClientCounts {
-                open: shared.open.load(Ordering::Relaxed),
-                connecting: self.connecting,
+                open: self.census.open,
+                connecting: self.census.connecting,
                 ..ClientCounts::default()
             },
-            offered: shared.schedule.offered(since_start(self.sampled), since_start(now)),
+            offered: self.plan.schedule().offered(self.scheduled(self.sampled), self.scheduled(now)),
             generator: usage.generator,
             server: usage.server,
             kernel_socket_bytes: usage.kernel_socket_bytes,
             ..Sample::default()
         };
-        sample.count(tally);
+        let second = std::mem::take(&mut self.second);
+        sample.count(&second);
         sample.generator.saturated = is_saturated(&sample, self.plan.latency_limit);
-        self.total.add(tally);
+        self.total.add(&second);
         self.timeline.push(sample.clone());
         self.sampled = now;
         sample
     }
 
-    fn settled(&self) -> u32 {
-        self.shared.settled.load(Ordering::Acquire)
-    }
-
-    /// Messages so far, those too that are not yet collected.
-    fn counts(&self) -> Counts {
-        let mut sum = self.total.counts();
-        self.loops.iter().for_each(|event_loop| sum.add(&event_loop.clients.tally().counts()));
-        sum
+    /// The schedule's time at `at`: zero before it starts, its end after that.
+    fn scheduled(&self, at: Instant) -> Duration {
+        let started = self.started.map_or(Duration::ZERO, |start| at.saturating_duration_since(start));
+        started.min(self.plan.until())
     }
 }
 
-fn start_loop(shared: &Arc<Shared>, cpu: Option<usize>) -> Result<EventLoop, BenchError> {
-    let message_bytes = USUAL_MESSAGE_BYTES.max(shared.payload.len());
-    let limits = Limits {
-        message_bytes,
-        // Room for some messages of the largest kind. What does not fit is counted, and the client goes on.
-        egress_bytes: 4 * message_bytes,
-        slow_consumer: SlowConsumer::Drop,
-        // A ping of the library's own would be a message that is not in the plan.
-        ping_after: Duration::from_secs(24 * 60 * 60),
-        ..Limits::default()
-    };
-    let clients = Clients::new(Arc::clone(shared));
-    let builder = Client::builder().limits(limits);
-    let builder = match cpu {
-        Some(cpu) => builder.cpu(cpu),
-        None => builder,
-    };
-    let client = builder.build(clients.clone()).map_err(|error| BenchError::Loop(error.to_string()))?;
-    Ok(EventLoop { client, clients })
+/// What was found, but for what only the conductor knows.
+fn outcome(plan: &Plan, tally: &Tally, marks: &Marks) -> Outcome {
+    let measured = &tally.measured;
+    let corrected = measured.latency.corrected.summary();
+    Outcome {
+        url: plan.url.clone(),
+        probe: plan.probe,
+        probe_one_in: plan.one_probed_in(),
+        payload_kind: plan.payload.kind(),
+        payload_bytes: plan.payload.len(),
+        interval_seconds: plan.interval.as_secs_f64(),
+        measured_seconds: marks.measured().as_secs_f64(),
+        connections: Connections {
+            clients: plan.clients,
+            opened: tally.opened,
+            failed: tally.failed.clone(),
+            disconnected: tally.disconnected.clone(),
+            handshake_us: tally.handshakes.summary(),
+            ..Connections::default()
+        },
+        messages: messages(tally, plan.schedule().offered(plan.warmup, plan.until())),
+        latency_us: corrected.map(|corrected| LatencySummary {
+            corrected,
+            uncorrected: measured.latency.uncorrected.summary(),
+        }),
+        schedule_lag_us: measured.lag.summary(),
+        generator: marks.generator(),
+        machine: marks.end.machine.since(&marks.begin.machine),
+        other_programs: marks.other_programs(),
+        server: None,
+        kernel: KernelUse {
+            idle: marks.idle.sockets,
+            connected: marks.connected.sockets,
+            loaded: marks.end.sockets,
+        },
+        timeline: Vec::new(),
+        verdict: Verdict::default(),
+    }
 }
 
 fn messages(tally: &Tally, offered: u64) -> Messages {

@@ -11,6 +11,7 @@ use webscale::{ClientTls, Target};
 use super::BenchError;
 use super::payload::Payload;
 use crate::measure::kernel::Limits;
+use crate::schedule::Schedule;
 
 /// Clients that share one source address before another is taken, on loopback. One address has ports for twice as
 /// many, but beyond half of them the kernel searches long for a free one: connecting becomes slow.
@@ -107,6 +108,16 @@ impl Plan {
     pub fn one_probed_in(&self) -> u32 {
         let default = if self.clients <= CLIENTS_ALL_PROBED { 1 } else { PROBED_ONE_IN };
         self.probe_one_in.unwrap_or(default).max(1)
+    }
+
+    /// When each message is due.
+    pub(crate) fn schedule(&self) -> Schedule {
+        Schedule::new(self.clients, self.interval)
+    }
+
+    /// The end of the load, counted from the schedule's start.
+    pub(crate) fn until(&self) -> Duration {
+        self.warmup + self.duration
     }
 
     /// Looks the host up and checks everything that can be checked before the first connection.
