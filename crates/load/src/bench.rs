@@ -11,10 +11,12 @@
 
 mod client;
 mod conductor;
+mod fleet;
 pub mod outcome;
 pub mod payload;
 pub mod plan;
 mod tally;
+pub mod timeline;
 mod waiting;
 mod watch;
 
@@ -118,20 +120,19 @@ fn list(numbers: &[usize]) -> String {
 /// When the load could not be made at all. A load that the server did not hold is an [`Outcome`].
 pub fn run(plan: &Plan, observer: &mut dyn Observer) -> Result<Outcome, BenchError> {
     let prepared = plan.prepare()?;
-    let mut conductor = Conductor::new(plan, observer)?;
+    let mut conductor = Conductor::new(plan, prepared, observer)?;
     let idle = conductor.mark()?;
     let connecting = Instant::now();
-    conductor.connect(&prepared)?;
+    conductor.connect()?;
     let connect_time = connecting.elapsed();
     conductor.some_connected()?;
-    conductor.settle();
+    conductor.settle()?;
     let connected = conductor.mark()?;
     let start = conductor.start();
-    conductor.wait(Phase::WarmingUp, start + plan.warmup);
+    conductor.wait(Phase::WarmingUp, start + plan.warmup)?;
     let begin = conductor.mark()?;
-    let until = start + plan.warmup + plan.duration;
-    conductor.wait(Phase::Measuring, until);
+    conductor.wait(Phase::Measuring, start + plan.until())?;
     let end = conductor.mark()?;
-    conductor.drain();
+    conductor.drain()?;
     conductor.finish(&Marks { idle, connected, begin, end }, connect_time)
 }

@@ -11,6 +11,7 @@ use webscale::{ClientTls, Target};
 use super::BenchError;
 use super::payload::Payload;
 use crate::measure::kernel::Limits;
+use crate::schedule::{Ramp, Schedule};
 
 /// Clients that share one source address before another is taken, on loopback. One address has ports for twice as
 /// many, but beyond half of them the kernel searches long for a free one: connecting becomes slow.
@@ -32,7 +33,7 @@ pub enum Probe {
     /// The server sends every message back, and the bytes are compared.
     Echo,
     /// No answer is expected.
-    None,
+    Sink,
 }
 
 /// Which server certificates are accepted.
@@ -63,8 +64,8 @@ pub struct Plan {
     pub probe: Probe,
     /// With [`Probe::Ping`]: one client in so many is probed. By default all up to 1,000, then one in 10.
     pub probe_one_in: Option<u32>,
-    /// Connections are opened evenly over this time; zero for as fast as the server accepts.
-    pub ramp: Duration,
+    /// How the connections are opened.
+    pub ramp: Ramp,
     /// Rest between the last handshake and the first message.
     pub settle: Duration,
     /// Load that is not measured yet.
@@ -92,7 +93,7 @@ impl Plan {
             payload: Payload::telemetry(),
             probe: Probe::Ping,
             probe_one_in: None,
-            ramp: Duration::ZERO,
+            ramp: Ramp::AtOnce,
             settle: Duration::from_millis(500),
             warmup: Duration::from_secs(2),
             duration: Duration::from_secs(30),
@@ -122,6 +123,16 @@ impl Plan {
         let tls = ClientTls::insecure().map_err(BenchError::Tls)?;
         let target = Target::with_tls(&self.url, tls).map_err(BenchError::Target)?;
         target.addresses().first().map(|address| address.ip()).ok_or(BenchError::Nothing)
+    }
+
+    /// When each message is due.
+    pub(crate) fn schedule(&self) -> Schedule {
+        Schedule::new(self.clients, self.interval)
+    }
+
+    /// The end of the load, counted from the schedule's start.
+    pub(crate) fn until(&self) -> Duration {
+        self.warmup + self.duration
     }
 
     /// Looks the host up and checks everything that can be checked before the first connection.
