@@ -5,9 +5,10 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use anyhow::Context;
 use clap::ValueEnum;
 use webscale_load::bench::payload::{Kind, Payload};
-use webscale_load::bench::{Plan, Probe, Trust};
+use webscale_load::bench::{Plan, Probe, Program, Trust};
 
 use super::units;
 use crate::exit::Usage;
@@ -86,6 +87,10 @@ pub(crate) struct BenchArgs {
     /// Pin the load to this processor; may be repeated, a thread each
     #[arg(long, value_name = "CPU")]
     pub(crate) cpu: Vec<usize>,
+    /// Processes that make the load; the threads are spread over them [default: as many as it takes to hold a descriptor
+    /// for each client]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=256))]
+    pub(crate) processes: Option<u32>,
     /// Write the result as JSON, to FILE or else to stdout in place of the text
     #[arg(long, value_name = "FILE", num_args = 0..=1, default_missing_value = "-")]
     pub(crate) json: Option<PathBuf>,
@@ -99,6 +104,12 @@ pub(crate) enum ProbeArg {
     Echo,
     /// None: throughput only
     None,
+}
+
+/// This program, as a process of a load that several make.
+fn part_program() -> anyhow::Result<Program> {
+    let path = std::env::current_exe().context("this program's own file")?;
+    Ok(Program { path, arguments: vec!["bench-part".into()] })
 }
 
 impl BenchArgs {
@@ -136,6 +147,8 @@ impl BenchArgs {
             latency_limit: self.latency_limit,
             sources: self.source.clone(),
             pid: self.pid,
+            processes: self.processes,
+            program: Some(part_program()?),
             ..Plan::new(self.url.clone())
         })
     }

@@ -4,16 +4,14 @@ use std::time::{Duration, Instant};
 
 use super::BenchError;
 use super::fleet::{Census, Fleet};
-use super::outcome::{Connections, KernelUse, LatencySummary, Messages, Outcome, Verdict, judge};
+use super::outcome::{Connections, Generator, KernelUse, LatencySummary, Messages, Outcome, Verdict, judge};
 use super::plan::{Plan, Prepared};
 use super::tally::{Counts, Tally, advice};
 use super::watch::{Mark, Marks, Watch};
 use crate::observe::{Observer, Phase, Progress};
 
 /// How often the conductor looks up while it waits.
-const TICK: Duration = Duration::from_millis(20);
-/// The same while connections are to be started.
-const CONNECT_TICK: Duration = Duration::from_millis(1);
+const TICK: Duration = Duration::from_millis(100);
 /// How often progress is told.
 const PROGRESS_EVERY: Duration = Duration::from_secs(1);
 /// How long messages that were due in the last moments may still be sent, late as they are.
@@ -38,11 +36,11 @@ impl<'a> Conductor<'a> {
     /// Starts the clients' event loops; nothing is connected yet.
     pub(crate) fn new(
         plan: &'a Plan,
-        prepared: Prepared,
+        prepared: &Prepared,
         observer: &'a mut dyn Observer,
     ) -> Result<Conductor<'a>, BenchError> {
-        let watch = Watch::new(plan.pid)?;
         let fleet = Fleet::new(plan, prepared)?;
+        let watch = Watch::new(plan.pid, &fleet.pids())?;
         let (told, census) = (Instant::now(), Census::default());
         Ok(Conductor { plan, fleet, census, watch, observer, told, told_sent: 0, interrupted: false })
     }
@@ -50,10 +48,10 @@ impl<'a> Conductor<'a> {
     /// Opens all connections over the ramp, and waits until each is open or has failed.
     pub(crate) fn connect(&mut self) -> Result<(), BenchError> {
         let begun = Instant::now();
-        self.fleet.connect(begun);
+        self.fleet.connect(begun)?;
         while self.census.settled < self.plan.clients && !self.interrupted {
             self.fleet.tend()?;
-            std::thread::sleep(CONNECT_TICK);
+            std::thread::sleep(self.fleet.tick());
             self.look_up(Phase::Connecting, begun, None)?;
         }
         Ok(())
@@ -79,10 +77,8 @@ impl<'a> Conductor<'a> {
     }
 
     /// Starts the schedule, a little ahead so that every client learns of it in time.
-    pub(crate) fn start(&mut self) -> Instant {
-        let at = Instant::now() + self.fleet.notice();
-        self.fleet.start(at);
-        at
+    pub(crate) fn start(&mut self) -> Result<Instant, BenchError> {
+        self.fleet.start()
     }
 
     /// Waits through a phase, unless the user or the server ends it.
@@ -108,13 +104,13 @@ impl<'a> Conductor<'a> {
         let begun = Instant::now();
         let due = self.plan.schedule().offered(Duration::ZERO, self.plan.until());
         while self.census.counts.sent_in_all < due && begun.elapsed() < LAST_SENDS_MAX && self.is_going_on() {
-            std::thread::sleep(CONNECT_TICK);
+            std::thread::sleep(self.fleet.tick());
             self.census = self.fleet.census()?;
         }
-        self.fleet.end();
+        self.fleet.end()?;
         let until = begun + DRAIN_MAX.max(self.plan.latency_limit);
         while self.census.counts.waiting > 0 && Instant::now() < until && !self.interrupted {
-            std::thread::sleep(TICK);
+            std::thread::sleep(self.fleet.tick());
             self.look_up(Phase::Draining, begun, None)?;
         }
         Ok(())
@@ -131,11 +127,12 @@ impl<'a> Conductor<'a> {
     /// # Errors
     /// When an event loop had failed.
     pub(crate) fn finish(self, marks: &Marks, connect_time: Duration) -> Result<Outcome, BenchError> {
-        let peak_open = self.fleet.peak_open();
+        let (peak_open, processes) = (self.fleet.peak_open(), self.fleet.processes());
         let tally = self.fleet.close()?;
         let mut outcome = outcome(self.plan, &tally, marks);
         outcome.connections.peak_open = peak_open;
         outcome.connections.connect_seconds = connect_time.as_secs_f64();
+        outcome.generator = marks.generator(processes, tally.counts.opened);
         outcome.server = self.watch.server_use(marks, tally.counts.opened);
         outcome.verdict.interrupted = self.interrupted;
         outcome.verdict = judge(&outcome, self.plan.latency_limit);
@@ -198,7 +195,7 @@ fn outcome(plan: &Plan, tally: &Tally, marks: &Marks) -> Outcome {
         latency_us: corrected
             .map(|corrected| LatencySummary { corrected, uncorrected: tally.latency.uncorrected.summary() }),
         schedule_lag_us: tally.lag.summary(),
-        generator: marks.generator(),
+        generator: Generator::default(),
         machine: marks.end.machine.since(&marks.begin.machine),
         other_programs: marks.other_programs(),
         server: None,

@@ -1,9 +1,11 @@
 //! What one event loop's clients have counted.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::io;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
 use webscale::CloseCause;
 
 use super::outcome::Failure;
@@ -11,20 +13,21 @@ use super::waiting::Sent;
 use crate::histogram::{Latency, Times};
 
 /// Counters and histograms of one event loop. The loop's thread writes them, the conductor reads them.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Tally {
     pub(crate) counts: Counts,
     pub(crate) handshakes: Times,
     pub(crate) latency: Latency,
     pub(crate) lag: Times,
-    pub(crate) failed: BTreeMap<&'static str, Failure>,
+    pub(crate) failed: BTreeMap<Cow<'static, str>, Failure>,
     pub(crate) disconnected: BTreeMap<u16, Failure>,
     /// Where messages are put together; its content means nothing between two messages.
+    #[serde(skip)]
     pub(crate) scratch: Vec<u8>,
 }
 
 /// Counters; where not said otherwise, of messages that were due in the measured part.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Counts {
     pub(crate) opened: u32,
     pub(crate) sent: u64,
@@ -48,7 +51,7 @@ impl Tally {
         self.latency.add(&other.latency);
         self.lag.add(&other.lag);
         for (kind, failure) in &other.failed {
-            count(&mut self.failed, kind, failure.count, || failure.example.clone());
+            count(&mut self.failed, kind.clone(), failure.count, || failure.example.clone());
         }
         for (code, failure) in &other.disconnected {
             count(&mut self.disconnected, *code, failure.count, || failure.example.clone());
@@ -90,7 +93,7 @@ impl Tally {
 
     /// A connection could not be opened.
     pub(crate) fn failed(&mut self, cause: &CloseCause) {
-        count(&mut self.failed, failure_kind(cause), 1, || cause.to_string());
+        count(&mut self.failed, failure_kind(cause).into(), 1, || cause.to_string());
     }
 
     /// A connection ended while it was needed.
@@ -197,5 +200,23 @@ mod tests {
         assert_eq!(one.failed["refused"].count, 2);
         assert_eq!((one.failed["upgrade"].count, one.failed.len()), (1, 2));
         assert!(one.failed["upgrade"].example.contains("404"));
+    }
+
+    #[test]
+    fn another_process_reads_the_same() {
+        let mut tally = Tally::default();
+        tally.sent(&SENT, true);
+        tally.awaits(true);
+        tally.answered(&SENT, ms(15), true);
+        tally.handshakes.record(ms(3));
+        tally.failed(&CloseCause::Upgrade("HTTP status 404".into()));
+        let text = serde_json::to_string(&tally).unwrap();
+        let read: Tally = serde_json::from_str(&text).unwrap();
+        assert_eq!((read.counts, &read.failed), (tally.counts, &tally.failed));
+        let summaries = |tally: &Tally| {
+            [&tally.handshakes, &tally.latency.corrected, &tally.latency.uncorrected, &tally.lag]
+                .map(Times::summary)
+        };
+        assert_eq!(summaries(&read), summaries(&tally));
     }
 }

@@ -71,12 +71,38 @@ pub struct ThreadCpu {
 }
 
 /// Memory of a process, in bytes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
 pub struct Memory {
     /// Proportional set size: shared pages are divided among their users.
     pub pss_bytes: u64,
     /// Resident set size: shared pages count in full.
     pub rss_bytes: u64,
+}
+
+impl Cpu {
+    /// Of several processes together: thread ids are unique on a machine.
+    pub(crate) fn sum<E>(each: impl Iterator<Item = Result<Cpu, E>>) -> Result<Cpu, E> {
+        let mut sum = Cpu { at: Instant::now(), total_ns: 0, threads: BTreeMap::new() };
+        for cpu in each {
+            let cpu = cpu?;
+            sum.total_ns += cpu.total_ns;
+            sum.threads.extend(cpu.threads);
+        }
+        Ok(sum)
+    }
+}
+
+impl Memory {
+    /// Of several processes together.
+    pub(crate) fn sum<E>(each: impl Iterator<Item = Result<Memory, E>>) -> Result<Memory, E> {
+        let mut sum = Memory::default();
+        for memory in each {
+            let memory = memory?;
+            sum.pss_bytes += memory.pss_bytes;
+            sum.rss_bytes += memory.rss_bytes;
+        }
+        Ok(sum)
+    }
 }
 
 /// Context switches of a process's live threads since they started.
