@@ -101,7 +101,7 @@ fn latencies(text: &mut String, outcome: &Outcome, latency: &LatencySummary) {
         Probe::Ping if outcome.probe_one_in == 1 => "pings behind the messages".to_owned(),
         Probe::Ping => format!("pings behind the messages of one client in {}", outcome.probe_one_in),
         Probe::Echo => "echoes".to_owned(),
-        Probe::None => return,
+        Probe::Sink => return,
     };
     line!(text, "latency      {}", percentiles(&latency.corrected));
     line!(text, "             from when a message was due, by {what}");

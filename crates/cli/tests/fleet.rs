@@ -104,7 +104,7 @@ fn descriptors_decide_how_many_processes() {
     let mut too_few = Command::new("sh");
     too_few.args([
         "-c",
-        &command,
+        command,
         "sh",
         env!("CARGO_BIN_EXE_webscale"),
         "bench",

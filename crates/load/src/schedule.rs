@@ -1,9 +1,11 @@
-//! The open model: when each message is due, whatever the server does.
+//! When clients arrive, and in the open model when each message is due, whatever the server does.
 //!
 //! Client `i` of `n` is due at `i·interval/n + k·interval` for `k = 0, 1, …`, so that the clients are spread evenly
 //! over the interval and the rate of all together is constant. All times count from the schedule's start.
 
 use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
 
 /// When the messages of `clients` clients are due.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,9 +53,40 @@ fn from_nanoseconds(nanoseconds: u128) -> Duration {
     Duration::from_nanos(u64::try_from(nanoseconds).unwrap_or(u64::MAX))
 }
 
-/// When the handshake of connection `index` of `count` begins, spread evenly over `ramp`.
-pub fn connect_at(index: u32, count: u32, ramp: Duration) -> Duration {
-    from_nanoseconds(ramp.as_nanos() * u128::from(index) / u128::from(count.max(1)))
+/// How the clients arrive.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub enum Ramp {
+    /// As fast as the server takes them.
+    AtOnce,
+    /// Evenly over this time.
+    Linear(Duration),
+    /// In equal groups, the last of which arrives one step before the end of `over`.
+    Steps {
+        /// The time that all steps take together.
+        over: Duration,
+        /// How many groups, at least one.
+        steps: u32,
+    },
+    /// So many a second, whether or not the server keeps up.
+    Rate(f64),
+}
+
+impl Ramp {
+    /// When client `index` of `count` begins to connect, from when connecting began.
+    pub fn connect_at(&self, index: u32, count: u32) -> Duration {
+        let part = |over: Duration, at: u32, of: u32| {
+            from_nanoseconds(over.as_nanos() * u128::from(at) / u128::from(of.max(1)))
+        };
+        match *self {
+            Ramp::AtOnce => Duration::ZERO,
+            Ramp::Linear(over) => part(over, index, count),
+            Ramp::Steps { over, steps } => {
+                let step = u64::from(index) * u64::from(steps) / u64::from(count.max(1));
+                part(over, u32::try_from(step).unwrap_or(u32::MAX), steps)
+            }
+            Ramp::Rate(rate) => Duration::try_from_secs_f64(f64::from(index) / rate).unwrap_or(Duration::MAX),
+        }
+    }
 }
 
 #[cfg(test)]
@@ -113,8 +146,19 @@ mod tests {
 
     #[test]
     fn connections_fill_the_ramp() {
-        assert_eq!(connect_at(0, 100, SECOND), Duration::ZERO);
-        assert_eq!(connect_at(50, 100, SECOND), Duration::from_millis(500));
-        assert_eq!(connect_at(99, 100, Duration::ZERO), Duration::ZERO);
+        let at = |ramp: Ramp, index| ramp.connect_at(index, 100);
+        assert_eq!(at(Ramp::Linear(SECOND), 0), Duration::ZERO);
+        assert_eq!(at(Ramp::Linear(SECOND), 50), Duration::from_millis(500));
+        assert_eq!(at(Ramp::AtOnce, 99), Duration::ZERO);
+        assert_eq!(at(Ramp::Rate(50.0), 99), Duration::from_millis(1980));
+    }
+
+    #[test]
+    fn steps_are_equal_groups() {
+        let ramp = Ramp::Steps { over: 4 * SECOND, steps: 4 };
+        let at: Vec<u64> = (0..10).map(|index| ramp.connect_at(index, 10).as_secs()).collect();
+        assert_eq!(at, [0, 0, 0, 1, 1, 2, 2, 2, 3, 3]);
+        let more_steps_than_clients = Ramp::Steps { over: 4 * SECOND, steps: 8 };
+        assert_eq!(more_steps_than_clients.connect_at(1, 2), 2 * SECOND);
     }
 }

@@ -15,6 +15,7 @@ use webscale_load::bench::payload::{Kind, Payload};
 use webscale_load::bench::{BenchError, Plan, Probe, Trust, run};
 use webscale_load::cert;
 use webscale_load::observe::{Observer, Unobserved};
+use webscale_load::schedule::Ramp;
 
 /// What the server does with each message.
 #[derive(Clone, Copy, PartialEq)]
@@ -160,7 +161,7 @@ fn the_first_message_waits_for_the_start() {
 fn a_sample_of_the_clients_is_probed() {
     let outcome = Running::load(Behaviour::Consume, |plan| plan.probe_one_in = Some(5));
     assert_eq!((outcome.messages.sent, outcome.messages.answered), (240, 48));
-    let outcome = Running::load(Behaviour::Consume, |plan| plan.probe = Probe::None);
+    let outcome = Running::load(Behaviour::Consume, |plan| plan.probe = Probe::Sink);
     assert_eq!((outcome.messages.sent, outcome.messages.awaited), (240, 0));
     assert_eq!(outcome.latency_us, None);
 }
@@ -276,6 +277,17 @@ fn a_limit_that_was_passed_is_a_problem() {
     let outcome = Running::load(Behaviour::Consume, |plan| plan.latency_limit = Duration::from_nanos(1));
     assert!(!outcome.verdict.held());
     assert!(outcome.verdict.problems.iter().any(|problem| problem.contains("p99 latency")));
+}
+
+#[test]
+fn clients_arrive_in_every_shape() {
+    let over = Duration::from_millis(100);
+    for ramp in [Ramp::Linear(over), Ramp::Steps { over, steps: 4 }, Ramp::Rate(400.0)] {
+        let outcome = Running::load(Behaviour::Consume, |plan| plan.ramp = ramp);
+        assert_eq!((outcome.connections.opened, outcome.connections.peak_open), (20, 20), "{ramp:?}");
+        // The last one comes after three quarters of the time, at the earliest.
+        assert!(outcome.connections.connect_seconds >= 0.047, "{ramp:?}");
+    }
 }
 
 #[test]

@@ -562,6 +562,7 @@ impl<K: Socket, S: Send + 'static> Connection<K, S> {
         match opened {
             Ok(still_open) => {
                 if was_handshaking && !self.link.is_handshaking() {
+                    turn.context.metrics.resumed.add(u64::from(self.link.is_resumed()));
                     self.channel.secured(&mut turn.context);
                 }
                 if !still_open {

@@ -124,7 +124,7 @@ pub use peer::{ConnectionId, Peer, SendError};
 pub use sender::Sender;
 pub use server::{BuildError, Handle, Server, ServerBuilder};
 pub use target::{Target, TargetError};
-pub use tls::{ClientTls, Tls, TlsConfigError};
+pub use tls::{ClientTls, ClientTlsBuilder, Tls, TlsConfigError, TlsVersions};
 pub use webscale_proto::{CloseCode, Deflate, Message, ProtocolError};
 
 /// The README's example is compiled too.

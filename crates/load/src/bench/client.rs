@@ -66,14 +66,14 @@ pub(crate) struct Session {
 }
 
 impl Session {
-    /// The client with number `index`, whose connection begins now.
-    pub(crate) fn new(index: u32, shared: &Shared) -> Session {
+    /// The client with number `index`, whose connection began at `begun`.
+    pub(crate) fn new(index: u32, begun: Instant, shared: &Shared) -> Session {
         let probed = match shared.probe {
             Probe::Ping => index.is_multiple_of(shared.one_probed_in),
             Probe::Echo => true,
-            Probe::None => false,
+            Probe::Sink => false,
         };
-        Session { index, next: 0, begun: Instant::now(), opened: false, probed, waiting: Waiting::default() }
+        Session { index, next: 0, begun, opened: false, probed, waiting: Waiting::default() }
     }
 }
 
@@ -135,7 +135,7 @@ impl Clients {
         let asked = match shared.probe {
             Probe::Ping => peer.session().probed && peer.ping(&sent.number.to_be_bytes()).is_ok(),
             Probe::Echo => true,
-            Probe::None => false,
+            Probe::Sink => false,
         };
         if asked {
             tally.awaits(measured);

@@ -11,7 +11,7 @@ use webscale::{ClientTls, Target};
 use super::BenchError;
 use super::payload::Payload;
 use crate::measure::kernel::Limits;
-use crate::schedule::Schedule;
+use crate::schedule::{Ramp, Schedule};
 
 /// Clients that share one source address before another is taken, on loopback. One address has ports for twice as
 /// many, but beyond half of them the kernel searches long for a free one: connecting becomes slow.
@@ -33,7 +33,7 @@ pub enum Probe {
     /// The server sends every message back, and the bytes are compared.
     Echo,
     /// No answer is expected.
-    None,
+    Sink,
 }
 
 /// Which server certificates are accepted.
@@ -58,7 +58,7 @@ pub struct Program {
 }
 
 /// A load: an open model of clients that each send one message an interval.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Plan {
     /// `ws://…` or `wss://…`.
     pub url: String,
@@ -74,8 +74,8 @@ pub struct Plan {
     pub probe: Probe,
     /// With [`Probe::Ping`]: one client in so many is probed. By default all up to 1,000, then one in 10.
     pub probe_one_in: Option<u32>,
-    /// Connections are opened evenly over this time; zero for as fast as the server accepts.
-    pub ramp: Duration,
+    /// How the connections are opened.
+    pub ramp: Ramp,
     /// Rest between the last handshake and the first message.
     pub settle: Duration,
     /// Load that is not measured yet.
@@ -108,7 +108,7 @@ impl Plan {
             payload: Payload::telemetry(),
             probe: Probe::Ping,
             probe_one_in: None,
-            ramp: Duration::ZERO,
+            ramp: Ramp::AtOnce,
             settle: Duration::from_millis(500),
             warmup: Duration::from_secs(2),
             duration: Duration::from_secs(30),

@@ -13,9 +13,9 @@ use crate::bench::BenchError;
 use crate::bench::client::{Clients, Session, Shared};
 use crate::bench::plan::{Plan, Prepared};
 use crate::bench::tally::{Counts, Tally};
-use crate::schedule::connect_at;
+use crate::schedule::Ramp;
 
-/// Handshakes of a load under way at the same time, at most: a server's backlog is finite.
+/// Handshakes of a load under way at the same time, at most, unless a rate was asked for: a server's backlog is finite.
 const CONNECTING_MAX: u32 = 256;
 /// Messages larger than this get room of their own in the limits.
 const USUAL_MESSAGE_BYTES: usize = 1024 * 1024;
@@ -35,7 +35,7 @@ pub(super) struct Loops {
     share: Share,
     /// Of the whole load.
     clients: u32,
-    ramp: Duration,
+    ramp: Ramp,
     /// When connecting began.
     begun: Option<Instant>,
     /// Of this share's clients, the next one to connect.
@@ -82,12 +82,21 @@ impl Loops {
     /// Begins the connections that are due.
     pub(super) fn tend(&mut self) -> Result<(), BenchError> {
         let Some(begun) = self.begun else { return Ok(()) };
-        let (count, at_once) = (self.share.clients(self.clients), (CONNECTING_MAX / self.share.of).max(1));
+        let count = self.share.clients(self.clients);
+        let at_once = match self.ramp {
+            Ramp::Rate(_) => u32::MAX,
+            _ => (CONNECTING_MAX / self.share.of).max(1),
+        };
         while self.next < count {
             let index = self.share.index(self.next);
             let under_way = self.next - self.shared.settled.load(Ordering::Acquire);
-            let is_due = begun.elapsed() >= connect_at(index, self.clients, self.ramp);
-            if !is_due || under_way >= at_once || !self.begin_connection(index)? {
+            let due = self.ramp.connect_at(index, self.clients);
+            if begun.elapsed() < due || under_way >= at_once {
+                return Ok(());
+            }
+            // At a given rate the time counts from when the client was due to arrive, as with messages.
+            let from = if matches!(self.ramp, Ramp::Rate(_)) { begun + due } else { Instant::now() };
+            if !self.begin_connection(index, from)? {
                 return Ok(());
             }
             self.next += 1;
@@ -96,13 +105,14 @@ impl Loops {
     }
 
     /// Whether the loop had room for one more.
-    fn begin_connection(&self, index: u32) -> Result<bool, BenchError> {
+    fn begin_connection(&self, index: u32, from: Instant) -> Result<bool, BenchError> {
         let event_loop = &self.loops[self.next as usize % self.loops.len()];
         let source: Option<IpAddr> = match self.sources.len() {
             0 => None,
             sources => Some(self.sources[index as usize % sources]),
         };
-        match event_loop.client.connect(&self.target, source, Session::new(index, &self.shared)) {
+        let session = Session::new(index, from, &self.shared);
+        match event_loop.client.connect(&self.target, source, session) {
             Ok(()) => Ok(true),
             Err(ConnectError::Busy(_)) => Ok(false),
             Err(error) => Err(BenchError::Loop(error.to_string())),
