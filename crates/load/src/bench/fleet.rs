@@ -52,8 +52,11 @@ pub(crate) struct Census {
     pub(crate) open: u32,
     /// The most that were open at the same time.
     pub(crate) peak_open: u32,
+    /// Connections that are being opened.
+    pub(crate) connecting: u32,
     /// Connections that were opened or failed.
     pub(crate) settled: u32,
+    /// What is not yet collected.
     pub(crate) counts: Counts,
 }
 
@@ -89,17 +92,17 @@ impl Group {
         }
     }
 
-    fn tally(&mut self) -> Result<Tally, BenchError> {
+    fn collect(&mut self) -> Result<Tally, BenchError> {
         match self {
-            Group::Here(loops) => Ok(loops.tally()),
+            Group::Here(loops) => Ok(loops.collect()),
             Group::Elsewhere(part) => part.tally(),
         }
     }
 
-    fn close(self) -> Result<Tally, BenchError> {
+    fn close(&mut self) -> Result<Tally, BenchError> {
         match self {
             Group::Here(loops) => loops.close(),
-            Group::Elsewhere(mut part) => part.tally(),
+            Group::Elsewhere(part) => part.tally(),
         }
     }
 }
@@ -163,6 +166,7 @@ impl Fleet {
         for group in &mut self.groups {
             let one = group.census()?;
             sum.open += one.open;
+            sum.connecting += one.connecting;
             sum.settled += one.settled;
             sum.counts.add(&one.counts);
             sum.peak_open = sum.peak_open.max(one.peak_open);
@@ -177,10 +181,10 @@ impl Fleet {
         self.peak_open
     }
 
-    /// Everything that was counted until now.
-    pub(crate) fn tally(&mut self) -> Result<Tally, BenchError> {
+    /// Everything that was counted since this was last called.
+    pub(crate) fn collect(&mut self) -> Result<Tally, BenchError> {
         self.ask(Request::Tally)?;
-        sum(self.groups.iter_mut().map(Group::tally))
+        sum(self.groups.iter_mut().map(Group::collect))
     }
 
     /// Has the schedule begin a little later than now, so that every client learns of it in time; says when.
@@ -195,13 +199,13 @@ impl Fleet {
         self.tell(Order::End)
     }
 
-    /// Closes all connections, and gives everything that was counted.
+    /// Closes all connections, and gives what was not yet collected.
     ///
     /// # Errors
     /// When an event loop had failed.
-    pub(crate) fn close(mut self) -> Result<Tally, BenchError> {
+    pub(crate) fn close(&mut self) -> Result<Tally, BenchError> {
         self.ask(Request::Close)?;
-        sum(self.groups.into_iter().map(Group::close))
+        sum(self.groups.iter_mut().map(Group::close))
     }
 
     fn tell(&mut self, order: Order) -> Result<(), BenchError> {

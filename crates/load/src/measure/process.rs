@@ -79,32 +79,6 @@ pub struct Memory {
     pub rss_bytes: u64,
 }
 
-impl Cpu {
-    /// Of several processes together: thread ids are unique on a machine.
-    pub(crate) fn sum<E>(each: impl Iterator<Item = Result<Cpu, E>>) -> Result<Cpu, E> {
-        let mut sum = Cpu { at: Instant::now(), total_ns: 0, threads: BTreeMap::new() };
-        for cpu in each {
-            let cpu = cpu?;
-            sum.total_ns += cpu.total_ns;
-            sum.threads.extend(cpu.threads);
-        }
-        Ok(sum)
-    }
-}
-
-impl Memory {
-    /// Of several processes together.
-    pub(crate) fn sum<E>(each: impl Iterator<Item = Result<Memory, E>>) -> Result<Memory, E> {
-        let mut sum = Memory::default();
-        for memory in each {
-            let memory = memory?;
-            sum.pss_bytes += memory.pss_bytes;
-            sum.rss_bytes += memory.rss_bytes;
-        }
-        Ok(sum)
-    }
-}
-
 /// Context switches of a process's live threads since they started.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
 pub struct Switches {
@@ -112,6 +86,13 @@ pub struct Switches {
     pub voluntary: u64,
     /// The scheduler took the CPU away.
     pub involuntary: u64,
+}
+
+impl Switches {
+    /// Both kinds.
+    pub fn all(&self) -> u64 {
+        self.voluntary + self.involuntary
+    }
 }
 
 /// A process that is measured; it need not be a child.

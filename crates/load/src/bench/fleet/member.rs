@@ -64,7 +64,7 @@ fn serve(
                 continue;
             }
             Request::Census => Answer::Census(loops.census()),
-            Request::Tally => Answer::Tally(Box::new(loops.tally())),
+            Request::Tally => Answer::Tally(Box::new(loops.collect())),
             Request::Close => {
                 let last = Answer::Tally(Box::new(loops.close()?));
                 return order::write(output, &last).map_err(lost);
