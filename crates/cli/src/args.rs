@@ -6,11 +6,13 @@ use clap::{Parser, Subcommand};
 
 mod bench;
 mod compare;
+mod doctor;
 mod serve;
 mod units;
 
 pub(crate) use bench::BenchArgs;
 pub(crate) use compare::CompareArgs;
+pub(crate) use doctor::DoctorArgs;
 pub(crate) use serve::{ModeArg, ServeArgs};
 
 const EXIT_CODES: &str = "\
@@ -32,6 +34,7 @@ pub(crate) enum Command {
     Bench(Box<BenchArgs>),
     Cert(CertArgs),
     Compare(CompareArgs),
+    Doctor(DoctorArgs),
     Payload(PayloadArgs),
     Serve(ServeArgs),
 }

@@ -20,6 +20,7 @@ pub(crate) fn run(args: &BenchArgs) -> anyhow::Result<()> {
     let plan = args.plan()?;
     output::prepare(args.json.as_deref())?;
     let mut stderr = Stderr::new()?;
+    crate::doctor::before_load(&plan, &mut stderr)?;
     let outcome = bench::run(&plan, &mut stderr);
     stderr.finish();
     let outcome = outcome.map_err(|error| match error {

@@ -8,6 +8,7 @@ mod args;
 mod bench;
 mod cert;
 mod compare;
+mod doctor;
 mod exit;
 mod output;
 mod payload;
@@ -24,6 +25,7 @@ fn run(command: args::Command) -> anyhow::Result<()> {
         args::Command::Bench(args) => bench::run(&args),
         args::Command::Cert(args) => cert::run(&args),
         args::Command::Compare(args) => compare::run(&args),
+        args::Command::Doctor(args) => doctor::run(&args),
         args::Command::Payload(args) => payload::run(&args),
         args::Command::Serve(args) => serve::run(&args),
     }

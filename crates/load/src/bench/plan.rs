@@ -17,7 +17,7 @@ use crate::schedule::{Ramp, Schedule};
 /// many, but beyond half of them the kernel searches long for a free one: connecting becomes slow.
 const CLIENTS_PER_SOURCE: u32 = 12_500;
 /// Descriptors beside the clients': event loops, `/proc`, standard streams, room.
-const DESCRIPTORS_BESIDE: u64 = 64;
+pub(crate) const DESCRIPTORS_BESIDE: u64 = 64;
 /// Up to so many clients, each one is probed.
 const CLIENTS_ALL_PROBED: u32 = 1000;
 /// Beyond that, one client in so many.
@@ -108,6 +108,21 @@ impl Plan {
     pub fn one_probed_in(&self) -> u32 {
         let default = if self.clients <= CLIENTS_ALL_PROBED { 1 } else { PROBED_ONE_IN };
         self.probe_one_in.unwrap_or(default).max(1)
+    }
+
+    /// Whether it is TLS that the URL asks for.
+    pub fn is_secure(&self) -> bool {
+        self.url.get(..4).is_some_and(|scheme| scheme.eq_ignore_ascii_case("wss:"))
+    }
+
+    /// The server's first address.
+    ///
+    /// # Errors
+    /// When the URL is none, or its host cannot be found.
+    pub fn address(&self) -> Result<IpAddr, BenchError> {
+        let tls = ClientTls::insecure().map_err(BenchError::Tls)?;
+        let target = Target::with_tls(&self.url, tls).map_err(BenchError::Target)?;
+        target.addresses().first().map(|address| address.ip()).ok_or(BenchError::Nothing)
     }
 
     /// When each message is due.
