@@ -15,6 +15,9 @@ const DESCRIPTORS_SPARE: u64 = 8;
 /// A network interface above this share of its speed is full.
 const NETWORK_FULL: f64 = 0.9;
 
+/// Other programs that take more than this share of a processor disturb a step.
+const DISTURBED: f64 = 0.2;
+
 /// What there is too little of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
@@ -106,10 +109,14 @@ pub(crate) fn judge(outcome: &Outcome, witness: &Witness, at: u32) -> Binding {
         .or_else(|| memory(witness))
         .or_else(|| processors(outcome, witness))
         .or_else(|| network(outcome, witness));
-    let (resource, evidence) = match found {
-        Some((resource, why)) => (resource, [vec![why], outcome.verdict.problems.clone()].concat()),
-        None => (unexplained(outcome), [outcome.verdict.problems.clone(), vec![cpu_text(outcome)]].concat()),
+    let problems = outcome.verdict.problems.clone();
+    let (resource, mut evidence) = match found {
+        Some((resource, why)) => (resource, [vec![why], problems].concat()),
+        None => (unexplained(outcome), [problems, vec![cpu_text(outcome)]].concat()),
     };
+    if let Some(others) = outcome.other_programs.filter(|share| *share > DISTURBED) {
+        evidence.push(format!("other programs took {others:.1} processors meanwhile"));
+    }
     Binding { resource, at, evidence }
 }
 
@@ -121,7 +128,7 @@ fn death(outcome: &Outcome, witness: &Witness) -> Found {
     }
     let open = outcome.connections.peak_open;
     let died = format!("the server's process ended with {open} clients open");
-    match witness.memory_limit() {
+    match witness.memory_limit(open) {
         Some(limit) => Some((Resource::Memory, format!("{died}; {limit}"))),
         None => Some((Resource::Death, died)),
     }
@@ -136,11 +143,17 @@ fn limits(outcome: &Outcome, witness: &Witness) -> Found {
     if let Some(failure) = connections.failed.get("no local port") {
         return Some((Resource::Ports, format!("{} clients found no local port", failure.count)));
     }
-    if let Some((used, limit)) = witness.descriptors().filter(|(used, limit)| used + DESCRIPTORS_SPARE >= *limit) {
-        return Some((Resource::ServerDescriptors, format!("the server has {used} of {limit} (RLIMIT_NOFILE)")));
+    if let Some((used, limit)) =
+        witness.descriptors().filter(|(used, limit)| used + DESCRIPTORS_SPARE >= *limit)
+    {
+        return Some((
+            Resource::ServerDescriptors,
+            format!("the server has {used} of {limit} (RLIMIT_NOFILE)"),
+        ));
     }
     let (used, limit) = witness.tracked()?;
-    (used >= limit).then(|| (Resource::ConnectionTracking, format!("nf_conntrack_count is {used} of {limit}")))
+    (used >= limit)
+        .then(|| (Resource::ConnectionTracking, format!("nf_conntrack_count is {used} of {limit}")))
 }
 
 fn memory(witness: &Witness) -> Found {
@@ -158,21 +171,37 @@ fn processors(outcome: &Outcome, witness: &Witness) -> Found {
     let server = outcome.server.as_ref()?;
     let (share, allowed) = (server.cpu_share, witness.processors());
     if share >= FULL * allowed {
-        let text = format!("it used {:.0} % of the {allowed:.1} processors that it may use", share / allowed * 100.0);
+        let text = format!(
+            "it used {:.0} % of the {allowed:.1} processors that it may use",
+            share / allowed * 100.0
+        );
+        return Some((Resource::ServerCpu, text));
+    }
+    if witness.runnable() >= FULL {
+        let (wanted, had) = (witness.runnable() * 100.0, share * 100.0);
+        let text =
+            format!("a thread wanted a processor for {wanted:.0} % of the time; the server had {had:.0} %");
         return Some((Resource::ServerCpu, text));
     }
     let busy = outcome.machine.busy + outcome.machine.stolen;
-    (busy >= MACHINE_FULL).then(|| {
-        let (server, load) = (share * 100.0, outcome.generator.cpu_seconds / outcome.measured_seconds * 100.0);
-        let text = format!("all processors are {:.0} % busy: server {server:.0} %, load {load:.0} %", busy * 100.0);
-        (Resource::MachineCpu, text)
+    let load = outcome.generator.cpu_seconds / outcome.measured_seconds;
+    let is_ours = outcome.other_programs.is_none_or(|others| others <= DISTURBED);
+    (busy >= MACHINE_FULL && is_ours).then(|| {
+        let (busy, server, load) = (busy * 100.0, share * 100.0, load * 100.0);
+        (
+            Resource::MachineCpu,
+            format!("all processors are {busy:.0} % busy: server {server:.0} %, load {load:.0} %"),
+        )
     })
 }
 
 /// The greatest share that one thread of the server had over the measured part.
 pub(super) fn busiest_thread(outcome: &Outcome) -> Option<(String, f64)> {
-    let measured: Vec<_> =
-        outcome.timeline.iter().filter(|sample| sample.phase == Phase::Measuring && sample.server.is_some()).collect();
+    let measured: Vec<_> = outcome
+        .timeline
+        .iter()
+        .filter(|sample| sample.phase == Phase::Measuring && sample.server.is_some())
+        .collect();
     let mut seconds = 0.0;
     let mut shares = std::collections::BTreeMap::<u32, (String, f64)>::new();
     for sample in &measured {

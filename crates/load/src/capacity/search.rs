@@ -72,7 +72,8 @@ struct Failure {
 impl Search {
     /// A search over `range`.
     pub fn new(range: Range) -> Search {
-        let range = Range { first: range.first.clamp(1, range.most.max(1)), most: range.most.max(1), ..range };
+        let range =
+            Range { first: range.first.clamp(1, range.most.max(1)), most: range.most.max(1), ..range };
         let (held, failed) = (BTreeMap::new(), BTreeMap::new());
         Search { range, held, failed, steps: 0, over: None, ceiling: None }
     }
@@ -293,7 +294,8 @@ mod tests {
     fn pure_chance_ends() {
         for seed in 1..200 {
             let mut random = noise(seed);
-            let coin = |step: Step| if random() < 0.5 { Trial::Held } else { Trial::NotHeld(slow(step.value)) };
+            let coin =
+                |step: Step| if random() < 0.5 { Trial::Held } else { Trial::NotHeld(slow(step.value)) };
             let (_, steps) = search(RANGE, coin);
             assert!(steps.len() <= 60);
         }

@@ -45,7 +45,7 @@ pub(crate) enum ProbeArg {
 }
 
 impl MessageArgs {
-    pub(super) fn apply(&self, plan: &mut Plan) -> anyhow::Result<()> {
+    pub(crate) fn apply(&self, plan: &mut Plan) -> anyhow::Result<()> {
         plan.payload = self.payload()?;
         plan.probe = match self.probe {
             ProbeArg::Ping => Probe::Ping,
