@@ -16,6 +16,7 @@ pub mod outcome;
 pub mod payload;
 pub mod plan;
 mod tally;
+pub mod template;
 mod waiting;
 mod watch;
 
