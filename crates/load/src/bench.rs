@@ -17,6 +17,7 @@ pub mod payload;
 pub mod plan;
 mod tally;
 pub mod template;
+pub mod timeline;
 mod waiting;
 mod watch;
 

@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use webscale::{Accept, CloseCode, Handle, Handler, Message, Peer, Reject, Request, Server, Tls};
 use webscale_load::bench::outcome::Outcome;
 use webscale_load::bench::payload::{Kind, Payload};
+use webscale_load::bench::timeline::Sample;
 use webscale_load::bench::{BenchError, Plan, Probe, Trust, run};
 use webscale_load::cert;
 use webscale_load::observe::{Observer, Unobserved};
@@ -149,7 +150,20 @@ fn every_message_is_counted_on_both_sides() {
     assert_eq!(server.messages.load(Ordering::Relaxed), messages.sent_in_all);
 }
 
-/// The start lies ahead of the clients' first look at it.
+#[test]
+fn the_timeline_has_everything_once() {
+    let sum =
+        |outcome: &Outcome, figure: fn(&Sample) -> u64| outcome.timeline.iter().map(figure).sum::<u64>();
+    let held = Running::load(Behaviour::Consume, |_| {});
+    assert_eq!(sum(&held, |sample| sample.offered), 20 * 14);
+    assert_eq!(sum(&held, |sample| sample.sent), held.messages.sent_in_all);
+    assert_eq!(sum(&held, |sample| sample.answered), 20 * 14);
+    assert!(held.timeline.windows(2).all(|pair| pair[0].at_seconds < pair[1].at_seconds));
+    let turned_away = Running::load(Behaviour::TurnAway, |_| {});
+    assert_eq!(sum(&turned_away, |sample| sample.clients.disconnected), 20);
+    assert_eq!(sum(&turned_away, |sample| sample.errors.get("closed: 1008").copied().unwrap_or(0)), 20);
+}
+
 #[test]
 fn the_first_message_waits_for_the_start() {
     let outcome = Running::load(Behaviour::Consume, |plan| plan.warmup = Duration::ZERO);

@@ -37,8 +37,11 @@ impl Share {
 pub(crate) struct Census {
     /// Connections that are open.
     pub(crate) open: u32,
+    /// Connections that are being opened.
+    pub(crate) connecting: u32,
     /// Connections that were opened or failed.
     pub(crate) settled: u32,
+    /// What is not yet collected.
     pub(crate) counts: Counts,
 }
 
@@ -76,9 +79,9 @@ impl Fleet {
         self.peak_open
     }
 
-    /// Everything that was counted until now.
-    pub(crate) fn tally(&mut self) -> Result<Tally, BenchError> {
-        Ok(self.loops.tally())
+    /// Everything that was counted since this was last called.
+    pub(crate) fn collect(&mut self) -> Result<Tally, BenchError> {
+        Ok(self.loops.collect())
     }
 
     /// How far ahead the schedule's start must be told, so that every client learns of it in time.
@@ -96,11 +99,11 @@ impl Fleet {
         self.loops.end();
     }
 
-    /// Closes all connections, and gives everything that was counted.
+    /// Closes all connections, and gives what was not yet collected.
     ///
     /// # Errors
     /// When an event loop had failed.
-    pub(crate) fn close(self) -> Result<Tally, BenchError> {
+    pub(crate) fn close(&mut self) -> Result<Tally, BenchError> {
         self.loops.close()
     }
 }

@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use super::payload::Kind;
 use super::plan::Probe;
+use super::timeline::Sample;
 use crate::histogram::Summary;
 use crate::measure::kernel::{MachineShare, Sockets};
 use crate::measure::process::{Memory, Switches};
@@ -54,6 +55,8 @@ pub struct Outcome {
     pub server: Option<ServerUse>,
     /// Sockets of the machine that made the load, both ends if the server is on it.
     pub kernel: KernelUse,
+    /// The whole load, from the first connection on, second by second.
+    pub timeline: Vec<Sample>,
     /// Whether all this counts.
     pub verdict: Verdict,
 }
@@ -205,6 +208,13 @@ pub(crate) fn judge(outcome: &Outcome, latency_limit: Duration) -> Verdict {
     Verdict { saturated, problems: problems(outcome, latency_limit), interrupted }
 }
 
+/// Whether the generator was too late or too busy in this second.
+pub(crate) fn is_saturated(sample: &Sample, latency_limit: Duration) -> bool {
+    let lag_max_us = latency_limit.as_secs_f64() * LAG_SHARE_MAX * 1e6;
+    sample.lag_p99_us.is_some_and(|lag| lag > lag_max_us)
+        || (sample.sent > 0 && sample.generator.busiest_thread > CORE_SHARE_MAX)
+}
+
 fn saturation(outcome: &Outcome, latency_limit: Duration) -> Option<String> {
     let lag_max = Duration::from_secs_f64(latency_limit.as_secs_f64() * LAG_SHARE_MAX);
     if let Some(lag) = outcome.schedule_lag_us.filter(|lag| lag.p99 > lag_max.as_secs_f64() * 1e6) {
@@ -299,6 +309,7 @@ mod tests {
             other_programs: None,
             server: None,
             kernel: KernelUse { idle: sockets(), connected: sockets(), loaded: sockets() },
+            timeline: Vec::new(),
             verdict: Verdict::default(),
         }
     }

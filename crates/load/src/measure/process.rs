@@ -88,6 +88,13 @@ pub struct Switches {
     pub involuntary: u64,
 }
 
+impl Switches {
+    /// Both kinds.
+    pub fn all(&self) -> u64 {
+        self.voluntary + self.involuntary
+    }
+}
+
 /// A process that is measured; it need not be a child.
 #[derive(Debug)]
 pub struct Process {

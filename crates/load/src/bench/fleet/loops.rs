@@ -111,18 +111,20 @@ impl Loops {
 
     pub(super) fn census(&self) -> Census {
         let mut counts = Counts::default();
-        self.loops.iter().for_each(|event_loop| counts.add(&event_loop.clients.tally().counts));
+        self.loops.iter().for_each(|event_loop| counts.add(&event_loop.clients.tally().counts()));
         let settled = self.shared.settled.load(Ordering::Acquire);
-        Census { open: self.shared.open.load(Ordering::Relaxed), settled, counts }
+        let connecting = self.next.saturating_sub(settled);
+        Census { open: self.shared.open.load(Ordering::Relaxed), connecting, settled, counts }
     }
 
     pub(super) fn peak_open(&self) -> u32 {
         self.shared.peak_open.load(Ordering::Relaxed)
     }
 
-    pub(super) fn tally(&self) -> Tally {
+    /// Everything that was counted since this was last called.
+    pub(super) fn collect(&self) -> Tally {
         let mut sum = Tally::default();
-        self.loops.iter().for_each(|event_loop| sum.add(&event_loop.clients.tally()));
+        self.loops.iter().for_each(|event_loop| sum.add(&event_loop.clients.take_tally()));
         sum
     }
 
@@ -134,14 +136,14 @@ impl Loops {
         self.shared.ended.store(true, Ordering::Relaxed);
     }
 
-    /// Closes all connections, and gives everything that was counted.
-    pub(super) fn close(self) -> Result<Tally, BenchError> {
+    /// Closes all connections, and gives what was not yet collected.
+    pub(super) fn close(&mut self) -> Result<Tally, BenchError> {
         self.shared.closing.store(true, Ordering::Relaxed);
         self.loops.iter().for_each(|event_loop| event_loop.client.handle().shutdown());
         let mut tally = Tally::default();
-        for EventLoop { client, clients } in self.loops {
+        for EventLoop { client, clients } in std::mem::take(&mut self.loops) {
             client.shutdown().map_err(|error| BenchError::Loop(error.to_string()))?;
-            tally.add(&clients.tally());
+            tally.add(&clients.take_tally());
         }
         Ok(tally)
     }
