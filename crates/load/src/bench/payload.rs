@@ -19,7 +19,7 @@ pub struct Payload {
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 enum Source {
-    /// One of several ASCII texts of one length.
+    /// One of several texts of one length, which begin with [`STAMP`] ASCII characters.
     Variants(Vec<String>),
     /// Always these bytes, as text.
     Text(String),
@@ -206,7 +206,7 @@ mod tests {
         assert_eq!(bytes(&payload, id(1, 2), false), workload::payload(3).as_bytes());
         assert_eq!(bytes(&payload, id(15, 1), false), bytes(&payload, id(0, 0), false));
         // Stamps are written over bytes: no character may be cut.
-        assert!((0..VARIANTS).all(|seed| workload::payload(seed).is_ascii()));
+        assert!((0..VARIANTS).all(|seed| workload::payload(seed).is_char_boundary(STAMP)));
     }
 
     #[test]
@@ -227,7 +227,10 @@ mod tests {
         assert_eq!(bytes(&payload, id(3, 9), true), [b'a', 0xFF]);
         let text = Payload::fixed(b"text".to_vec(), Kind::Text).unwrap();
         assert!(matches!(text.message(id(0, 0), false, &mut String::new()), Message::Text("text")));
-        assert!(matches!(text.into_binary().message(id(0, 0), false, &mut String::new()), Message::Binary(b"text")));
+        assert!(matches!(
+            text.into_binary().message(id(0, 0), false, &mut String::new()),
+            Message::Binary(b"text")
+        ));
     }
 
     #[test]
@@ -244,7 +247,8 @@ mod tests {
     #[test]
     fn an_echo_is_the_message_and_no_other() {
         let template = Template::parse("{client}:{seq}:{random:5}:{timestamp:ns}").unwrap();
-        let payloads = [Payload::filler(60, Kind::Text), Payload::filler(3, Kind::Binary), Payload::telemetry()];
+        let payloads =
+            [Payload::filler(60, Kind::Text), Payload::filler(3, Kind::Binary), Payload::telemetry()];
         for payload in payloads.into_iter().chain([Payload::template(template, Kind::Text)]) {
             let mut scratch = String::new();
             let echo = bytes(&payload, id(5, 6), true);

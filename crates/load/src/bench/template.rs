@@ -189,7 +189,9 @@ fn field(text: &str) -> Result<Part, String> {
         },
         ("random_int", Some(range)) => random_int(range)
             .ok_or_else(|| format!("{{random_int:{range}}}: wanted A-B, as {{random_int:1-100}}")),
-        ("random" | "random_int", None) => Err(format!("{{{name}}} wants more: {{random:8}}, {{random_int:1-100}}")),
+        ("random" | "random_int", None) => {
+            Err(format!("{{{name}}} wants more: {{random:8}}, {{random_int:1-100}}"))
+        }
         _ => Err(format!(
             "{{{text}}} is no field: use seq, client, timestamp, random:N or random_int:A-B, and {{{{ for one {{"
         )),
@@ -287,7 +289,8 @@ mod tests {
 
     #[test]
     fn times_in_every_unit() {
-        let text = "{timestamp} {timestamp:s} {timestamp:ms} {timestamp:us} {timestamp:ns} {timestamp:rfc3339}";
+        let text =
+            "{timestamp} {timestamp:s} {timestamp:ms} {timestamp:us} {timestamp:ns} {timestamp:rfc3339}";
         assert_eq!(
             render(text, 0, 0),
             "1772323199000 1772323199 1772323199000 1772323199000012 1772323199000012345 \
@@ -354,10 +357,12 @@ mod tests {
 
     #[test]
     fn no_text_is_longer_than_announced() {
-        let text = "{seq}{client}{timestamp:ns}{timestamp:rfc3339}{random:7}{random_int:-9223372036854775808--1}x";
+        let text =
+            "{seq}{client}{timestamp:ns}{timestamp:rfc3339}{random:7}{random_int:-9223372036854775808--1}x";
         let template = Template::parse(text).unwrap();
         let mut out = String::new();
-        template.render(Id { client: u32::MAX, number: u64::MAX, time: Duration::from_secs(1 << 40) }, &mut out);
+        template
+            .render(Id { client: u32::MAX, number: u64::MAX, time: Duration::from_secs(1 << 40) }, &mut out);
         assert!(out.len() <= template.len_max(), "{out}");
     }
 }

@@ -44,7 +44,7 @@ impl Loops {
     /// Starts the event loops; nothing is connected yet.
     pub(super) fn new(plan: &Plan, prepared: Prepared, share: Share) -> Result<Loops, BenchError> {
         let shared = Arc::new(Shared {
-            schedule: plan.schedule(),
+            pace: plan.pace(),
             payload: plan.payload.clone(),
             probe: plan.probe,
             one_probed_in: plan.one_probed_in(),
@@ -129,7 +129,7 @@ impl Loops {
     }
 
     pub(super) fn start(&self, at: Instant) {
-        self.shared.start.get_or_init(|| at);
+        self.shared.start.get_or_init(|| at.into());
     }
 
     pub(super) fn end(&self) {
@@ -150,7 +150,7 @@ impl Loops {
 }
 
 fn start_loop(shared: &Arc<Shared>, cpu: Option<usize>) -> Result<EventLoop, BenchError> {
-    let message_bytes = USUAL_MESSAGE_BYTES.max(shared.payload.len());
+    let message_bytes = USUAL_MESSAGE_BYTES.max(shared.payload.len_max());
     let limits = Limits {
         message_bytes,
         // Room for some messages of the largest kind. What does not fit is counted, and the client goes on.
