@@ -24,7 +24,7 @@ enum Source {
     /// Always these bytes, as text.
     Text(String),
     /// Always these bytes, in binary frames.
-    Bytes(Vec<u8>),
+    Bytes(#[serde(with = "base64")] Vec<u8>),
     /// Put together for each message.
     Template(Template),
 }
@@ -184,6 +184,21 @@ fn stamp_of(id: Id) -> [u8; STAMP] {
         }
     }
     stamp
+}
+
+/// Bytes in JSON, for the processes of a load.
+mod base64 {
+    use data_encoding::BASE64;
+    use serde::de::Error;
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    pub(super) fn serialize<S: Serializer>(bytes: &[u8], out: S) -> Result<S::Ok, S::Error> {
+        BASE64.encode(bytes).serialize(out)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(input: D) -> Result<Vec<u8>, D::Error> {
+        BASE64.decode(String::deserialize(input)?.as_bytes()).map_err(D::Error::custom)
+    }
 }
 
 #[cfg(test)]
