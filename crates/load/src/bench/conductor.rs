@@ -4,18 +4,21 @@ use std::time::{Duration, Instant};
 
 use super::BenchError;
 use super::fleet::{Census, Fleet};
-use super::outcome::{Connections, KernelUse, LatencySummary, Messages, Outcome, Verdict, judge};
+use super::outcome::{
+    Connections, Generator, KernelUse, LatencySummary, Messages, Outcome, Verdict, is_saturated, judge,
+};
 use super::plan::{Plan, Prepared};
 use super::tally::{Counts, Tally, advice};
+use super::timeline::{ClientCounts, Sample, Timeline};
 use super::watch::{Mark, Marks, Watch};
 use crate::observe::{Observer, Phase, Progress};
 
 /// How often the conductor looks up while it waits.
-const TICK: Duration = Duration::from_millis(20);
-/// The same while connections are to be started.
-const CONNECT_TICK: Duration = Duration::from_millis(1);
-/// How often progress is told.
-const PROGRESS_EVERY: Duration = Duration::from_secs(1);
+const TICK: Duration = Duration::from_millis(100);
+/// How often the clients' counts are collected, and progress is told.
+const SAMPLE_EVERY: Duration = Duration::from_secs(1);
+/// A phase that ends earlier after the last sample is part of the next one.
+const SAMPLE_MIN: Duration = Duration::from_millis(100);
 /// How long messages that were due in the last moments may still be sent, late as they are.
 const LAST_SENDS_MAX: Duration = Duration::from_millis(500);
 /// How long answers may still come after the last message.
@@ -29,8 +32,17 @@ pub(crate) struct Conductor<'a> {
     census: Census,
     watch: Watch,
     observer: &'a mut dyn Observer,
-    told: Instant,
-    told_sent: u64,
+    /// What was collected since the last sample.
+    second: Tally,
+    /// What was collected before.
+    total: Tally,
+    timeline: Timeline,
+    /// When the first connection was begun.
+    begun: Instant,
+    /// When the last sample ended.
+    sampled: Instant,
+    /// When the schedule begins.
+    started: Option<Instant>,
     interrupted: bool,
 }
 
@@ -38,35 +50,51 @@ impl<'a> Conductor<'a> {
     /// Starts the clients' event loops; nothing is connected yet.
     pub(crate) fn new(
         plan: &'a Plan,
-        prepared: Prepared,
+        prepared: &Prepared,
         observer: &'a mut dyn Observer,
     ) -> Result<Conductor<'a>, BenchError> {
-        let watch = Watch::new(plan.pid)?;
         let fleet = Fleet::new(plan, prepared)?;
-        let (told, census) = (Instant::now(), Census::default());
-        Ok(Conductor { plan, fleet, census, watch, observer, told, told_sent: 0, interrupted: false })
+        let watch = Watch::new(plan.pid, &fleet.pids())?;
+        let now = Instant::now();
+        Ok(Conductor {
+            plan,
+            fleet,
+            census: Census::default(),
+            watch,
+            observer,
+            second: Tally::default(),
+            total: Tally::default(),
+            timeline: Timeline::new(),
+            begun: now,
+            sampled: now,
+            started: None,
+            interrupted: false,
+        })
     }
 
     /// Opens all connections over the ramp, and waits until each is open or has failed.
     pub(crate) fn connect(&mut self) -> Result<(), BenchError> {
         let begun = Instant::now();
-        self.fleet.connect(begun);
+        (self.begun, self.sampled) = (begun, begun);
+        self.watch.poll();
+        self.fleet.connect(begun)?;
         while self.census.settled < self.plan.clients && !self.interrupted {
             self.fleet.tend()?;
-            std::thread::sleep(CONNECT_TICK);
+            std::thread::sleep(self.fleet.tick());
             self.look_up(Phase::Connecting, begun, None)?;
         }
-        Ok(())
+        self.end_phase(Phase::Connecting, begun, None)
     }
 
     /// # Errors
     /// [`BenchError::NoClient`] when every connection failed.
     pub(crate) fn some_connected(&mut self) -> Result<(), BenchError> {
-        let tally = self.fleet.tally()?;
-        if tally.counts.opened > 0 || self.interrupted {
+        self.collect()?;
+        if self.total.opened + self.second.opened > 0 || self.interrupted {
             return Ok(());
         }
-        let why = tally.failed.iter().max_by_key(|(_, failure)| failure.count);
+        let failed = self.total.failed.iter().chain(&self.second.failed);
+        let why = failed.max_by_key(|(_, failure)| failure.count);
         Err(BenchError::NoClient(why.map_or_else(
             || "no answer".into(),
             |(kind, failure)| format!("{}{}", failure.example, advice(kind, &self.plan.url)),
@@ -79,22 +107,23 @@ impl<'a> Conductor<'a> {
     }
 
     /// Starts the schedule, a little ahead so that every client learns of it in time.
-    pub(crate) fn start(&mut self) -> Instant {
-        let at = Instant::now() + self.fleet.notice();
-        self.fleet.start(at);
-        at
+    pub(crate) fn start(&mut self) -> Result<Instant, BenchError> {
+        let at = self.fleet.start()?;
+        self.started = Some(at);
+        Ok(at)
     }
 
     /// Waits through a phase, unless the user or the server ends it.
     pub(crate) fn wait(&mut self, phase: Phase, until: Instant) -> Result<(), BenchError> {
         let begun = Instant::now();
+        let planned = Some(until.saturating_duration_since(begun));
         loop {
             let now = Instant::now();
             if now >= until || !self.is_going_on() {
-                return Ok(());
+                return self.end_phase(phase, begun, planned);
             }
             std::thread::sleep(TICK.min(until - now));
-            self.look_up(phase, begun, Some(until.saturating_duration_since(begun)))?;
+            self.look_up(phase, begun, planned)?;
         }
     }
 
@@ -107,14 +136,14 @@ impl<'a> Conductor<'a> {
     pub(crate) fn drain(&mut self) -> Result<(), BenchError> {
         let begun = Instant::now();
         let due = self.plan.schedule().offered(Duration::ZERO, self.plan.until());
-        while self.census.counts.sent_in_all < due && begun.elapsed() < LAST_SENDS_MAX && self.is_going_on() {
-            std::thread::sleep(CONNECT_TICK);
+        while self.counts().sent < due && begun.elapsed() < LAST_SENDS_MAX && self.is_going_on() {
+            std::thread::sleep(self.fleet.tick());
             self.census = self.fleet.census()?;
         }
-        self.fleet.end();
+        self.fleet.end()?;
         let until = begun + DRAIN_MAX.max(self.plan.latency_limit);
-        while self.census.counts.waiting > 0 && Instant::now() < until && !self.interrupted {
-            std::thread::sleep(TICK);
+        while self.counts().waiting() > 0 && Instant::now() < until && !self.interrupted {
+            std::thread::sleep(self.fleet.tick());
             self.look_up(Phase::Draining, begun, None)?;
         }
         Ok(())
@@ -123,61 +152,122 @@ impl<'a> Conductor<'a> {
     /// Everything at this moment.
     pub(crate) fn mark(&mut self) -> Result<Mark, BenchError> {
         self.census = self.fleet.census()?;
-        self.watch.mark(self.census.counts.sent_in_all)
+        self.watch.mark(self.counts().sent)
     }
 
     /// Closes all connections and sums up.
     ///
     /// # Errors
     /// When an event loop had failed.
-    pub(crate) fn finish(self, marks: &Marks, connect_time: Duration) -> Result<Outcome, BenchError> {
-        let peak_open = self.fleet.peak_open();
-        let tally = self.fleet.close()?;
-        let mut outcome = outcome(self.plan, &tally, marks);
+    pub(crate) fn finish(mut self, marks: &Marks, connect_time: Duration) -> Result<Outcome, BenchError> {
+        self.census = self.fleet.census()?;
+        let (peak_open, processes) = (self.fleet.peak_open(), self.fleet.processes());
+        let rest = self.fleet.close()?;
+        self.second.add(&rest);
+        self.sample(Phase::Draining);
+        let mut outcome = outcome(self.plan, &self.total, marks);
+        outcome.timeline = self.timeline.into_samples();
         outcome.connections.peak_open = peak_open;
         outcome.connections.connect_seconds = connect_time.as_secs_f64();
-        outcome.server = self.watch.server_use(marks, tally.counts.opened);
+        outcome.generator = marks.generator(processes, self.total.opened);
+        outcome.server = self.watch.server_use(marks, self.total.opened);
         outcome.verdict.interrupted = self.interrupted;
         outcome.verdict = judge(&outcome, self.plan.latency_limit);
-        if let Some(lost) = &self.watch.lost {
+        if let Some(lost) = self.watch.lost() {
             outcome.verdict.problems.push(format!("the server could not be measured to the end: {lost}"));
         }
         Ok(outcome)
     }
 
-    /// Looks how the clients stand, asks the user, and tells of the progress once a second.
+    /// Looks how the clients stand, asks the user, and once a second tells of the progress.
     fn look_up(&mut self, phase: Phase, begun: Instant, planned: Option<Duration>) -> Result<(), BenchError> {
         self.census = self.fleet.census()?;
         self.interrupted |= self.observer.stopped();
-        let since = self.told.elapsed();
-        if since < PROGRESS_EVERY {
-            return Ok(());
-        }
-        let tally = self.fleet.tally()?;
-        let sent = tally.counts.sent_in_all;
-        let corrected = &tally.latency.corrected;
+        if self.sampled.elapsed() >= SAMPLE_EVERY { self.tell(phase, begun, planned) } else { Ok(()) }
+    }
+
+    /// A sample ends with its phase.
+    fn end_phase(
+        &mut self,
+        phase: Phase,
+        begun: Instant,
+        planned: Option<Duration>,
+    ) -> Result<(), BenchError> {
+        if self.sampled.elapsed() >= SAMPLE_MIN { self.tell(phase, begun, planned) } else { Ok(()) }
+    }
+
+    fn tell(&mut self, phase: Phase, begun: Instant, planned: Option<Duration>) -> Result<(), BenchError> {
+        self.collect()?;
+        let sample = self.sample(phase);
+        let corrected = &self.total.measured.latency.corrected;
         let progress = Progress {
             phase,
             elapsed: begun.elapsed(),
             planned,
             clients: self.plan.clients,
-            open: self.census.open,
-            failed: tally.failed.values().map(|failure| failure.count).sum(),
-            sent,
-            sent_per_second: (sent - self.told_sent) as f64 / since.as_secs_f64(),
+            failed: self.total.failed.values().map(|failure| failure.count).sum(),
+            sent: self.total.counts().sent,
             latency: (corrected.count() > 0).then(|| (corrected.quantile(0.5), corrected.quantile(0.99))),
-            server: self.watch.poll(),
+            sample,
         };
-        (self.told, self.told_sent) = (Instant::now(), sent);
         self.observer.progress(&progress);
         Ok(())
+    }
+
+    /// Takes what the clients counted.
+    fn collect(&mut self) -> Result<(), BenchError> {
+        self.second.add(&self.fleet.collect()?);
+        self.census.counts = Counts::default();
+        Ok(())
+    }
+
+    /// Messages so far, those too that are not yet collected.
+    fn counts(&self) -> Counts {
+        let mut sum = self.total.counts();
+        sum.add(&self.second.counts());
+        sum.add(&self.census.counts);
+        sum
+    }
+
+    /// Ends the second that was under way.
+    fn sample(&mut self, phase: Phase) -> Sample {
+        let now = Instant::now();
+        let usage = self.watch.poll();
+        let mut sample = Sample {
+            at_seconds: (now - self.begun).as_secs_f64(),
+            length_seconds: (now - self.sampled).as_secs_f64(),
+            phase,
+            clients: ClientCounts {
+                open: self.census.open,
+                connecting: self.census.connecting,
+                ..ClientCounts::default()
+            },
+            offered: self.plan.schedule().offered(self.scheduled(self.sampled), self.scheduled(now)),
+            generator: usage.generator,
+            server: usage.server,
+            kernel_socket_bytes: usage.kernel_socket_bytes,
+            ..Sample::default()
+        };
+        let second = std::mem::take(&mut self.second);
+        sample.count(&second);
+        sample.generator.saturated = is_saturated(&sample, self.plan.latency_limit);
+        self.total.add(&second);
+        self.timeline.push(sample.clone());
+        self.sampled = now;
+        sample
+    }
+
+    /// The schedule's time at `at`: zero before it starts, its end after that.
+    fn scheduled(&self, at: Instant) -> Duration {
+        let started = self.started.map_or(Duration::ZERO, |start| at.saturating_duration_since(start));
+        started.min(self.plan.until())
     }
 }
 
 /// What was found, but for what only the conductor knows.
 fn outcome(plan: &Plan, tally: &Tally, marks: &Marks) -> Outcome {
-    let counts = &tally.counts;
-    let corrected = tally.latency.corrected.summary();
+    let measured = &tally.measured;
+    let corrected = measured.latency.corrected.summary();
     Outcome {
         url: plan.url.clone(),
         probe: plan.probe,
@@ -188,17 +278,19 @@ fn outcome(plan: &Plan, tally: &Tally, marks: &Marks) -> Outcome {
         measured_seconds: marks.measured().as_secs_f64(),
         connections: Connections {
             clients: plan.clients,
-            opened: counts.opened,
+            opened: tally.opened,
             failed: tally.failed.clone(),
             disconnected: tally.disconnected.clone(),
             handshake_us: tally.handshakes.summary(),
             ..Connections::default()
         },
-        messages: messages(counts, plan.schedule().offered(plan.warmup, plan.until())),
-        latency_us: corrected
-            .map(|corrected| LatencySummary { corrected, uncorrected: tally.latency.uncorrected.summary() }),
-        schedule_lag_us: tally.lag.summary(),
-        generator: marks.generator(),
+        messages: messages(tally, plan.schedule().offered(plan.warmup, plan.until())),
+        latency_us: corrected.map(|corrected| LatencySummary {
+            corrected,
+            uncorrected: measured.latency.uncorrected.summary(),
+        }),
+        schedule_lag_us: measured.lag.summary(),
+        generator: Generator::default(),
         machine: marks.end.machine.since(&marks.begin.machine),
         other_programs: marks.other_programs(),
         server: None,
@@ -207,11 +299,13 @@ fn outcome(plan: &Plan, tally: &Tally, marks: &Marks) -> Outcome {
             connected: marks.connected.sockets,
             loaded: marks.end.sockets,
         },
+        timeline: Vec::new(),
         verdict: Verdict::default(),
     }
 }
 
-fn messages(counts: &Counts, offered: u64) -> Messages {
+fn messages(tally: &Tally, offered: u64) -> Messages {
+    let (counts, in_all) = (&tally.measured.counts, tally.counts());
     Messages {
         offered,
         sent: counts.sent,
@@ -219,8 +313,8 @@ fn messages(counts: &Counts, offered: u64) -> Messages {
         awaited: counts.awaited,
         answered: counts.answered,
         unanswered: counts.unanswered,
-        reordered: counts.reordered,
-        corrupt: counts.corrupt,
-        sent_in_all: counts.sent_in_all,
+        reordered: in_all.reordered,
+        corrupt: in_all.corrupt,
+        sent_in_all: in_all.sent,
     }
 }
