@@ -1,5 +1,7 @@
 //! What the fuzz targets have found worth keeping, run again: the same functions, over `fuzz/corpus`.
 
+#![expect(clippy::disallowed_methods, reason = "a corpus is files")]
+
 use std::path::Path;
 
 #[path = "../../../fuzz/src/decoder.rs"]
