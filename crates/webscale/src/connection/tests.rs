@@ -5,6 +5,7 @@ mod closing;
 mod deflate;
 mod egress;
 mod harness;
+mod http;
 mod messages;
 mod opening;
 mod operations;

@@ -5,7 +5,7 @@ use std::sync::Mutex;
 use webscale_proto::{Message, Role};
 
 use super::*;
-use crate::handler::{Accept, Reject, Request};
+use crate::{Accept, Reject, Request};
 use crate::limits::Limits;
 use crate::peer::Peer;
 
