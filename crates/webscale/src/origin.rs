@@ -56,8 +56,9 @@ impl Origins {
         Self(Rule::List(origins.into_iter().map(Into::into).collect()))
     }
 
-    /// The first entry that is no origin, and what is wrong with it.
-    pub(crate) fn fault(&self) -> Option<(String, OriginFault)> {
+    /// The first entry of a list that is no origin, and what is wrong with it.
+    #[must_use]
+    pub fn fault(&self) -> Option<(String, OriginFault)> {
         let Rule::List(list) = &self.0 else { return None };
         list.iter().find_map(|entry| Some((entry.clone(), Origin::parse(entry).err()?)))
     }
@@ -73,9 +74,9 @@ impl Origins {
                 let own = Origin::of_authority(scheme, host);
                 matches!((parsed, own), (Ok(Origin::Of(page)), Ok(own)) if page.equals(&own))
             }
-            Rule::List(list) => {
-                parsed.is_ok_and(|page| list.iter().any(|entry| Origin::parse(entry).is_ok_and(|e| e.equals(&page))))
-            }
+            Rule::List(list) => parsed.is_ok_and(|page| {
+                list.iter().any(|entry| Origin::parse(entry).is_ok_and(|e| e.equals(&page)))
+            }),
         }
     }
 }
@@ -176,9 +177,9 @@ impl Page<'_> {
 /// A name, or an address; an IPv6 address stands in brackets.
 fn is_host(host: &str) -> bool {
     match host.strip_prefix('[') {
-        Some(rest) => rest
-            .strip_suffix(']')
-            .is_some_and(|ip| !ip.is_empty() && ip.bytes().all(|b| b.is_ascii_hexdigit() || b == b':' || b == b'.')),
+        Some(rest) => rest.strip_suffix(']').is_some_and(|ip| {
+            !ip.is_empty() && ip.bytes().all(|b| b.is_ascii_hexdigit() || b == b':' || b == b'.')
+        }),
         None => !host.is_empty() && host.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._~".contains(&b)),
     }
 }
@@ -242,7 +243,9 @@ mod tests {
     fn listed_ones_and_no_others() {
         let list = Origins::list(["https://good.example", "http://localhost:8080", "app://shell"]);
         assert_eq!(list.fault(), None);
-        for origin in ["https://good.example", "https://GOOD.example:443", "http://localhost:8080", "app://shell"] {
+        for origin in
+            ["https://good.example", "https://GOOD.example:443", "http://localhost:8080", "app://shell"]
+        {
             assert!(list.admit(Some(origin), "whatever", false), "{origin}");
         }
         for origin in [

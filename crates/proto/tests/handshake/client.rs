@@ -1,7 +1,9 @@
 //! The client's request and the answers it gets.
 
 use webscale_proto::handshake::client::{ClientRequest, ResponseError, key, verify_response, write_request};
-use webscale_proto::handshake::{Answer, HeadLimits, InvalidHeader, accept, head_end, parse_request, respond};
+use webscale_proto::handshake::{
+    Answer, HeadLimits, InvalidHeader, accept, head_end, parse_request, respond,
+};
 
 use crate::{ACCEPT, KEY};
 

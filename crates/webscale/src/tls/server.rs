@@ -10,7 +10,8 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::danger::ClientCertVerifier;
 use rustls::server::{
-    NoClientAuth, NoServerSessionStorage, ResolvesServerCert, UnbufferedServerConnection, WebPkiClientVerifier,
+    NoClientAuth, NoServerSessionStorage, ResolvesServerCert, UnbufferedServerConnection,
+    WebPkiClientVerifier,
 };
 use rustls::sign::{CertifiedKey, SingleCertAndKey};
 
@@ -114,7 +115,6 @@ impl fmt::Debug for Tls {
         f.write_str("Tls")
     }
 }
-
 
 /// Whose certificates clients are asked for.
 #[derive(Clone)]

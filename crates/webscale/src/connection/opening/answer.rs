@@ -85,11 +85,7 @@ pub(super) fn refuse<H: Handler>(
 fn reject<H: Handler>(context: &mut Context<'_, H>, response: &Response) -> Outcome<H::Session> {
     let status = write(context, response, false);
     context.metrics.count_rejection(status);
-    Outcome::Failed(
-        None,
-        failure(format!("answered with status {status}")),
-        Fate::Finish { answered: false },
-    )
+    Outcome::Failed(None, failure(format!("answered with status {status}")), Fate::Finish { answered: false })
 }
 
 /// Writes an answer, or 500 in place of one that cannot be written. Gives the status.

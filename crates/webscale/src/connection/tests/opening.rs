@@ -180,7 +180,10 @@ fn a_session_whose_answer_was_invalid_is_closed() {
     assert_eq!(refusal(&world).0, 500);
     assert_eq!(world.seen(), [closed(1006, "", CloseKind::Upgrade)]);
     let words = world.handler.words.lock().unwrap().clone();
-    assert!(words.ends_with("the handler's answer is invalid: header value holds a control character"), "{words}");
+    assert!(
+        words.ends_with("the handler's answer is invalid: header value holds a control character"),
+        "{words}"
+    );
 }
 
 #[test]

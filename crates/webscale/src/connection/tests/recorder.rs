@@ -8,8 +8,8 @@ use webscale_proto::{CloseCode, Message};
 
 use crate::close::{Close, CloseKind};
 use crate::handler::Handler;
-use crate::{Accept, Reject, Request, Response};
 use crate::peer::{Peer, SendError};
+use crate::{Accept, Reject, Request, Response};
 
 /// What a handler saw.
 #[derive(Clone, PartialEq, Eq, Debug)]
