@@ -12,9 +12,11 @@ use std::time::{Duration, Instant};
 use webscale::{Accept, CloseCode, Handle, Handler, Message, Peer, Reject, Request, Server, Tls};
 use webscale_load::bench::outcome::Outcome;
 use webscale_load::bench::payload::{Kind, Payload};
+use webscale_load::bench::timeline::Sample;
 use webscale_load::bench::{BenchError, Plan, Probe, Trust, run};
 use webscale_load::cert;
 use webscale_load::observe::{Observer, Unobserved};
+use webscale_load::schedule::Ramp;
 
 /// What the server does with each message.
 #[derive(Clone, Copy, PartialEq)]
@@ -148,7 +150,20 @@ fn every_message_is_counted_on_both_sides() {
     assert_eq!(server.messages.load(Ordering::Relaxed), messages.sent_in_all);
 }
 
-/// The start lies ahead of the clients' first look at it.
+#[test]
+fn the_timeline_has_everything_once() {
+    let sum =
+        |outcome: &Outcome, figure: fn(&Sample) -> u64| outcome.timeline.iter().map(figure).sum::<u64>();
+    let held = Running::load(Behaviour::Consume, |_| {});
+    assert_eq!(sum(&held, |sample| sample.offered), 20 * 14);
+    assert_eq!(sum(&held, |sample| sample.sent), held.messages.sent_in_all);
+    assert_eq!(sum(&held, |sample| sample.answered), 20 * 14);
+    assert!(held.timeline.windows(2).all(|pair| pair[0].at_seconds < pair[1].at_seconds));
+    let turned_away = Running::load(Behaviour::TurnAway, |_| {});
+    assert_eq!(sum(&turned_away, |sample| sample.clients.disconnected), 20);
+    assert_eq!(sum(&turned_away, |sample| sample.errors.get("closed: 1008").copied().unwrap_or(0)), 20);
+}
+
 #[test]
 fn the_first_message_waits_for_the_start() {
     let outcome = Running::load(Behaviour::Consume, |plan| plan.warmup = Duration::ZERO);
@@ -160,7 +175,7 @@ fn the_first_message_waits_for_the_start() {
 fn a_sample_of_the_clients_is_probed() {
     let outcome = Running::load(Behaviour::Consume, |plan| plan.probe_one_in = Some(5));
     assert_eq!((outcome.messages.sent, outcome.messages.answered), (240, 48));
-    let outcome = Running::load(Behaviour::Consume, |plan| plan.probe = Probe::None);
+    let outcome = Running::load(Behaviour::Consume, |plan| plan.probe = Probe::Sink);
     assert_eq!((outcome.messages.sent, outcome.messages.awaited), (240, 0));
     assert_eq!(outcome.latency_us, None);
 }
@@ -276,6 +291,17 @@ fn a_limit_that_was_passed_is_a_problem() {
     let outcome = Running::load(Behaviour::Consume, |plan| plan.latency_limit = Duration::from_nanos(1));
     assert!(!outcome.verdict.held());
     assert!(outcome.verdict.problems.iter().any(|problem| problem.contains("p99 latency")));
+}
+
+#[test]
+fn clients_arrive_in_every_shape() {
+    let over = Duration::from_millis(100);
+    for ramp in [Ramp::Linear(over), Ramp::Steps { over, steps: 4 }, Ramp::Rate(400.0)] {
+        let outcome = Running::load(Behaviour::Consume, |plan| plan.ramp = ramp);
+        assert_eq!((outcome.connections.opened, outcome.connections.peak_open), (20, 20), "{ramp:?}");
+        // The last one comes after three quarters of the time, at the earliest.
+        assert!(outcome.connections.connect_seconds >= 0.047, "{ramp:?}");
+    }
 }
 
 #[test]

@@ -573,7 +573,10 @@ impl<K: Socket, S: Send + 'static> Connection<K, S> {
         let (channel, context) = (&mut self.channel, &mut turn.context);
         let opened = self.link.open(turn.wire, count, &mut |incoming| match incoming {
             Incoming::ServerName(name) => channel.named(name),
-            Incoming::Secured(session) => channel.secured(context, Some(session)),
+            Incoming::Secured(session) => {
+                context.metrics.resumed.add(u64::from(session.is_resumed()));
+                channel.secured(context, Some(session));
+            }
             Incoming::Plaintext(bytes) => channel.receive(context, bytes),
         });
         match opened {

@@ -132,7 +132,7 @@ pub use response::{Accept, Reject, Response};
 pub use sender::Sender;
 pub use server::{BuildError, Handle, Server, ServerBuilder};
 pub use target::{Target, TargetError};
-pub use tls::{ClientAuth, ClientTls, Tls, TlsConfigError, TlsSession};
+pub use tls::{ClientAuth, ClientTls, ClientTlsBuilder, Tls, TlsConfigError, TlsSession, TlsVersions};
 pub use webscale_proto::{CloseCode, Deflate, Message, ProtocolError};
 
 /// The README's example is compiled too.

@@ -31,6 +31,7 @@ const STATUS_CLASSES: [&str; 4] = ["2xx", "3xx", "4xx", "5xx"];
 pub(crate) struct Metrics {
     pub(crate) accepted: Counter,
     pub(crate) connected: Counter,
+    pub(crate) resumed: Counter,
     pub(crate) opened: Counter,
     /// By [`STATUS_CLASSES`].
     pub(crate) rejected: [Counter; STATUS_CLASSES.len()],
@@ -67,6 +68,8 @@ pub struct Snapshot {
     pub accepted: u64,
     /// TCP connections begun by us (client role).
     pub connected: u64,
+    /// TLS handshakes that resumed an earlier session.
+    pub resumed: u64,
     /// Opening handshakes that ended well.
     pub opened: u64,
     /// Opening handshakes that were answered with another status than 101; [`Snapshot::rejections`] tells them apart.
@@ -116,6 +119,7 @@ impl Snapshot {
         self.connections += accepted + connected - ended;
         self.accepted += accepted;
         self.connected += connected;
+        self.resumed += metrics.resumed.get();
         self.opened += metrics.opened.get();
         for (sum, counter) in self.rejections.iter_mut().zip(&metrics.rejected) {
             let rejections = counter.get();

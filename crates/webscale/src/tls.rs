@@ -18,8 +18,8 @@ use rustls::pki_types::pem::{self, PemObject};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{RootCertStore, SupportedProtocolVersion};
 
-pub use client::ClientTls;
 pub(crate) use client::server_name;
+pub use client::{ClientTls, ClientTlsBuilder, TlsVersions};
 pub use server::{ClientAuth, Tls};
 pub use session::TlsSession;
 pub(crate) use stream::{Incoming, Opened, PeerSide, RECORD_BYTES, TlsStream};

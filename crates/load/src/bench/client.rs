@@ -12,8 +12,6 @@ use super::tally::Tally;
 use super::waiting::{Echo, Sent, Waiting};
 use crate::schedule::Schedule;
 
-/// How often a connected client looks whether the schedule has started.
-pub(crate) const START_POLL: Duration = Duration::from_millis(200);
 /// Messages that one client may send in one turn when it is behind its schedule.
 const BURST_MAX: u32 = 16;
 
@@ -28,6 +26,8 @@ pub(crate) struct Shared {
     pub(crate) measured_from: Duration,
     /// No message is due from here on.
     pub(crate) until: Duration,
+    /// How often a connected client looks whether the schedule has begun.
+    pub(crate) start_poll: Duration,
     /// When the schedule begins, once that is known.
     pub(crate) start: OnceLock<Instant>,
     /// No further message is sent.
@@ -66,14 +66,14 @@ pub(crate) struct Session {
 }
 
 impl Session {
-    /// The client with number `index`, whose connection begins now.
-    pub(crate) fn new(index: u32, shared: &Shared) -> Session {
+    /// The client with number `index`, whose connection began at `begun`.
+    pub(crate) fn new(index: u32, begun: Instant, shared: &Shared) -> Session {
         let probed = match shared.probe {
             Probe::Ping => index.is_multiple_of(shared.one_probed_in),
             Probe::Echo => true,
-            Probe::None => false,
+            Probe::Sink => false,
         };
-        Session { index, next: 0, begun: Instant::now(), opened: false, probed, waiting: Waiting::default() }
+        Session { index, next: 0, begun, opened: false, probed, waiting: Waiting::default() }
     }
 }
 
@@ -89,16 +89,21 @@ impl Clients {
         Clients { shared, tally: Arc::default() }
     }
 
-    /// What the loop counted so far.
+    /// What the loop counted since it was last collected.
     pub(crate) fn tally(&self) -> MutexGuard<'_, Tally> {
         self.tally.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What the loop counted since this was last asked.
+    pub(crate) fn take_tally(&self) -> Tally {
+        self.tally().take()
     }
 
     /// Sends everything that is due, and sets the timer for what is not.
     fn turn(&self, peer: &mut Peer<'_, Session>) {
         let shared = &*self.shared;
         let Some(start) = shared.start.get() else {
-            peer.set_timer(Instant::now() + START_POLL);
+            peer.set_timer(Instant::now() + shared.start_poll);
             return;
         };
         for _ in 0..BURST_MAX {
@@ -127,18 +132,19 @@ impl Clients {
         let outcome =
             peer.send(message(shared.payload.kind(), self.bytes(client, sent.number, &mut scratch)));
         tally.scratch = scratch;
+        let part = tally.part(measured);
         if outcome.is_err() {
-            tally.counts.refused += u64::from(measured);
+            part.counts.refused += 1;
             return;
         }
-        tally.sent(&sent, measured);
+        part.sent(&sent);
         let asked = match shared.probe {
             Probe::Ping => peer.session().probed && peer.ping(&sent.number.to_be_bytes()).is_ok(),
             Probe::Echo => true,
-            Probe::None => false,
+            Probe::Sink => false,
         };
         if asked {
-            tally.awaits(measured);
+            part.counts.awaited += 1;
             peer.session().waiting.push(sent);
         }
     }
@@ -170,7 +176,7 @@ impl Handler for Clients {
         session.opened = true;
         let took = session.begun.elapsed();
         let mut tally = self.tally();
-        tally.counts.opened += 1;
+        tally.opened += 1;
         tally.handshakes.record(took);
         drop(tally);
         let open = self.shared.open.fetch_add(1, Ordering::Relaxed) + 1;
@@ -195,20 +201,18 @@ impl Handler for Clients {
         let bytes = message.as_bytes();
         let echo = session.waiting.echo(|sent| self.bytes(client, sent.number, &mut scratch) == bytes);
         tally.scratch = scratch;
-        let answered = match echo {
-            Echo::InOrder(sent) => Some(sent),
-            Echo::Overtaking(sent) => {
-                tally.counts.reordered += 1;
-                Some(sent)
-            }
-            Echo::Unknown => {
-                tally.counts.corrupt += 1;
-                // It stands for the oldest one; else every later echo would seem to overtake that.
-                session.waiting.echo(|_| true).sent()
-            }
+        let (answered, reordered, corrupt) = match echo {
+            Echo::InOrder(sent) => (Some(sent), 0, 0),
+            Echo::Overtaking(sent) => (Some(sent), 1, 0),
+            // It stands for the oldest one; else every later echo would seem to overtake that.
+            Echo::Unknown => (session.waiting.echo(|_| true).sent(), 0, 1),
         };
+        let measured = answered.is_none_or(|sent| self.shared.is_measured(sent.due));
+        let part = tally.part(measured);
+        part.counts.reordered += reordered;
+        part.counts.corrupt += corrupt;
         if let Some(sent) = answered {
-            tally.answered(&sent, now, self.shared.is_measured(sent.due));
+            part.answered(&sent, now);
         }
     }
 
@@ -218,7 +222,7 @@ impl Handler for Clients {
         let now = self.shared.now();
         let mut tally = self.tally();
         for sent in peer.session().waiting.pong(number) {
-            tally.answered(&sent, now, self.shared.is_measured(sent.due));
+            tally.part(self.shared.is_measured(sent.due)).answered(&sent, now);
         }
     }
 
@@ -227,7 +231,7 @@ impl Handler for Clients {
         let closing = self.shared.closing.load(Ordering::Relaxed);
         let mut tally = self.tally();
         for sent in session.waiting.take() {
-            tally.unanswered(&sent, now, self.shared.is_measured(sent.due));
+            tally.part(self.shared.is_measured(sent.due)).unanswered(&sent, now);
         }
         match (session.opened, closing) {
             (true, false) => tally.disconnected(&close),

@@ -4,12 +4,15 @@ use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 
-use rustls::client::UnbufferedClientConnection;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::client::{ClientSessionStore, UnbufferedClientConnection};
 use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::sign::{CertifiedKey, SingleCertAndKey};
-use rustls::{ClientConfig, DigitallySignedStruct, DistinguishedName, SignatureScheme};
+use rustls::{
+    ClientConfig, ConfigBuilder, DigitallySignedStruct, DistinguishedName, SignatureScheme,
+    SupportedProtocolVersion, WantsVerifier,
+};
 
 use super::{ALPN, TlsConfigError, TlsStream, VERSIONS, certificates, private_key, provider, roots};
 
@@ -23,14 +26,7 @@ impl ClientTls {
     /// # Errors
     /// [`TlsConfigError::NoSystemRoots`], or what is wrong with the file that was found.
     pub fn system_roots() -> Result<Self, TlsConfigError> {
-        // Debian and Alpine, Fedora, openSUSE.
-        const BUNDLES: [&str; 3] = [
-            "/etc/ssl/certs/ca-certificates.crt",
-            "/etc/pki/tls/certs/ca-bundle.crt",
-            "/etc/ssl/ca-bundle.pem",
-        ];
-        let found = BUNDLES.iter().map(Path::new).find(|path| path.exists());
-        Self::from_ca_file(found.ok_or(TlsConfigError::NoSystemRoots)?)
+        ClientTlsBuilder::default().system_roots()
     }
 
     /// Trusts the certificates of one PEM file.
@@ -38,10 +34,7 @@ impl ClientTls {
     /// # Errors
     /// [`TlsConfigError`]: the file cannot be read, or holds no certificate.
     pub fn from_ca_file(path: impl AsRef<Path>) -> Result<Self, TlsConfigError> {
-        let roots = roots(path.as_ref())?;
-        let builder = ClientConfig::builder_with_provider(provider());
-        let builder = builder.with_protocol_versions(&VERSIONS).map_err(TlsConfigError::Unusable)?;
-        Ok(Self::with(builder.with_root_certificates(roots).with_no_client_auth()))
+        ClientTlsBuilder::default().ca_file(path)
     }
 
     /// Takes any certificate: for load tests of a server of one's own, and nothing else.
@@ -49,11 +42,13 @@ impl ClientTls {
     /// # Errors
     /// [`TlsConfigError::Unusable`], should the provider lack a TLS version.
     pub fn insecure() -> Result<Self, TlsConfigError> {
-        let provider = provider();
-        let builder = ClientConfig::builder_with_provider(provider.clone());
-        let builder = builder.with_protocol_versions(&VERSIONS).map_err(TlsConfigError::Unusable)?;
-        let verifier = Arc::new(TakeAny(provider));
-        Ok(Self::with(builder.dangerous().with_custom_certificate_verifier(verifier).with_no_client_auth()))
+        ClientTlsBuilder::default().insecure()
+    }
+
+    /// Begins a configuration that says more than whom to trust.
+    #[must_use]
+    pub fn builder() -> ClientTlsBuilder {
+        ClientTlsBuilder::default()
     }
 
     fn with(mut config: ClientConfig) -> Self {
@@ -88,6 +83,15 @@ impl ClientTls {
         Self(Arc::new(config))
     }
 
+    /// The same, with its tickets and sessions in `store`: for configurations that share them, or a store that holds more
+    /// than the default one's 8 tickets a server.
+    #[must_use]
+    pub fn session_store(self, store: Arc<dyn ClientSessionStore>) -> Self {
+        let mut config = Arc::unwrap_or_clone(self.0);
+        config.resumption = rustls::client::Resumption::store(store);
+        Self(Arc::new(config))
+    }
+
     /// Takes a rustls configuration as it is.
     #[must_use]
     pub fn from_rustls(config: Arc<ClientConfig>) -> Self {
@@ -102,6 +106,94 @@ impl ClientTls {
 impl fmt::Debug for ClientTls {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("ClientTls")
+    }
+}
+
+/// The TLS versions that a client speaks.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum TlsVersions {
+    /// TLS 1.3, and 1.2 with servers that have no more.
+    #[default]
+    Both,
+    /// TLS 1.2 alone.
+    Tls12,
+    /// TLS 1.3 alone.
+    Tls13,
+}
+
+impl TlsVersions {
+    fn list(self) -> &'static [&'static SupportedProtocolVersion] {
+        match self {
+            Self::Both => &VERSIONS,
+            Self::Tls13 => &VERSIONS[..1],
+            Self::Tls12 => &VERSIONS[1..],
+        }
+    }
+}
+
+/// Collects what a [`ClientTls`] is made of; whom to trust comes last.
+///
+/// ```
+/// use webscale::{ClientTls, TlsVersions};
+/// let tls = ClientTls::builder().versions(TlsVersions::Tls13).insecure()?;
+/// # Ok::<(), webscale::TlsConfigError>(())
+/// ```
+#[derive(Clone, Copy, Debug, Default)]
+pub struct ClientTlsBuilder {
+    versions: TlsVersions,
+}
+
+impl ClientTlsBuilder {
+    /// The versions to speak; both by default.
+    #[must_use]
+    pub fn versions(mut self, versions: TlsVersions) -> Self {
+        self.versions = versions;
+        self
+    }
+
+    /// As [`ClientTls::system_roots`].
+    ///
+    /// # Errors
+    /// [`TlsConfigError::NoSystemRoots`], or what is wrong with the file that was found.
+    pub fn system_roots(self) -> Result<ClientTls, TlsConfigError> {
+        // Debian and Alpine, Fedora, openSUSE.
+        const BUNDLES: [&str; 3] = [
+            "/etc/ssl/certs/ca-certificates.crt",
+            "/etc/pki/tls/certs/ca-bundle.crt",
+            "/etc/ssl/ca-bundle.pem",
+        ];
+        let found = BUNDLES.iter().map(Path::new).find(|path| path.exists());
+        self.ca_file(found.ok_or(TlsConfigError::NoSystemRoots)?)
+    }
+
+    /// As [`ClientTls::from_ca_file`].
+    ///
+    /// # Errors
+    /// [`TlsConfigError`]: the file cannot be read, or holds no certificate.
+    pub fn ca_file(self, path: impl AsRef<Path>) -> Result<ClientTls, TlsConfigError> {
+        let roots = roots(path.as_ref())?;
+        let builder = self.begin(provider())?;
+        Ok(ClientTls::with(builder.with_root_certificates(roots).with_no_client_auth()))
+    }
+
+    /// As [`ClientTls::insecure`].
+    ///
+    /// # Errors
+    /// [`TlsConfigError::Unusable`], should the provider lack a TLS version.
+    pub fn insecure(self) -> Result<ClientTls, TlsConfigError> {
+        let provider = provider();
+        let builder = self.begin(provider.clone())?.dangerous();
+        let verifier = Arc::new(TakeAny(provider));
+        Ok(ClientTls::with(builder.with_custom_certificate_verifier(verifier).with_no_client_auth()))
+    }
+
+    fn begin(
+        self,
+        provider: Arc<CryptoProvider>,
+    ) -> Result<ConfigBuilder<ClientConfig, WantsVerifier>, TlsConfigError> {
+        ClientConfig::builder_with_provider(provider)
+            .with_protocol_versions(self.versions.list())
+            .map_err(TlsConfigError::Unusable)
     }
 }
 
