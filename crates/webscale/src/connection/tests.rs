@@ -11,6 +11,7 @@ mod deflate;
 #[cfg(test)]
 mod egress;
 mod harness;
+#[cfg(test)]
 mod http;
 #[cfg(test)]
 mod messages;
