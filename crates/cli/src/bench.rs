@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use webscale_load::bench::outcome::{LatencySummary, Outcome};
+use webscale_load::bench::outcome::{Generator, LatencySummary, Outcome};
 use webscale_load::bench::{self, BenchError, Probe};
 use webscale_load::histogram::Summary;
 
@@ -40,6 +40,12 @@ pub(crate) fn run(args: &BenchArgs) -> anyhow::Result<()> {
         (None, Some(problem)) => Err(NotHeld(format!("the load was not borne: {problem}")).into()),
         (None, None) => Ok(()),
     }
+}
+
+/// A process of a load that several make.
+pub(crate) fn run_part() -> anyhow::Result<()> {
+    let input = std::io::BufReader::new(std::io::stdin());
+    Ok(bench::run_part(input, std::io::stdout())?)
 }
 
 /// The outcome for people.
@@ -125,7 +131,12 @@ fn usage(text: &mut String, outcome: &Outcome) {
         );
     }
     let (machine, generator) = (&outcome.machine, &outcome.generator);
-    line!(text, "generator    {:.1} % of a core in its busiest thread", generator.busiest_thread * 100.0);
+    line!(
+        text,
+        "generator    {:.1} % of a core in its busiest thread{}",
+        generator.busiest_thread * 100.0,
+        costs(generator)
+    );
     if let Some(lag) = &outcome.schedule_lag_us {
         line!(text, "sent late by {}", percentiles(lag));
     }
@@ -139,6 +150,21 @@ fn usage(text: &mut String, outcome: &Outcome) {
     if let Some(others) = outcome.other_programs.filter(|share| *share > 0.2) {
         line!(text, "disturbed    other programs took {others:.1} processors");
     }
+}
+
+/// What the load cost its maker.
+fn costs(generator: &Generator) -> String {
+    let mut text = String::new();
+    if let Some(us) = generator.cpu_us_per_message {
+        text += &format!(", {us:.1} µs a message");
+    }
+    if let Some(bytes) = generator.pss_bytes_per_client {
+        text += &format!(", {:.1} kB a client", bytes / 1e3);
+    }
+    if generator.processes > 1 {
+        text += &format!(", {} processes", generator.processes);
+    }
+    text
 }
 
 fn verdict(text: &mut String, outcome: &Outcome) {

@@ -5,6 +5,8 @@
 
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 /// When the messages of `clients` clients are due.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Schedule {
@@ -54,7 +56,7 @@ fn from_nanoseconds(nanoseconds: u128) -> Duration {
 }
 
 /// How the clients arrive.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub enum Ramp {
     /// As fast as the server takes them.
     AtOnce,

@@ -9,7 +9,8 @@ mod tests;
 use std::net::IpAddr;
 use std::path::PathBuf;
 
-use webscale_load::bench::Plan;
+use anyhow::Context;
+use webscale_load::bench::{Plan, Program};
 
 pub(crate) use endpoint::EndpointArgs;
 pub(crate) use load::LoadArgs;
@@ -63,6 +64,10 @@ pub(crate) struct MachineArgs {
     /// Pin the load to this processor; may be repeated, a thread each
     #[arg(long, value_name = "CPU")]
     pub(crate) cpu: Vec<usize>,
+    /// Processes that make the load, with the threads spread over them [default: as many as it takes to hold a descriptor
+    /// for each client]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=256))]
+    pub(crate) processes: Option<u32>,
 }
 
 impl BenchArgs {
@@ -71,18 +76,22 @@ impl BenchArgs {
         let mut plan = self.endpoint.plan()?;
         self.load.apply(&mut plan)?;
         self.message.apply(&mut plan)?;
-        self.machine.apply(&mut plan);
+        self.machine.apply(&mut plan)?;
         Ok(plan)
     }
 }
 
 impl MachineArgs {
-    fn apply(&self, plan: &mut Plan) {
+    fn apply(&self, plan: &mut Plan) -> anyhow::Result<()> {
         plan.loops = match self.cpu.as_slice() {
             [] => vec![None; usize::from(self.threads)],
             cpus => cpus.iter().copied().map(Some).collect(),
         };
         plan.sources.clone_from(&self.source);
         plan.pid = self.pid;
+        plan.processes = self.processes;
+        let path = std::env::current_exe().context("this program's own file")?;
+        plan.program = Some(Program { path, arguments: vec!["bench-part".into()] });
+        Ok(())
     }
 }

@@ -12,8 +12,6 @@ use super::tally::Tally;
 use super::waiting::{Echo, Sent, Waiting};
 use crate::schedule::Schedule;
 
-/// How often a connected client looks whether the schedule has started.
-pub(crate) const START_POLL: Duration = Duration::from_millis(200);
 /// Messages that one client may send in one turn when it is behind its schedule.
 const BURST_MAX: u32 = 16;
 
@@ -28,6 +26,8 @@ pub(crate) struct Shared {
     pub(crate) measured_from: Duration,
     /// No message is due from here on.
     pub(crate) until: Duration,
+    /// How often a connected client looks whether the schedule has begun.
+    pub(crate) start_poll: Duration,
     /// When the schedule begins, once that is known.
     pub(crate) start: OnceLock<Instant>,
     /// No further message is sent.
@@ -103,7 +103,7 @@ impl Clients {
     fn turn(&self, peer: &mut Peer<'_, Session>) {
         let shared = &*self.shared;
         let Some(start) = shared.start.get() else {
-            peer.set_timer(Instant::now() + START_POLL);
+            peer.set_timer(Instant::now() + shared.start_poll);
             return;
         };
         for _ in 0..BURST_MAX {

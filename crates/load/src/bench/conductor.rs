@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use super::BenchError;
 use super::fleet::{Census, Fleet};
 use super::outcome::{
-    Connections, KernelUse, LatencySummary, Messages, Outcome, Verdict, is_saturated, judge,
+    Connections, Generator, KernelUse, LatencySummary, Messages, Outcome, Verdict, is_saturated, judge,
 };
 use super::plan::{Plan, Prepared};
 use super::tally::{Counts, Tally, advice};
@@ -14,9 +14,7 @@ use super::watch::{Mark, Marks, Watch};
 use crate::observe::{Observer, Phase, Progress};
 
 /// How often the conductor looks up while it waits.
-const TICK: Duration = Duration::from_millis(20);
-/// The same while connections are to be started.
-const CONNECT_TICK: Duration = Duration::from_millis(1);
+const TICK: Duration = Duration::from_millis(100);
 /// How often the clients' counts are collected, and progress is told.
 const SAMPLE_EVERY: Duration = Duration::from_secs(1);
 /// A phase that ends earlier after the last sample is part of the next one.
@@ -52,11 +50,11 @@ impl<'a> Conductor<'a> {
     /// Starts the clients' event loops; nothing is connected yet.
     pub(crate) fn new(
         plan: &'a Plan,
-        prepared: Prepared,
+        prepared: &Prepared,
         observer: &'a mut dyn Observer,
     ) -> Result<Conductor<'a>, BenchError> {
-        let watch = Watch::new(plan.pid)?;
         let fleet = Fleet::new(plan, prepared)?;
+        let watch = Watch::new(plan.pid, &fleet.pids())?;
         let now = Instant::now();
         Ok(Conductor {
             plan,
@@ -79,10 +77,10 @@ impl<'a> Conductor<'a> {
         let begun = Instant::now();
         (self.begun, self.sampled) = (begun, begun);
         self.watch.poll();
-        self.fleet.connect(begun);
+        self.fleet.connect(begun)?;
         while self.census.settled < self.plan.clients && !self.interrupted {
             self.fleet.tend()?;
-            std::thread::sleep(CONNECT_TICK);
+            std::thread::sleep(self.fleet.tick());
             self.look_up(Phase::Connecting, begun, None)?;
         }
         self.end_phase(Phase::Connecting, begun, None)
@@ -109,11 +107,10 @@ impl<'a> Conductor<'a> {
     }
 
     /// Starts the schedule, a little ahead so that every client learns of it in time.
-    pub(crate) fn start(&mut self) -> Instant {
-        let at = Instant::now() + self.fleet.notice();
-        self.fleet.start(at);
+    pub(crate) fn start(&mut self) -> Result<Instant, BenchError> {
+        let at = self.fleet.start()?;
         self.started = Some(at);
-        at
+        Ok(at)
     }
 
     /// Waits through a phase, unless the user or the server ends it.
@@ -140,13 +137,13 @@ impl<'a> Conductor<'a> {
         let begun = Instant::now();
         let due = self.plan.schedule().offered(Duration::ZERO, self.plan.until());
         while self.counts().sent < due && begun.elapsed() < LAST_SENDS_MAX && self.is_going_on() {
-            std::thread::sleep(CONNECT_TICK);
+            std::thread::sleep(self.fleet.tick());
             self.census = self.fleet.census()?;
         }
-        self.fleet.end();
+        self.fleet.end()?;
         let until = begun + DRAIN_MAX.max(self.plan.latency_limit);
         while self.counts().waiting() > 0 && Instant::now() < until && !self.interrupted {
-            std::thread::sleep(TICK);
+            std::thread::sleep(self.fleet.tick());
             self.look_up(Phase::Draining, begun, None)?;
         }
         Ok(())
@@ -164,7 +161,7 @@ impl<'a> Conductor<'a> {
     /// When an event loop had failed.
     pub(crate) fn finish(mut self, marks: &Marks, connect_time: Duration) -> Result<Outcome, BenchError> {
         self.census = self.fleet.census()?;
-        let peak_open = self.fleet.peak_open();
+        let (peak_open, processes) = (self.fleet.peak_open(), self.fleet.processes());
         let rest = self.fleet.close()?;
         self.second.add(&rest);
         self.sample(Phase::Draining);
@@ -172,6 +169,7 @@ impl<'a> Conductor<'a> {
         outcome.timeline = self.timeline.into_samples();
         outcome.connections.peak_open = peak_open;
         outcome.connections.connect_seconds = connect_time.as_secs_f64();
+        outcome.generator = marks.generator(processes, self.total.opened);
         outcome.server = self.watch.server_use(marks, self.total.opened);
         outcome.verdict.interrupted = self.interrupted;
         outcome.verdict = judge(&outcome, self.plan.latency_limit);
@@ -292,7 +290,7 @@ fn outcome(plan: &Plan, tally: &Tally, marks: &Marks) -> Outcome {
             uncorrected: measured.latency.uncorrected.summary(),
         }),
         schedule_lag_us: measured.lag.summary(),
-        generator: marks.generator(),
+        generator: Generator::default(),
         machine: marks.end.machine.since(&marks.begin.machine),
         other_programs: marks.other_programs(),
         server: None,

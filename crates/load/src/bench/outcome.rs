@@ -1,9 +1,10 @@
 //! What a load found, and whether it counts.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::payload::Kind;
 use super::plan::Probe;
@@ -44,7 +45,7 @@ pub struct Outcome {
     pub latency_us: Option<LatencySummary>,
     /// How late messages were sent after they were due.
     pub schedule_lag_us: Option<Summary>,
-    /// The process that made the load.
+    /// What made the load.
     pub generator: Generator,
     /// The whole machine that made the load, while it was measured.
     pub machine: MachineShare,
@@ -69,7 +70,7 @@ pub struct Connections {
     /// Opening handshakes that succeeded.
     pub opened: u32,
     /// Those that did not, by kind.
-    pub failed: BTreeMap<&'static str, Failure>,
+    pub failed: BTreeMap<Cow<'static, str>, Failure>,
     /// Most that were open at the same time.
     pub peak_open: u32,
     /// Ended while they were needed, by close code.
@@ -93,7 +94,7 @@ impl Connections {
 }
 
 /// Connections that ended in the same way.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Failure {
     /// How many.
     pub count: u64,
@@ -136,10 +137,22 @@ pub struct LatencySummary {
 /// What the load itself took.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
 pub struct Generator {
-    /// CPU time of its process in the measured part, in seconds.
+    /// Processes that held clients.
+    pub processes: usize,
+    /// CPU time of all of them in the measured part, in seconds.
     pub cpu_seconds: f64,
-    /// The busiest of its threads, as a share of one processor.
+    /// The same a message that was sent in that time, in µs.
+    pub cpu_us_per_message: Option<f64>,
+    /// The busiest of the threads, as a share of one processor.
     pub busiest_thread: f64,
+    /// Memory of all of them before the first connection.
+    pub memory_idle: Memory,
+    /// With all clients connected, none having sent.
+    pub memory_connected: Memory,
+    /// At the end of the measured part.
+    pub memory_loaded: Memory,
+    /// PSS that came with connections and load, a client that opened, in bytes.
+    pub pss_bytes_per_client: Option<f64>,
 }
 
 /// What the server's process took.
@@ -304,7 +317,7 @@ mod tests {
             },
             latency_us: Some(LatencySummary { corrected: summary(900.0), uncorrected: Some(summary(800.0)) }),
             schedule_lag_us: Some(summary(70.0)),
-            generator: Generator { cpu_seconds: 1.0, busiest_thread: 0.1 },
+            generator: Generator { cpu_seconds: 1.0, busiest_thread: 0.1, ..Generator::default() },
             machine: MachineShare { busy: 0.2, interrupts: 0.0, stolen: 0.0 },
             other_programs: None,
             server: None,
@@ -333,7 +346,8 @@ mod tests {
 
     #[test]
     fn a_busy_generator_is_saturated() {
-        let busy = Outcome { generator: Generator { cpu_seconds: 9.0, busiest_thread: 0.81 }, ..good() };
+        let busy =
+            Outcome { generator: Generator { busiest_thread: 0.81, ..Generator::default() }, ..good() };
         assert!(judge(&busy, LIMIT).saturated.unwrap().contains("81 %"));
         let mut deserted = busy;
         deserted.connections.disconnected.insert(1003, Failure { count: 100, example: "text".into() });
@@ -358,7 +372,7 @@ mod tests {
         outcome
             .connections
             .failed
-            .insert("refused", Failure { count: 3, example: "connection refused".into() });
+            .insert("refused".into(), Failure { count: 3, example: "connection refused".into() });
         outcome.connections.disconnected.insert(1006, Failure { count: 2, example: "lost".into() });
         outcome.messages.unanswered = 4;
         outcome.messages.reordered = 5;

@@ -1,17 +1,20 @@
 //! What the clients send.
 
+use serde::{Deserialize, Serialize};
+
 /// Different messages that are held ready: enough that a server cannot learn one by heart.
 const VARIANTS: u64 = 16;
 
 /// The messages of a load.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Payload {
     kind: Kind,
+    #[serde(with = "base64")]
     variants: Vec<Vec<u8>>,
 }
 
 /// Whether messages go out as text or as binary.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Kind {
     /// Text frames: the bytes are UTF-8.
@@ -111,6 +114,22 @@ fn format_stamp(client: u32, number: u64) -> [u8; 25] {
         }
     }
     stamp
+}
+
+/// Bytes in JSON, for the processes of a load.
+mod base64 {
+    use data_encoding::BASE64;
+    use serde::de::Error;
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    pub(super) fn serialize<S: Serializer>(variants: &[Vec<u8>], out: S) -> Result<S::Ok, S::Error> {
+        variants.iter().map(|bytes| BASE64.encode(bytes)).collect::<Vec<_>>().serialize(out)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(input: D) -> Result<Vec<Vec<u8>>, D::Error> {
+        let texts = Vec::<String>::deserialize(input)?;
+        texts.iter().map(|text| BASE64.decode(text.as_bytes()).map_err(D::Error::custom)).collect()
+    }
 }
 
 #[cfg(test)]
