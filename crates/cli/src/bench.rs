@@ -2,8 +2,8 @@
 
 use std::fmt::Write;
 
-use webscale_load::bench::outcome::{Generator, LatencySummary, Outcome};
-use webscale_load::bench::{self, BenchError, Probe};
+use webscale_load::bench::outcome::{Generator, LatencySummary, Messages, Outcome};
+use webscale_load::bench::{self, BenchError};
 use webscale_load::histogram::Summary;
 
 use crate::args::BenchArgs;
@@ -83,29 +83,42 @@ fn messages(text: &mut String, outcome: &Outcome) {
     let seconds = outcome.measured_seconds;
     let rate = messages.sent as f64 / seconds;
     let megabytes = rate * outcome.payload_bytes as f64 / 1e6;
-    line!(
-        text,
-        "messages     {} of {} sent in {seconds:.1} s, {rate:.0}/s, {megabytes:.1} MB/s",
-        messages.sent,
-        messages.offered
-    );
+    let (sent, offered) = (messages.sent, messages.offered);
+    if outcome.probe == "idle" {
+        line!(text, "pings        {sent} of {offered} sent in {seconds:.1} s, {rate:.0}/s; no messages");
+    } else {
+        line!(
+            text,
+            "messages     {sent} of {offered} sent in {seconds:.1} s, {rate:.0}/s, {megabytes:.1} MB/s"
+        );
+    }
     if messages.awaited > 0 {
         line!(text, "answers      {} of {} awaited", messages.answered, messages.awaited);
     }
-    if outcome.probe == Probe::Echo {
-        line!(text, "echoes       {} corrupt, {} out of order", messages.corrupt, messages.reordered);
+    if outcome.probe == "echo" {
+        let Messages { lost, corrupt, reordered, .. } = messages;
+        line!(text, "echoes       {lost} lost, {corrupt} corrupt, {reordered} out of order");
+    }
+    if let Some(closed) = &outcome.closed_loop {
+        let percent = closed.accounted * 100.0;
+        line!(text, "closed loop  Little's law accounts for {percent:.1} % of the clients' time");
     }
 }
 
 fn latencies(text: &mut String, outcome: &Outcome, latency: &LatencySummary) {
     let what = match outcome.probe {
-        Probe::Ping if outcome.probe_one_in == 1 => "pings behind the messages".to_owned(),
-        Probe::Ping => format!("pings behind the messages of one client in {}", outcome.probe_one_in),
-        Probe::Echo => "echoes".to_owned(),
-        Probe::Sink => return,
+        "ping" if outcome.probe_one_in == 1 => "pings behind the messages".to_owned(),
+        "ping" => format!("pings behind the messages of one client in {}", outcome.probe_one_in),
+        "idle" => "pings".to_owned(),
+        "ack" => format!("answers to each {}. message", outcome.ack_every.unwrap_or(1)),
+        probe => format!("{probe}es"),
     };
     line!(text, "latency      {}", percentiles(&latency.corrected));
-    line!(text, "             from when a message was due, by {what}");
+    line!(
+        text,
+        "             from when {} was due, by {what}",
+        if outcome.probe == "idle" { "a ping" } else { "a message" }
+    );
     if let Some(uncorrected) = &latency.uncorrected {
         line!(text, "uncorrected  {}", percentiles(uncorrected));
     }

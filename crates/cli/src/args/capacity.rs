@@ -56,7 +56,7 @@ pub(crate) struct SearchArgs {
     #[arg(long, short, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) clients: Option<u32>,
     /// With --find clients: time between two messages of one client [default: 1s]
-    #[arg(long, short, value_name = "TIME", value_parser = units::duration)]
+    #[arg(long, short, value_name = "TIME", value_parser = units::duration, conflicts_with = "idle")]
     pub(crate) interval: Option<Duration>,
     /// The result is held for this time; steps on the way for a quarter of it [default: 60s]
     #[arg(long, value_name = "TIME", value_parser = units::duration)]
@@ -114,14 +114,17 @@ impl CapacityArgs {
             FindArg::Rate => Find::Rate,
         };
         search.check(find)?;
+        if find == Find::Rate && self.message.idle {
+            return Err(Usage("--find rate needs messages: it does not go with --idle".into()).into());
+        }
         let mut plan = self.endpoint.plan()?;
+        plan.interval = search.interval.unwrap_or(Duration::from_secs(1));
         self.message.apply(&mut plan)?;
         self.machine.apply(&mut plan)?;
         let or =
             |given: Option<Duration>, full, quick| given.unwrap_or(if search.quick { quick } else { full });
         let s = Duration::from_secs;
         plan.clients = search.clients.unwrap_or(RATE_CLIENTS);
-        plan.interval = search.interval.unwrap_or(s(1));
         plan.warmup = or(search.warmup, s(2), s(1));
         plan.latency_limit = search.latency_limit;
         plan.ramp = search.connect_rate.map_or(Ramp::AtOnce, Ramp::Rate);
