@@ -28,7 +28,7 @@ Examples:
   webscale bench wss://127.0.0.1:9001 --clients 10000 --duration 1m
   webscale bench ws://127.0.0.1:9001 --size 128 --probe echo --interval 100ms
   webscale bench wss://127.0.0.1:9001 --clients 5000 --connect-rate 200/s --rate 20000/s --duration 2d
-  webscale bench wss://127.0.0.1:9001 --pid $(pidof my-server) --json result.json
+  webscale bench wss://127.0.0.1:9001 --html report.html --csv seconds.csv --json result.json
 
 Exit code 1 when the server did not bear the load, or the load could not be made as asked.")]
 pub(crate) struct BenchArgs {
@@ -43,6 +43,12 @@ pub(crate) struct BenchArgs {
     /// Write the result as JSON, to FILE or else to stdout in place of the text
     #[arg(long, value_name = "FILE", num_args = 0..=1, default_missing_value = "-", help_heading = "Output")]
     pub(crate) json: Option<PathBuf>,
+    /// Write one HTML page with plots, which opens offline
+    #[arg(long, value_name = "FILE", help_heading = "Output")]
+    pub(crate) html: Option<PathBuf>,
+    /// Write every second of the load as comma-separated values
+    #[arg(long, value_name = "FILE", help_heading = "Output")]
+    pub(crate) csv: Option<PathBuf>,
 }
 
 /// The machine that makes the load, and the server's process where that is on it.

@@ -8,10 +8,12 @@ use super::outcome::{
     Connections, KernelUse, LatencySummary, Messages, Outcome, Verdict, is_saturated, judge,
 };
 use super::plan::{Plan, Prepared};
+use super::provenance::Provenance;
 use super::tally::{Counts, Tally, advice};
 use super::timeline::{ClientCounts, Sample, Timeline};
 use super::watch::{Mark, Marks, Watch};
 use crate::observe::{Observer, Phase, Progress};
+use crate::report::redact;
 
 /// How often the conductor looks up while it waits.
 const TICK: Duration = Duration::from_millis(20);
@@ -34,6 +36,7 @@ pub(crate) struct Conductor<'a> {
     census: Census,
     watch: Watch,
     observer: &'a mut dyn Observer,
+    provenance: Provenance,
     /// What was collected since the last sample.
     second: Tally,
     /// What was collected before.
@@ -64,6 +67,7 @@ impl<'a> Conductor<'a> {
             census: Census::default(),
             watch,
             observer,
+            provenance: Provenance::now(),
             second: Tally::default(),
             total: Tally::default(),
             timeline: Timeline::new(),
@@ -169,6 +173,7 @@ impl<'a> Conductor<'a> {
         self.second.add(&rest);
         self.sample(Phase::Draining);
         let mut outcome = outcome(self.plan, &self.total, marks);
+        outcome.provenance = self.provenance;
         outcome.timeline = self.timeline.into_samples();
         outcome.connections.peak_open = peak_open;
         outcome.connections.connect_seconds = connect_time.as_secs_f64();
@@ -271,7 +276,8 @@ fn outcome(plan: &Plan, tally: &Tally, marks: &Marks) -> Outcome {
     let measured = &tally.measured;
     let corrected = measured.latency.corrected.summary();
     Outcome {
-        url: plan.url.clone(),
+        provenance: Provenance::default(),
+        url: redact::url(&plan.url),
         probe: plan.probe,
         probe_one_in: plan.one_probed_in(),
         payload_kind: plan.payload.kind(),
@@ -291,6 +297,8 @@ fn outcome(plan: &Plan, tally: &Tally, marks: &Marks) -> Outcome {
             corrected,
             uncorrected: measured.latency.uncorrected.summary(),
         }),
+        latency_curve: measured.latency.curve(),
+        latency_limit_seconds: plan.latency_limit.as_secs_f64(),
         schedule_lag_us: measured.lag.summary(),
         generator: marks.generator(),
         machine: marks.end.machine.since(&marks.begin.machine),
