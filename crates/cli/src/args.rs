@@ -32,6 +32,9 @@ pub(crate) struct Args {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     Bench(Box<BenchArgs>),
+    /// Make a part of the load of `bench`, which starts this
+    #[command(hide = true)]
+    BenchPart,
     Cert(CertArgs),
     Compare(CompareArgs),
     Doctor(DoctorArgs),

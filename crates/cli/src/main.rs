@@ -23,6 +23,7 @@ fn main() -> ExitCode {
 fn run(command: args::Command) -> anyhow::Result<()> {
     match command {
         args::Command::Bench(args) => bench::run(&args),
+        args::Command::BenchPart => bench::run_part(),
         args::Command::Cert(args) => cert::run(&args),
         args::Command::Compare(args) => compare::run(&args),
         args::Command::Doctor(args) => doctor::run(&args),

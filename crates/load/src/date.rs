@@ -30,6 +30,23 @@ mod tests {
     use super::*;
 
     #[test]
+    fn days_of_every_kind() {
+        let days = [
+            (0, (1970, 1, 1)),
+            (59, (1970, 3, 1)),
+            (11_016, (2000, 2, 29)),
+            (11_017, (2000, 3, 1)),
+            (19_782, (2024, 2, 29)),
+            (20_453, (2025, 12, 31)),
+            (47_540, (2100, 2, 28)),
+            (47_541, (2100, 3, 1)),
+        ];
+        for (day, expected) in days {
+            assert_eq!(date(day), expected, "{day}");
+        }
+    }
+
+    #[test]
     fn moments_of_every_kind() {
         let at = |seconds| rfc3339(SystemTime::UNIX_EPOCH + Duration::from_secs(seconds));
         assert_eq!(at(0), "1970-01-01T00:00:00Z");

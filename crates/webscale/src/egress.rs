@@ -55,7 +55,7 @@ impl Egress {
         self.len() == 0
     }
 
-    #[cfg(test)]
+    #[cfg(any(test, fuzzing))]
     pub(crate) fn capacity(&self) -> usize {
         self.bytes.capacity()
     }

@@ -1,6 +1,7 @@
 //! `bench`: what can be typed, and the plan that it makes.
 
 mod endpoint;
+mod given;
 mod load;
 mod message;
 #[cfg(test)]
@@ -9,7 +10,8 @@ mod tests;
 use std::net::IpAddr;
 use std::path::PathBuf;
 
-use webscale_load::bench::Plan;
+use anyhow::Context;
+use webscale_load::bench::{Plan, Program};
 
 pub(crate) use endpoint::EndpointArgs;
 pub(crate) use load::LoadArgs;
@@ -19,7 +21,8 @@ pub(crate) use message::MessageArgs;
 ///
 /// Every client sends one message an interval, whether or not the server keeps up (open model), and latency counts
 /// from the time at which a message was due. A server that consumes its messages is timed by pings that a sample of
-/// the clients sends directly behind them; --probe echo expects every message back and compares its bytes.
+/// the clients sends directly behind them; --probe echo expects every message back and compares its bytes, and --ack-every
+/// times the messages that the server answers.
 ///
 /// Certificates are not checked unless --ca or --system-roots says so.
 #[derive(Debug, clap::Args)]
@@ -28,6 +31,8 @@ Examples:
   webscale bench wss://127.0.0.1:9001 --clients 10000 --duration 1m
   webscale bench ws://127.0.0.1:9001 --size 128 --probe echo --interval 100ms
   webscale bench wss://127.0.0.1:9001 --clients 5000 --connect-rate 200/s --rate 20000/s --duration 2d
+  webscale bench wss://127.0.0.1:9001 --closed --think 100ms --probe echo
+  webscale bench wss://127.0.0.1:9001 --template '{\"device\": {client}, \"n\": {seq}, \"at\": {timestamp}}'
   webscale bench wss://127.0.0.1:9001 --html report.html --csv seconds.csv --json result.json
 
 Exit code 1 when the server did not bear the load, or the load could not be made as asked.")]
@@ -69,6 +74,10 @@ pub(crate) struct MachineArgs {
     /// Pin the load to this processor; may be repeated, a thread each
     #[arg(long, value_name = "CPU")]
     pub(crate) cpu: Vec<usize>,
+    /// Processes that make the load, with the threads spread over them [default: as many as it takes to hold a descriptor
+    /// for each client]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=256))]
+    pub(crate) processes: Option<u32>,
 }
 
 impl BenchArgs {
@@ -77,18 +86,22 @@ impl BenchArgs {
         let mut plan = self.endpoint.plan()?;
         self.load.apply(&mut plan)?;
         self.message.apply(&mut plan)?;
-        self.machine.apply(&mut plan);
+        self.machine.apply(&mut plan)?;
         Ok(plan)
     }
 }
 
 impl MachineArgs {
-    fn apply(&self, plan: &mut Plan) {
+    fn apply(&self, plan: &mut Plan) -> anyhow::Result<()> {
         plan.loops = match self.cpu.as_slice() {
             [] => vec![None; usize::from(self.threads)],
             cpus => cpus.iter().copied().map(Some).collect(),
         };
         plan.sources.clone_from(&self.source);
         plan.pid = self.pid;
+        plan.processes = self.processes;
+        let path = std::env::current_exe().context("this program's own file")?;
+        plan.program = Some(Program { path, arguments: vec!["bench-part".into()] });
+        Ok(())
     }
 }

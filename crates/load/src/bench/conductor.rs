@@ -5,9 +5,10 @@ use std::time::{Duration, Instant};
 use super::BenchError;
 use super::fleet::{Census, Fleet};
 use super::outcome::{
-    Connections, KernelUse, LatencySummary, Messages, Outcome, Verdict, is_saturated, judge,
+    ClosedLoop, Connections, Generator, KernelUse, LatencySummary, Messages, Outcome, Verdict, is_saturated,
+    judge,
 };
-use super::plan::{Plan, Prepared};
+use super::plan::{Model, Plan, Prepared, Probe};
 use super::provenance::Provenance;
 use super::tally::{Counts, Tally, advice};
 use super::timeline::{ClientCounts, Sample, Timeline};
@@ -16,9 +17,7 @@ use crate::observe::{Observer, Phase, Progress};
 use crate::report::redact;
 
 /// How often the conductor looks up while it waits.
-const TICK: Duration = Duration::from_millis(20);
-/// The same while connections are to be started.
-const CONNECT_TICK: Duration = Duration::from_millis(1);
+const TICK: Duration = Duration::from_millis(100);
 /// How often the clients' counts are collected, and progress is told.
 const SAMPLE_EVERY: Duration = Duration::from_secs(1);
 /// A phase that ends earlier after the last sample is part of the next one.
@@ -55,11 +54,11 @@ impl<'a> Conductor<'a> {
     /// Starts the clients' event loops; nothing is connected yet.
     pub(crate) fn new(
         plan: &'a Plan,
-        prepared: Prepared,
+        prepared: &Prepared,
         observer: &'a mut dyn Observer,
     ) -> Result<Conductor<'a>, BenchError> {
-        let watch = Watch::new(plan.pid)?;
         let fleet = Fleet::new(plan, prepared)?;
+        let watch = Watch::new(plan.pid, &fleet.pids())?;
         let now = Instant::now();
         Ok(Conductor {
             plan,
@@ -83,10 +82,10 @@ impl<'a> Conductor<'a> {
         let begun = Instant::now();
         (self.begun, self.sampled) = (begun, begun);
         self.watch.poll();
-        self.fleet.connect(begun);
+        self.fleet.connect(begun)?;
         while self.census.settled < self.plan.clients && !self.interrupted {
             self.fleet.tend()?;
-            std::thread::sleep(CONNECT_TICK);
+            std::thread::sleep(self.fleet.tick());
             self.look_up(Phase::Connecting, begun, None)?;
         }
         self.end_phase(Phase::Connecting, begun, None)
@@ -113,11 +112,10 @@ impl<'a> Conductor<'a> {
     }
 
     /// Starts the schedule, a little ahead so that every client learns of it in time.
-    pub(crate) fn start(&mut self) -> Instant {
-        let at = Instant::now() + self.fleet.notice();
-        self.fleet.start(at);
+    pub(crate) fn start(&mut self) -> Result<Instant, BenchError> {
+        let at = self.fleet.start()?;
         self.started = Some(at);
-        at
+        Ok(at)
     }
 
     /// Waits through a phase, unless the user or the server ends it.
@@ -142,15 +140,18 @@ impl<'a> Conductor<'a> {
     /// Sends no more than what was due, and waits for the answers that are still to come.
     pub(crate) fn drain(&mut self) -> Result<(), BenchError> {
         let begun = Instant::now();
-        let due = self.plan.schedule().offered(Duration::ZERO, self.plan.until());
-        while self.counts().sent < due && begun.elapsed() < LAST_SENDS_MAX && self.is_going_on() {
-            std::thread::sleep(CONNECT_TICK);
+        let due = self.plan.pace().offered(Duration::ZERO, self.plan.until());
+        while due.is_some_and(|due| self.counts().sent < due)
+            && begun.elapsed() < LAST_SENDS_MAX
+            && self.is_going_on()
+        {
+            std::thread::sleep(self.fleet.tick());
             self.census = self.fleet.census()?;
         }
-        self.fleet.end();
+        self.fleet.end()?;
         let until = begun + DRAIN_MAX.max(self.plan.latency_limit);
         while self.counts().waiting() > 0 && Instant::now() < until && !self.interrupted {
-            std::thread::sleep(TICK);
+            std::thread::sleep(self.fleet.tick());
             self.look_up(Phase::Draining, begun, None)?;
         }
         Ok(())
@@ -168,7 +169,7 @@ impl<'a> Conductor<'a> {
     /// When an event loop had failed.
     pub(crate) fn finish(mut self, marks: &Marks, connect_time: Duration) -> Result<Outcome, BenchError> {
         self.census = self.fleet.census()?;
-        let peak_open = self.fleet.peak_open();
+        let (peak_open, processes) = (self.fleet.peak_open(), self.fleet.processes());
         let rest = self.fleet.close()?;
         self.second.add(&rest);
         self.sample(Phase::Draining);
@@ -177,6 +178,7 @@ impl<'a> Conductor<'a> {
         outcome.timeline = self.timeline.into_samples();
         outcome.connections.peak_open = peak_open;
         outcome.connections.connect_seconds = connect_time.as_secs_f64();
+        outcome.generator = marks.generator(processes, self.total.opened);
         outcome.server = self.watch.server_use(marks, self.total.opened);
         outcome.verdict.interrupted = self.interrupted;
         outcome.verdict = judge(&outcome, self.plan.latency_limit);
@@ -249,7 +251,6 @@ impl<'a> Conductor<'a> {
                 connecting: self.census.connecting,
                 ..ClientCounts::default()
             },
-            offered: self.plan.schedule().offered(self.scheduled(self.sampled), self.scheduled(now)),
             generator: usage.generator,
             server: usage.server,
             kernel_socket_bytes: usage.kernel_socket_bytes,
@@ -257,6 +258,11 @@ impl<'a> Conductor<'a> {
         };
         let second = std::mem::take(&mut self.second);
         sample.count(&second);
+        sample.offered = self
+            .plan
+            .pace()
+            .offered(self.scheduled(self.sampled), self.scheduled(now))
+            .unwrap_or_else(|| second.counts().offered());
         sample.generator.saturated = is_saturated(&sample, self.plan.latency_limit);
         self.total.add(&second);
         self.timeline.push(sample.clone());
@@ -278,10 +284,12 @@ fn outcome(plan: &Plan, tally: &Tally, marks: &Marks) -> Outcome {
     Outcome {
         provenance: Provenance::default(),
         url: redact::url(&plan.url),
-        probe: plan.probe,
+        probe: plan.probe.name(),
+        ack_every: plan.probe.ack_every(),
         probe_one_in: plan.one_probed_in(),
         payload_kind: plan.payload.kind(),
         payload_bytes: plan.payload.len(),
+        model: plan.model,
         interval_seconds: plan.interval.as_secs_f64(),
         measured_seconds: marks.measured().as_secs_f64(),
         connections: Connections {
@@ -292,7 +300,8 @@ fn outcome(plan: &Plan, tally: &Tally, marks: &Marks) -> Outcome {
             handshake_us: tally.handshakes.summary(),
             ..Connections::default()
         },
-        messages: messages(tally, plan.schedule().offered(plan.warmup, plan.until())),
+        messages: messages(plan, tally),
+        closed_loop: closed_loop(plan, tally),
         latency_us: corrected.map(|corrected| LatencySummary {
             corrected,
             uncorrected: measured.latency.uncorrected.summary(),
@@ -300,7 +309,7 @@ fn outcome(plan: &Plan, tally: &Tally, marks: &Marks) -> Outcome {
         latency_curve: measured.latency.curve(),
         latency_limit_seconds: plan.latency_limit.as_secs_f64(),
         schedule_lag_us: measured.lag.summary(),
-        generator: marks.generator(),
+        generator: Generator::default(),
         machine: marks.end.machine.since(&marks.begin.machine),
         other_programs: marks.other_programs(),
         server: None,
@@ -314,8 +323,23 @@ fn outcome(plan: &Plan, tally: &Tally, marks: &Marks) -> Outcome {
     }
 }
 
-fn messages(tally: &Tally, offered: u64) -> Messages {
+/// What Little's law says of a closed loop in which something was answered.
+fn closed_loop(plan: &Plan, tally: &Tally) -> Option<ClosedLoop> {
+    let service = tally.measured.latency.uncorrected.summary()?;
+    let answered = tally.measured.counts.answered as f64;
+    let busy_seconds = answered * (service.mean / 1e6 + plan.interval.as_secs_f64());
+    let client_seconds = f64::from(tally.opened) * plan.duration.as_secs_f64();
+    (plan.model == Model::Closed).then(|| ClosedLoop {
+        cycles: answered / f64::from(tally.opened),
+        clients_by_littles_law: busy_seconds / plan.duration.as_secs_f64(),
+        accounted: busy_seconds / client_seconds,
+    })
+}
+
+fn messages(plan: &Plan, tally: &Tally) -> Messages {
     let (counts, in_all) = (&tally.measured.counts, tally.counts());
+    let offered = plan.pace().offered(plan.warmup, plan.until()).unwrap_or_else(|| counts.offered());
+    let is_echo = plan.probe == Probe::Echo;
     Messages {
         offered,
         sent: counts.sent,
@@ -323,6 +347,7 @@ fn messages(tally: &Tally, offered: u64) -> Messages {
         awaited: counts.awaited,
         answered: counts.answered,
         unanswered: counts.unanswered,
+        lost: if is_echo { in_all.unanswered } else { 0 },
         reordered: in_all.reordered,
         corrupt: in_all.corrupt,
         sent_in_all: in_all.sent,

@@ -1,9 +1,11 @@
 //! What one event loop's clients have counted.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::io;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
 use webscale::CloseCause;
 
 use super::outcome::Failure;
@@ -12,20 +14,21 @@ use crate::histogram::{Latency, Times};
 
 /// What one event loop's clients counted since it was last collected. The loop's thread writes it; the conductor takes
 /// it away each second and adds it to the rest, so that nothing is recorded twice.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Tally {
     pub(crate) opened: u32,
     pub(crate) handshakes: Times,
-    pub(crate) failed: BTreeMap<&'static str, Failure>,
+    pub(crate) failed: BTreeMap<Cow<'static, str>, Failure>,
     pub(crate) disconnected: BTreeMap<u16, Failure>,
     pub(crate) warmup: Part,
     pub(crate) measured: Part,
     /// Where messages are put together; its content means nothing between two messages.
-    pub(crate) scratch: Vec<u8>,
+    #[serde(skip)]
+    pub(crate) scratch: String,
 }
 
 /// The messages that were due in one part of the load.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Part {
     pub(crate) counts: Counts,
     pub(crate) latency: Latency,
@@ -33,7 +36,7 @@ pub(crate) struct Part {
 }
 
 /// Messages.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Counts {
     pub(crate) sent: u64,
     pub(crate) refused: u64,
@@ -52,7 +55,7 @@ impl Tally {
         self.warmup.add(&other.warmup);
         self.measured.add(&other.measured);
         for (kind, failure) in &other.failed {
-            count(&mut self.failed, kind, failure.count, || failure.example.clone());
+            count(&mut self.failed, kind.clone(), failure.count, || failure.example.clone());
         }
         for (code, failure) in &other.disconnected {
             count(&mut self.disconnected, *code, failure.count, || failure.example.clone());
@@ -79,7 +82,7 @@ impl Tally {
 
     /// A connection could not be opened.
     pub(crate) fn failed(&mut self, cause: &CloseCause) {
-        count(&mut self.failed, failure_kind(cause), 1, || cause.to_string());
+        count(&mut self.failed, failure_kind(cause).into(), 1, || cause.to_string());
     }
 
     /// A connection ended while it was needed.
@@ -123,6 +126,11 @@ impl Counts {
         self.unanswered += other.unanswered;
         self.reordered += other.reordered;
         self.corrupt += other.corrupt;
+    }
+
+    /// Messages that became due, whatever became of them.
+    pub(crate) fn offered(&self) -> u64 {
+        self.sent + self.refused
     }
 
     /// Answers that are still to come. Only the sum over all collections since the start knows.
@@ -207,13 +215,13 @@ mod tests {
 
     #[test]
     fn what_was_taken_is_counted_once() {
-        let mut tally = Tally { opened: 3, scratch: vec![7], ..Tally::default() };
+        let mut tally = Tally { opened: 3, scratch: "7".into(), ..Tally::default() };
         tally.part(true).sent(&SENT);
         let mut sum = Tally::default();
         sum.add(&tally.take());
         sum.add(&tally.take());
         assert_eq!((sum.opened, sum.measured.counts.sent, sum.measured.lag.count()), (3, 1, 1));
-        assert_eq!((tally.scratch.as_slice(), sum.scratch.len()), (&[7][..], 0));
+        assert_eq!((tally.scratch.as_str(), sum.scratch.len()), ("7", 0));
     }
 
     #[test]
@@ -227,5 +235,22 @@ mod tests {
         assert_eq!(one.failed["refused"].count, 2);
         assert_eq!((one.failed["upgrade"].count, one.failed.len()), (1, 2));
         assert!(one.failed["upgrade"].example.contains("404"));
+    }
+
+    #[test]
+    fn another_process_reads_the_same() {
+        let mut tally = Tally::default();
+        tally.measured.sent(&SENT);
+        tally.measured.answered(&SENT, ms(15));
+        tally.handshakes.record(ms(3));
+        tally.failed(&CloseCause::Upgrade("HTTP status 404".into()));
+        let text = serde_json::to_string(&tally).unwrap();
+        let read: Tally = serde_json::from_str(&text).unwrap();
+        assert_eq!((read.counts(), &read.failed), (tally.counts(), &tally.failed));
+        let summaries = |tally: &Tally| {
+            let Part { latency, lag, .. } = &tally.measured;
+            [&tally.handshakes, &latency.corrected, &latency.uncorrected, lag].map(Times::summary)
+        };
+        assert_eq!(summaries(&read), summaries(&tally));
     }
 }

@@ -7,7 +7,7 @@ use super::outcome::{Generator, ServerUse};
 use super::timeline::{GeneratorSample, ServerSample, ThreadShare, busiest};
 use crate::measure::group::Group;
 use crate::measure::kernel::{MachineCpu, Sockets};
-use crate::measure::process::{Cpu, Memory, Process, ProcessError, Switches, ThreadCpu};
+use crate::measure::process::{Cpu, Memory, ProcessError, Switches, ThreadCpu};
 
 /// Reading a process's memory and descriptors may take one part in so many of the time; it holds up the process a
 /// little.
@@ -17,7 +17,9 @@ const COSTLY_SHARE_MAX: u32 = 100;
 #[derive(Debug, Clone)]
 pub(crate) struct Mark {
     pub(crate) at: Instant,
+    /// Of all processes that make the load.
     pub(crate) own: Cpu,
+    pub(crate) own_memory: Memory,
     pub(crate) machine: MachineCpu,
     pub(crate) sockets: Sockets,
     pub(crate) server: Option<ServerMark>,
@@ -65,14 +67,15 @@ pub(crate) struct Watch {
 impl Watch {
     /// # Errors
     /// When the process is not there, or may not be read: better now than after the load.
-    pub(crate) fn new(pid: Option<u32>) -> Result<Watch, BenchError> {
+    pub(crate) fn new(pid: Option<u32>, parts: &[u32]) -> Result<Watch, BenchError> {
+        let own = [&[std::process::id()], parts].concat();
         let mut server = pid.map(|pid| Group::open(&[pid])).transpose()?;
         if let Some(server) = &mut server {
             server_mark(server);
             server.take_lost().map_or(Ok(()), Err)?;
         }
         Ok(Watch {
-            own: Group::new(vec![Process::own()?]),
+            own: Group::open(&own)?,
             server,
             peak_pss_bytes: 0,
             polled: None,
@@ -94,6 +97,7 @@ impl Watch {
         Ok(Mark {
             at: Instant::now(),
             own: self.own_cpu()?,
+            own_memory: self.own.memory().unwrap_or_default(),
             machine: MachineCpu::read()?,
             sockets: Sockets::read()?,
             server,
@@ -196,17 +200,28 @@ impl Marks {
         Some((programs - known).max(0.0))
     }
 
-    /// What the load itself took.
-    pub(crate) fn generator(&self) -> Generator {
+    /// What the load itself took, in `processes`, with `opened` clients.
+    pub(crate) fn generator(&self, processes: usize, opened: u32) -> Generator {
         let (begin, end) = (&self.begin.own, &self.end.own);
         let measured_ns = self.measured().as_nanos() as f64;
         let busiest = end.threads.iter().map(|(tid, thread)| {
             let before = begin.threads.get(tid).map_or(0, |thread| thread.ns);
             thread.ns.saturating_sub(before)
         });
+        let cpu_seconds = end.total_ns.saturating_sub(begin.total_ns) as f64 / 1e9;
+        let sent = self.end.sent.saturating_sub(self.begin.sent);
+        let [memory_idle, memory_connected, memory_loaded] =
+            [&self.idle, &self.connected, &self.end].map(|mark| mark.own_memory);
+        let grown = memory_loaded.pss_bytes as f64 - memory_idle.pss_bytes as f64;
         Generator {
-            cpu_seconds: end.total_ns.saturating_sub(begin.total_ns) as f64 / 1e9,
+            processes,
+            cpu_seconds,
+            cpu_us_per_message: (sent > 0).then(|| cpu_seconds * 1e6 / sent as f64),
             busiest_thread: busiest.max().unwrap_or(0) as f64 / measured_ns,
+            memory_idle,
+            memory_connected,
+            memory_loaded,
+            pss_bytes_per_client: (opened > 0).then(|| grown / f64::from(opened)),
         }
     }
 }
@@ -265,6 +280,7 @@ mod tests {
         Mark {
             at,
             own: Cpu { at, total_ns: own_ns.iter().sum(), threads },
+            own_memory: memory,
             // Two processors; the server, the load and somebody else keep half of them busy.
             machine: MachineCpu {
                 busy_ticks: seconds * 100,
@@ -294,9 +310,11 @@ mod tests {
             begin: mark(base, 2, &[1_000_000_000, 500], 100_000_000, 50),
             end: mark(base, 12, &[1_000_000_100, 4_000_000_500], 1_100_000_000, 10_050),
         };
-        let generator = marks.generator();
+        let generator = marks.generator(1, 100);
+        assert!((generator.cpu_us_per_message.unwrap() - 400.0).abs() < 1e-3);
+        assert!((generator.pss_bytes_per_client.unwrap() - 10_990_000.0).abs() < 1e-3);
         assert!((generator.busiest_thread - 0.4).abs() < 1e-9 && (generator.cpu_seconds - 4.0).abs() < 1e-6);
-        let server = Watch::new(None).unwrap().server_use(&marks, 100).unwrap();
+        let server = Watch::new(None, &[]).unwrap().server_use(&marks, 100).unwrap();
         assert!((server.handshake_cpu_us.unwrap() - 200.0).abs() < 1e-6);
         assert!((server.cpu_us_per_message.unwrap() - 100.0).abs() < 1e-6);
         assert!((server.cpu_share - 0.1).abs() < 1e-9);
@@ -310,7 +328,7 @@ mod tests {
         let base = Instant::now();
         let all = mark(base, 0, &[5], 5, 0);
         let marks = Marks { idle: all.clone(), connected: all.clone(), begin: all.clone(), end: all };
-        let server = Watch::new(None).unwrap().server_use(&marks, 0).unwrap();
+        let server = Watch::new(None, &[]).unwrap().server_use(&marks, 0).unwrap();
         assert_eq!((server.handshake_cpu_us, server.cpu_us_per_message), (None, None));
         assert!(server.cpu_share.is_finite());
     }
@@ -318,7 +336,7 @@ mod tests {
     #[test]
     fn a_server_that_is_gone_is_noticed_once() {
         let mut child = std::process::Command::new("sleep").arg("600").spawn().unwrap();
-        let mut watch = Watch::new(Some(child.id())).unwrap();
+        let mut watch = Watch::new(Some(child.id()), &[]).unwrap();
         assert!(watch.mark(0).unwrap().server.is_some());
         child.kill().unwrap();
         child.wait().unwrap();

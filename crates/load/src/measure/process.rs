@@ -71,7 +71,7 @@ pub struct ThreadCpu {
 }
 
 /// Memory of a process, in bytes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
 pub struct Memory {
     /// Proportional set size: shared pages are divided among their users.
     pub pss_bytes: u64,

@@ -3,7 +3,6 @@
 use super::page::{Figure, Page, Table, Tone};
 use super::plot::{Axis, Band, LinePlot, Series};
 use super::unit::Unit;
-use crate::bench::Probe;
 use crate::bench::outcome::{Outcome, ServerUse};
 use crate::bench::timeline::{Sample, thinned};
 use crate::histogram::Summary;
@@ -110,17 +109,18 @@ fn memory_per_client(server: &ServerUse, opened: u32) -> Option<f64> {
 
 fn latency_note(outcome: &Outcome) -> String {
     let how = match outcome.probe {
-        Probe::Ping if outcome.probe_one_in > 1 => format!(
-            "Taken by pings that one client in {} sends right behind its message: the pong comes back after the message was \
-             read.",
+        "sink" => return "No answer was expected, so there is no latency.".into(),
+        "ping" if outcome.probe_one_in > 1 => format!(
+            "Taken by pings that one client in {} sends right behind its message: the pong comes back after the message \
+             was read.",
             outcome.probe_one_in
         ),
-        Probe::Ping => {
+        "ping" => {
             "Taken by a ping right behind each message: the pong comes back after the message was read."
                 .into()
         }
-        Probe::Echo => "Taken by the echo of each message, whose bytes were compared.".into(),
-        Probe::Sink => return "No answer was expected, so there is no latency.".into(),
+        "echo" => "Taken by the echo of each message, whose bytes were compared.".into(),
+        _ => format!("Taken by the answer to every {}. message.", outcome.ack_every.unwrap_or(1)),
     };
     format!(
         "{how} Corrected latency counts from when a message was due by the schedule, so that a server which stands still \
@@ -277,6 +277,7 @@ fn counts(outcome: &Outcome) -> Table {
         ("answers awaited", messages.awaited),
         ("answered", messages.answered),
         ("not answered", messages.unanswered),
+        ("lost", messages.lost),
         ("out of order", messages.reordered),
         ("corrupt", messages.corrupt),
         ("messages sent in all, warm-up included", messages.sent_in_all),
@@ -520,7 +521,7 @@ mod tests {
     #[test]
     fn a_load_without_answers_has_no_latency() {
         let mut outcome = good();
-        (outcome.latency_us, outcome.probe, outcome.schedule_lag_us) = (None, Probe::Sink, None);
+        (outcome.latency_us, outcome.probe, outcome.schedule_lag_us) = (None, "sink", None);
         assert!(html(&outcome).contains("No answer was expected"));
     }
 }

@@ -102,7 +102,7 @@ impl<K: Socket> Link<K> {
         }
     }
 
-    #[cfg(test)]
+    #[cfg(any(test, fuzzing))]
     pub(super) fn buffered(&self) -> usize {
         self.kept.capacity() + self.egress.capacity()
     }

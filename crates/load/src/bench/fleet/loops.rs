@@ -5,8 +5,9 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
-use webscale::{Client, ConnectError, Limits, SlowConsumer};
+use webscale::{Client, ConnectError, Limits, SlowConsumer, Target};
 
+use super::order::Order;
 use super::{Census, Share};
 use crate::bench::BenchError;
 use crate::bench::client::{Clients, Session, Shared};
@@ -29,7 +30,8 @@ struct EventLoop {
 pub(super) struct Loops {
     shared: Arc<Shared>,
     loops: Vec<EventLoop>,
-    prepared: Prepared,
+    target: Arc<Target>,
+    sources: Vec<IpAddr>,
     share: Share,
     /// Of the whole load.
     clients: u32,
@@ -42,9 +44,9 @@ pub(super) struct Loops {
 
 impl Loops {
     /// Starts the event loops; nothing is connected yet.
-    pub(super) fn new(plan: &Plan, prepared: Prepared, share: Share) -> Result<Loops, BenchError> {
+    pub(super) fn new(plan: &Plan, prepared: &Prepared, share: Share) -> Result<Loops, BenchError> {
         let shared = Arc::new(Shared {
-            schedule: plan.schedule(),
+            pace: plan.pace(),
             payload: plan.payload.clone(),
             probe: plan.probe,
             one_probed_in: plan.one_probed_in(),
@@ -52,6 +54,7 @@ impl Loops {
             until: plan.until(),
             start: OnceLock::new(),
             ended: AtomicBool::new(false),
+            start_poll: plan.start_poll(),
             closing: AtomicBool::new(false),
             open: AtomicU32::new(0),
             peak_open: AtomicU32::new(0),
@@ -59,11 +62,21 @@ impl Loops {
         });
         let loops = plan.loops.iter().map(|cpu| start_loop(&shared, *cpu)).collect::<Result<_, _>>()?;
         let (clients, ramp) = (plan.clients, plan.ramp);
-        Ok(Loops { shared, loops, prepared, share, clients, ramp, begun: None, next: 0 })
+        let (target, sources) = (Arc::clone(&prepared.target), prepared.sources.clone());
+        Ok(Loops { shared, loops, target, sources, share, clients, ramp, begun: None, next: 0 })
     }
 
-    pub(super) fn connect(&mut self, begun: Instant) {
-        self.begun = Some(begun);
+    pub(super) fn obey(&mut self, order: Order) {
+        match order {
+            Order::Connect(begun) => self.begun = Some(begun.into()),
+            Order::Start(at) => _ = self.shared.start.get_or_init(|| Instant::from(at).into()),
+            Order::End => self.shared.ended.store(true, Ordering::Relaxed),
+        }
+    }
+
+    /// Whether connections are still to be begun.
+    pub(super) fn is_connecting(&self) -> bool {
+        self.begun.is_some() && self.next < self.share.clients(self.clients)
     }
 
     /// Begins the connections that are due.
@@ -94,15 +107,12 @@ impl Loops {
     /// Whether the loop had room for one more.
     fn begin_connection(&self, index: u32, from: Instant) -> Result<bool, BenchError> {
         let event_loop = &self.loops[self.next as usize % self.loops.len()];
-        let source: Option<IpAddr> = match self.prepared.sources.len() {
+        let source: Option<IpAddr> = match self.sources.len() {
             0 => None,
-            sources => Some(self.prepared.sources[index as usize % sources]),
+            sources => Some(self.sources[index as usize % sources]),
         };
-        match event_loop.client.connect(
-            &self.prepared.target,
-            source,
-            Session::new(index, from, &self.shared),
-        ) {
+        let session = Session::new(index, from, &self.shared);
+        match event_loop.client.connect(&self.target, source, session) {
             Ok(()) => Ok(true),
             Err(ConnectError::Busy(_)) => Ok(false),
             Err(error) => Err(BenchError::Loop(error.to_string())),
@@ -113,12 +123,13 @@ impl Loops {
         let mut counts = Counts::default();
         self.loops.iter().for_each(|event_loop| counts.add(&event_loop.clients.tally().counts()));
         let settled = self.shared.settled.load(Ordering::Acquire);
-        let connecting = self.next.saturating_sub(settled);
-        Census { open: self.shared.open.load(Ordering::Relaxed), connecting, settled, counts }
-    }
-
-    pub(super) fn peak_open(&self) -> u32 {
-        self.shared.peak_open.load(Ordering::Relaxed)
+        Census {
+            open: self.shared.open.load(Ordering::Relaxed),
+            peak_open: self.shared.peak_open.load(Ordering::Relaxed),
+            connecting: self.next.saturating_sub(settled),
+            settled,
+            counts,
+        }
     }
 
     /// Everything that was counted since this was last called.
@@ -126,14 +137,6 @@ impl Loops {
         let mut sum = Tally::default();
         self.loops.iter().for_each(|event_loop| sum.add(&event_loop.clients.take_tally()));
         sum
-    }
-
-    pub(super) fn start(&self, at: Instant) {
-        self.shared.start.get_or_init(|| at);
-    }
-
-    pub(super) fn end(&self) {
-        self.shared.ended.store(true, Ordering::Relaxed);
     }
 
     /// Closes all connections, and gives what was not yet collected.
@@ -150,7 +153,7 @@ impl Loops {
 }
 
 fn start_loop(shared: &Arc<Shared>, cpu: Option<usize>) -> Result<EventLoop, BenchError> {
-    let message_bytes = USUAL_MESSAGE_BYTES.max(shared.payload.len());
+    let message_bytes = USUAL_MESSAGE_BYTES.max(shared.payload.len_max());
     let limits = Limits {
         message_bytes,
         // Room for some messages of the largest kind. What does not fit is counted, and the client goes on.
