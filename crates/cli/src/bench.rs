@@ -88,12 +88,15 @@ fn messages(text: &mut String, outcome: &Outcome) {
     let seconds = outcome.measured_seconds;
     let rate = messages.sent as f64 / seconds;
     let megabytes = rate * outcome.payload_bytes as f64 / 1e6;
-    line!(
-        text,
-        "messages     {} of {} sent in {seconds:.1} s, {rate:.0}/s, {megabytes:.1} MB/s",
-        messages.sent,
-        messages.offered
-    );
+    let (sent, offered) = (messages.sent, messages.offered);
+    if outcome.probe == "idle" {
+        line!(text, "pings        {sent} of {offered} sent in {seconds:.1} s, {rate:.0}/s; no messages");
+    } else {
+        line!(
+            text,
+            "messages     {sent} of {offered} sent in {seconds:.1} s, {rate:.0}/s, {megabytes:.1} MB/s"
+        );
+    }
     if messages.awaited > 0 {
         line!(text, "answers      {} of {} awaited", messages.answered, messages.awaited);
     }
@@ -111,11 +114,16 @@ fn latencies(text: &mut String, outcome: &Outcome, latency: &LatencySummary) {
     let what = match outcome.probe {
         "ping" if outcome.probe_one_in == 1 => "pings behind the messages".to_owned(),
         "ping" => format!("pings behind the messages of one client in {}", outcome.probe_one_in),
+        "idle" => "pings".to_owned(),
         "ack" => format!("answers to each {}. message", outcome.ack_every.unwrap_or(1)),
         probe => format!("{probe}es"),
     };
     line!(text, "latency      {}", percentiles(&latency.corrected));
-    line!(text, "             from when a message was due, by {what}");
+    line!(
+        text,
+        "             from when {} was due, by {what}",
+        if outcome.probe == "idle" { "a ping" } else { "a message" }
+    );
     if let Some(uncorrected) = &latency.uncorrected {
         line!(text, "uncorrected  {}", percentiles(uncorrected));
     }

@@ -288,7 +288,7 @@ fn outcome(plan: &Plan, tally: &Tally, marks: &Marks) -> Outcome {
         ack_every: plan.probe.ack_every(),
         probe_one_in: plan.one_probed_in(),
         payload_kind: plan.payload.kind(),
-        payload_bytes: plan.payload.len(),
+        payload_bytes: if plan.probe == Probe::Idle { 0 } else { plan.payload.len() },
         model: plan.model,
         interval_seconds: plan.interval.as_secs_f64(),
         measured_seconds: marks.measured().as_secs_f64(),
