@@ -17,8 +17,8 @@ use serde::Serialize;
 
 use crate::bench::outcome::Outcome;
 use crate::bench::plan::CLIENTS_PER_SOURCE;
+use crate::bench::provenance::Provenance;
 use crate::bench::{self, BenchError, Plan};
-use crate::compare::machine::Machine;
 use crate::doctor::{self, Need, Root, Verdict};
 use crate::measure::kernel::{KernelError, Limits, Sockets};
 use crate::observe::Observer;
@@ -99,8 +99,8 @@ pub struct Capacity {
     pub steps: Vec<StepReport>,
     /// The user ended it early.
     pub interrupted: bool,
-    /// The machine that made the load.
-    pub machine: Machine,
+    /// What made the load, when, and where.
+    pub provenance: Provenance,
 }
 
 /// Looks for the most that the server of `settings` holds.
@@ -116,7 +116,7 @@ pub fn run(settings: &Settings, observer: &mut dyn Observer) -> Result<Capacity,
             None => break,
         }
     }
-    hunt.report(&search)
+    Ok(hunt.report(&search))
 }
 
 /// How long a step is held.
@@ -135,12 +135,15 @@ struct Hunt<'a> {
     held: Vec<Outcome>,
     /// Address space of the server after each load that was held, with its clients.
     growth: Vec<(f64, f64)>,
+    provenance: Provenance,
 }
 
 impl<'a> Hunt<'a> {
     fn new(settings: &'a Settings, observer: &'a mut dyn Observer) -> Result<Hunt<'a>, BenchError> {
         let (address, limits) = (settings.plan.address()?, Limits::read()?);
+        let provenance = Provenance::now();
         Ok(Hunt {
+            provenance,
             settings,
             observer,
             address,
@@ -181,7 +184,7 @@ impl<'a> Hunt<'a> {
         match self.settings.find {
             Find::Clients => plan.clients = step.value,
             Find::Rate => {
-                plan.interval = Duration::from_secs_f64(f64::from(plan.clients) / f64::from(step.value))
+                plan.interval = Duration::from_secs_f64(f64::from(plan.clients) / f64::from(step.value));
             }
         }
         plan.duration = hold_of(step, self.settings.hold);
@@ -284,12 +287,12 @@ impl<'a> Hunt<'a> {
         self.observer.note(&format!("{value} {unit}, {seconds:.0} s: {text}"));
     }
 
-    fn report(self, search: &Search) -> Result<Capacity, BenchError> {
+    fn report(self, search: &Search) -> Capacity {
         let (settings, found) = (self.settings, search.found());
         let memory = ClientMemory::of(&self.held, settings.plan.is_near());
         let projection = settings.memory.zip(memory).map(|(budget, memory)| memory.project(budget));
         let at_least = found.binding.as_ref().is_none_or(|binding| binding.resource.is_ours());
-        Ok(Capacity {
+        Capacity {
             url: settings.plan.url.clone(),
             find: settings.find,
             found: found.most,
@@ -303,8 +306,8 @@ impl<'a> Hunt<'a> {
             resolution: settings.range.resolution,
             steps: self.steps,
             interrupted: self.observer.stopped(),
-            machine: Machine::read(std::path::Path::new("."))?,
-        })
+            provenance: self.provenance,
+        }
     }
 }
 
