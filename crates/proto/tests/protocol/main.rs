@@ -6,6 +6,7 @@ mod faults;
 mod limits;
 mod properties;
 mod splits;
+mod streaming;
 mod support;
 mod text;
 mod vectors;

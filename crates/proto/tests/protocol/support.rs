@@ -1,7 +1,7 @@
 //! Frames written byte by byte, apart from the encoder, and a decoder driven over pieces of input.
 
 use webscale_proto::ProtocolError::{InvalidCloseCode, InvalidUtf8, TruncatedCloseCode};
-use webscale_proto::{Decoder, DecoderConfig, MaskKey, Message, ProtocolError, Reserved, Role, Step};
+use webscale_proto::{Chunk, Decoder, DecoderConfig, MaskKey, Message, ProtocolError, Reserved, Role, Step};
 
 pub(crate) const FIN: u8 = 0x80;
 pub(crate) const RSV1: u8 = 0x40;
@@ -22,6 +22,8 @@ pub(crate) enum Event {
     Text(String),
     Binary(Vec<u8>),
     Extended { text: bool, reserved: Reserved, payload: Vec<u8> },
+    Chunk { is_text: bool, payload: Vec<u8>, is_first: bool, is_last: bool },
+    ExtendedPart { text: bool, payload: Vec<u8>, is_last: bool },
     Ping(Vec<u8>),
     Pong(Vec<u8>),
     Close(Option<(u16, String)>),
@@ -41,6 +43,15 @@ impl Event {
             Step::Message(Message::Binary(bytes)) => Self::Binary(bytes.to_owned()),
             Step::Extended { text, reserved, payload } => {
                 Self::Extended { text, reserved, payload: payload.to_owned() }
+            }
+            Step::Chunk(Chunk { data, is_first, is_last }) => Self::Chunk {
+                is_text: data.is_text(),
+                payload: data.as_bytes().to_owned(),
+                is_first,
+                is_last,
+            },
+            Step::ExtendedPart { text, payload, is_last } => {
+                Self::ExtendedPart { text, payload: payload.to_owned(), is_last }
             }
             Step::Ping(payload) => Self::Ping(payload.to_owned()),
             Step::Pong(payload) => Self::Pong(payload.to_owned()),
