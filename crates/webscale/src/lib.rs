@@ -56,7 +56,8 @@
 //!
 //! - [`Handler`]: what happens on [open](Handler::open), [message](Handler::message) and [close](Handler::close);
 //!   [`Request`], [`Accept`] and [`Reject`] are the opening handshake, [`Close`] is how it ended.
-//! - [`Peer`]: what a handler can do with the connection that called it; [`Sender`] does it from any other thread.
+//! - [`Peer`]: what a handler can do with the connection that called it; [`Sender`] does it from any other thread; [`Prepared`] is a
+//!   message for many.
 //! - [`Server`]: listens, serves, and is shut down by its [`Handle`] or a signal.
 //! - [`Client`]: many connections to a [`Target`], on one loop.
 //! - [`Limits`]: how far a peer can make anything grow, with the defaults.
@@ -93,6 +94,7 @@
 //!
 //! Linux 5.11 or later is needed, for epoll_pwait2(2). Other systems are not supported.
 
+mod byte_queue;
 mod client;
 mod clock;
 mod close;
@@ -106,6 +108,7 @@ mod mailbox;
 mod mask;
 mod metrics;
 mod peer;
+mod prepared;
 mod sender;
 mod server;
 mod signals;
@@ -121,11 +124,12 @@ pub use handler::{Accept, Handler, Reject, Request};
 pub use limits::{Limits, SlowConsumer};
 pub use metrics::Snapshot;
 pub use peer::{ConnectionId, Peer, SendError};
+pub use prepared::Prepared;
 pub use sender::Sender;
 pub use server::{BuildError, Handle, Server, ServerBuilder};
 pub use target::{Target, TargetError};
 pub use tls::{ClientTls, Tls, TlsConfigError};
-pub use webscale_proto::{CloseCode, Deflate, Message, ProtocolError};
+pub use webscale_proto::{Chunk, CloseCode, Deflate, Message, ProtocolError};
 
 /// The README's example is compiled too.
 #[cfg(doctest)]

@@ -20,7 +20,7 @@ use crate::limits::Limits;
 use crate::mailbox::Mailbox;
 use crate::metrics::Metrics;
 use crate::peer::{ConnectionId, Outgoing, TimerRequest};
-use crate::sender::{Command, OwnedMessage};
+use crate::sender::{Command, OwnedMessage, Parcel};
 use crate::slots::Token;
 use crate::target::Target;
 use crate::tls::TlsStream;
@@ -212,8 +212,11 @@ impl World {
     }
 
     pub(super) fn send(&mut self, text: &str) {
-        let message = OwnedMessage::Text(text.into());
-        self.turn(|connection, turn| connection.on_send(turn, &message));
+        self.parcel(Parcel::Message(OwnedMessage::Text(text.into())));
+    }
+
+    pub(super) fn parcel(&mut self, parcel: Parcel) {
+        self.turn(|connection, turn| connection.on_send(turn, parcel));
         self.pump();
     }
 

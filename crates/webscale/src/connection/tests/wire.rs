@@ -126,6 +126,7 @@ pub(super) fn items_before_cut(role: Role, mut bytes: &[u8]) -> (Vec<Item>, bool
             Step::Close(Some(frame)) => Item::Close(Some(frame.code.get()), frame.reason.into()),
             Step::Close(None) => Item::Close(None, String::new()),
             Step::Fragment | Step::NeedMore | Step::Extended { .. } => continue,
+            Step::Chunk(_) | Step::ExtendedPart { .. } => unreachable!("they were not asked for"),
         });
     }
     (items, decoder.is_mid_message())
