@@ -34,6 +34,12 @@ pub(crate) mod fault {
 
     thread_local! {
         static ARMED: Cell<bool> = const { Cell::new(false) };
+        static CALLS: Cell<usize> = const { Cell::new(0) };
+    }
+
+    /// How often the codec of this thread was used.
+    pub(crate) fn calls() -> usize {
+        CALLS.get()
     }
 
     /// The codec of this thread panics when it is next used.
@@ -42,6 +48,7 @@ pub(crate) mod fault {
     }
 
     pub(super) fn strike() {
+        CALLS.set(CALLS.get() + 1);
         if ARMED.replace(false) {
             std::panic::resume_unwind(Box::new("as the test asked"));
         }

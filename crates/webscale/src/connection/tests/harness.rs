@@ -240,6 +240,12 @@ impl World {
         std::mem::take(&mut self.line.borrow_mut().sent)
     }
 
+    /// Changes what is the thread's with another connection.
+    pub(super) fn swap_thread(&mut self, other: &mut Self) {
+        std::mem::swap(&mut self.decompression, &mut other.decompression);
+        std::mem::swap(&mut self.outgoing, &mut other.outgoing);
+    }
+
     /// The same as frames.
     pub(super) fn items(&self) -> Vec<Item> {
         let peer = match self.config.role {
