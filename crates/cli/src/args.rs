@@ -6,11 +6,13 @@ use clap::{Parser, Subcommand};
 
 mod bench;
 mod compare;
+mod doctor;
 mod serve;
 mod units;
 
 pub(crate) use bench::BenchArgs;
 pub(crate) use compare::CompareArgs;
+pub(crate) use doctor::DoctorArgs;
 pub(crate) use serve::{ModeArg, ServeArgs};
 
 const EXIT_CODES: &str = "\
@@ -30,8 +32,12 @@ pub(crate) struct Args {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     Bench(Box<BenchArgs>),
+    /// Make a part of the load of `bench`, which starts this
+    #[command(hide = true)]
+    BenchPart,
     Cert(CertArgs),
     Compare(CompareArgs),
+    Doctor(DoctorArgs),
     Payload(PayloadArgs),
     Serve(ServeArgs),
 }

@@ -2,8 +2,8 @@
 
 use std::fmt::Write;
 
-use webscale_load::bench::outcome::{LatencySummary, Outcome};
-use webscale_load::bench::{self, BenchError, Probe};
+use webscale_load::bench::outcome::{Generator, LatencySummary, Messages, Outcome};
+use webscale_load::bench::{self, BenchError};
 use webscale_load::histogram::Summary;
 
 use crate::args::BenchArgs;
@@ -20,6 +20,7 @@ pub(crate) fn run(args: &BenchArgs) -> anyhow::Result<()> {
     let plan = args.plan()?;
     output::prepare(args.json.as_deref())?;
     let mut stderr = Stderr::new()?;
+    crate::doctor::before_load(&plan, &mut stderr)?;
     let outcome = bench::run(&plan, &mut stderr);
     stderr.finish();
     let outcome = outcome.map_err(|error| match error {
@@ -39,6 +40,12 @@ pub(crate) fn run(args: &BenchArgs) -> anyhow::Result<()> {
         (None, Some(problem)) => Err(NotHeld(format!("the load was not borne: {problem}")).into()),
         (None, None) => Ok(()),
     }
+}
+
+/// A process of a load that several make.
+pub(crate) fn run_part() -> anyhow::Result<()> {
+    let input = std::io::BufReader::new(std::io::stdin());
+    Ok(bench::run_part(input, std::io::stdout())?)
 }
 
 /// The outcome for people.
@@ -85,17 +92,22 @@ fn messages(text: &mut String, outcome: &Outcome) {
     if messages.awaited > 0 {
         line!(text, "answers      {} of {} awaited", messages.answered, messages.awaited);
     }
-    if outcome.probe == Probe::Echo {
-        line!(text, "echoes       {} corrupt, {} out of order", messages.corrupt, messages.reordered);
+    if outcome.probe == "echo" {
+        let Messages { lost, corrupt, reordered, .. } = messages;
+        line!(text, "echoes       {lost} lost, {corrupt} corrupt, {reordered} out of order");
+    }
+    if let Some(closed) = &outcome.closed_loop {
+        let percent = closed.accounted * 100.0;
+        line!(text, "closed loop  Little's law accounts for {percent:.1} % of the clients' time");
     }
 }
 
 fn latencies(text: &mut String, outcome: &Outcome, latency: &LatencySummary) {
     let what = match outcome.probe {
-        Probe::Ping if outcome.probe_one_in == 1 => "pings behind the messages".to_owned(),
-        Probe::Ping => format!("pings behind the messages of one client in {}", outcome.probe_one_in),
-        Probe::Echo => "echoes".to_owned(),
-        Probe::None => return,
+        "ping" if outcome.probe_one_in == 1 => "pings behind the messages".to_owned(),
+        "ping" => format!("pings behind the messages of one client in {}", outcome.probe_one_in),
+        "ack" => format!("answers to each {}. message", outcome.ack_every.unwrap_or(1)),
+        probe => format!("{probe}es"),
     };
     line!(text, "latency      {}", percentiles(&latency.corrected));
     line!(text, "             from when a message was due, by {what}");
@@ -124,7 +136,12 @@ fn usage(text: &mut String, outcome: &Outcome) {
         );
     }
     let (machine, generator) = (&outcome.machine, &outcome.generator);
-    line!(text, "generator    {:.1} % of a core in its busiest thread", generator.busiest_thread * 100.0);
+    line!(
+        text,
+        "generator    {:.1} % of a core in its busiest thread{}",
+        generator.busiest_thread * 100.0,
+        costs(generator)
+    );
     if let Some(lag) = &outcome.schedule_lag_us {
         line!(text, "sent late by {}", percentiles(lag));
     }
@@ -138,6 +155,21 @@ fn usage(text: &mut String, outcome: &Outcome) {
     if let Some(others) = outcome.other_programs.filter(|share| *share > 0.2) {
         line!(text, "disturbed    other programs took {others:.1} processors");
     }
+}
+
+/// What the load cost its maker.
+fn costs(generator: &Generator) -> String {
+    let mut text = String::new();
+    if let Some(us) = generator.cpu_us_per_message {
+        text += &format!(", {us:.1} µs a message");
+    }
+    if let Some(bytes) = generator.pss_bytes_per_client {
+        text += &format!(", {:.1} kB a client", bytes / 1e3);
+    }
+    if generator.processes > 1 {
+        text += &format!(", {} processes", generator.processes);
+    }
+    text
 }
 
 fn verdict(text: &mut String, outcome: &Outcome) {

@@ -1,6 +1,7 @@
 //! `webscale compare`: the experiment, its table and its JSON.
 
-use webscale_load::compare::table::{Look, text};
+use webscale_load::compare::table::text;
+use webscale_load::table::Look;
 
 use crate::args::CompareArgs;
 use crate::output;

@@ -8,6 +8,7 @@ mod args;
 mod bench;
 mod cert;
 mod compare;
+mod doctor;
 mod exit;
 mod output;
 mod payload;
@@ -22,8 +23,10 @@ fn main() -> ExitCode {
 fn run(command: args::Command) -> anyhow::Result<()> {
     match command {
         args::Command::Bench(args) => bench::run(&args),
+        args::Command::BenchPart => bench::run_part(),
         args::Command::Cert(args) => cert::run(&args),
         args::Command::Compare(args) => compare::run(&args),
+        args::Command::Doctor(args) => doctor::run(&args),
         args::Command::Payload(args) => payload::run(&args),
         args::Command::Serve(args) => serve::run(&args),
     }

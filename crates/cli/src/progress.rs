@@ -94,20 +94,20 @@ fn line(progress: &Progress) -> String {
         Some(planned) => format!("{phase} {elapsed} of {:.0} s", planned.as_secs_f64()),
         None => format!("{phase} {elapsed} s"),
     };
-    line += &format!(" | {} of {} open", progress.open, progress.clients);
+    line += &format!(" | {} of {} open", progress.sample.clients.open, progress.clients);
     if progress.failed > 0 {
         line += &format!(", {} failed", progress.failed);
     }
     if progress.sent > 0 {
-        line += &format!(" | {:.0} messages/s", progress.sent_per_second);
+        line += &format!(" | {:.0} messages/s", progress.sample.sent_rate());
     }
     if let Some((p50, p99)) = progress.latency {
         line += &format!(" | p50 {} p99 {}", milliseconds(p50), milliseconds(p99));
     }
-    if let Some((cpu, memory)) = progress.server {
-        line += &format!(" | server {:.0} % CPU", cpu * 100.0);
-        if let Some(memory) = memory {
-            line += &format!(", {:.1} MB", memory.pss_bytes as f64 / 1e6);
+    if let Some(server) = &progress.sample.server {
+        line += &format!(" | server {:.0} % CPU", server.cpu_share * 100.0);
+        if let Some(bytes) = server.pss_bytes {
+            line += &format!(", {:.1} MB", bytes as f64 / 1e6);
         }
     }
     line
@@ -119,6 +119,8 @@ fn milliseconds(time: Duration) -> String {
 
 #[cfg(test)]
 mod tests {
+    use webscale_load::bench::timeline::{ClientCounts, Sample, ServerSample};
+
     use super::*;
 
     fn progress() -> Progress {
@@ -127,12 +129,16 @@ mod tests {
             elapsed: Duration::from_secs(12),
             planned: Some(Duration::from_millis(29_990)),
             clients: 100,
-            open: 98,
             failed: 2,
             sent: 1400,
-            sent_per_second: 99.6,
             latency: Some((Duration::from_micros(250), Duration::from_micros(1234))),
-            server: Some((0.25, None)),
+            sample: Sample {
+                length_seconds: 0.5,
+                sent: 50,
+                clients: ClientCounts { open: 98, ..ClientCounts::default() },
+                server: Some(ServerSample { cpu_share: 0.25, ..ServerSample::default() }),
+                ..Sample::default()
+            },
         }
     }
 
@@ -151,7 +157,7 @@ mod tests {
             failed: 0,
             sent: 0,
             latency: None,
-            server: None,
+            sample: Sample { server: None, ..progress().sample },
             ..progress()
         };
         assert_eq!(line(&nothing), "connecting 12 s | 98 of 100 open");

@@ -179,7 +179,11 @@ fn what_cannot_be_done_is_said() {
     assert_fails(&["bench", &url, "--payload", "/nonexistent"], 2, &["/nonexistent", "No such file"]);
     assert_fails(&["bench", "wss://127.0.0.1:1", "--ca", "/nonexistent"], 2, &["/nonexistent"]);
     assert_fails(&["bench", &url, "--pid", "4294967295"], 1, &["4294967295", "gone"]);
-    assert_fails(&["bench", &url, "--clients", "4000000000"], 1, &["file descriptors", "at most"]);
+    assert_fails(
+        &["bench", &url, "--clients", "4000000000"],
+        1,
+        &["4000000000 clients do not fit", "are needed"],
+    );
     assert_fails(&["bench", &url, "--source", "::1"], 2, &["::1", "IPv6"]);
     let directory = Directory::new("bench-binary");
     let bytes = directory.write("bytes", &[b'a', 0xFF]);

@@ -11,10 +11,13 @@
 
 mod client;
 mod conductor;
+mod fleet;
 pub mod outcome;
 pub mod payload;
 pub mod plan;
 mod tally;
+pub mod template;
+pub mod timeline;
 mod waiting;
 mod watch;
 
@@ -28,8 +31,9 @@ use crate::measure::kernel::KernelError;
 use crate::measure::process::ProcessError;
 use crate::observe::{Observer, Phase};
 use conductor::Conductor;
+pub use fleet::run_part;
 use outcome::Outcome;
-pub use plan::{Plan, Probe, Trust};
+pub use plan::{Plan, Probe, Program, Trust};
 use watch::Marks;
 
 /// Why a load could not be made.
@@ -38,6 +42,9 @@ pub enum BenchError {
     /// No clients, no interval, no duration or no event loop.
     #[error("nothing to do: clients, interval and duration must be above zero")]
     Nothing,
+    /// A closed loop in which not every message is answered.
+    #[error("in a closed loop every message must be answered, and every client be probed")]
+    NotAnswered,
     /// The URL.
     #[error("{0}")]
     Target(TargetError),
@@ -46,13 +53,14 @@ pub enum BenchError {
     Tls(TlsConfigError),
     /// Too few file descriptors.
     #[error(
-        "{clients} clients need {needs} file descriptors and this process may open {has}: raise the hard limit \
-         (`ulimit -Hn {needs}` as root, or LimitNOFILE={needs} in a systemd unit), or use at most {most} clients"
+        "{clients} clients need {needs} file descriptors a process and one may open {has}: take more processes, raise \
+         the hard limit (`ulimit -Hn {needs}` as root, or LimitNOFILE={needs} in a systemd unit), or use at most {most} \
+         clients"
     )]
     Descriptors {
         /// Clients asked for.
         clients: u32,
-        /// Descriptors for them.
+        /// Descriptors for them, in each process.
         needs: u64,
         /// Descriptors allowed.
         has: u64,
@@ -97,6 +105,14 @@ pub enum BenchError {
     /// The event loop could not be started or has ended.
     #[error("the load's event loop: {0}")]
     Loop(String),
+    /// A process that makes a part of the load failed.
+    #[error("{name}, which makes a part of the load: {why}")]
+    Part {
+        /// Which one.
+        name: String,
+        /// What it said, or how it ended.
+        why: String,
+    },
     /// A process could not be measured at the start.
     #[error(transparent)]
     Process(#[from] ProcessError),
@@ -118,20 +134,19 @@ fn list(numbers: &[usize]) -> String {
 /// When the load could not be made at all. A load that the server did not hold is an [`Outcome`].
 pub fn run(plan: &Plan, observer: &mut dyn Observer) -> Result<Outcome, BenchError> {
     let prepared = plan.prepare()?;
-    let mut conductor = Conductor::new(plan, observer)?;
+    let mut conductor = Conductor::new(plan, &prepared, observer)?;
     let idle = conductor.mark()?;
     let connecting = Instant::now();
-    conductor.connect(&prepared)?;
+    conductor.connect()?;
     let connect_time = connecting.elapsed();
     conductor.some_connected()?;
-    conductor.settle();
+    conductor.settle()?;
     let connected = conductor.mark()?;
-    let start = conductor.start();
-    conductor.wait(Phase::WarmingUp, start + plan.warmup);
+    let start = conductor.start()?;
+    conductor.wait(Phase::WarmingUp, start + plan.warmup)?;
     let begin = conductor.mark()?;
-    let until = start + plan.warmup + plan.duration;
-    conductor.wait(Phase::Measuring, until);
+    conductor.wait(Phase::Measuring, start + plan.until())?;
     let end = conductor.mark()?;
-    conductor.drain();
+    conductor.drain()?;
     conductor.finish(&Marks { idle, connected, begin, end }, connect_time)
 }

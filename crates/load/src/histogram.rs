@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use hdrhistogram::Histogram;
-use serde::Serialize;
+use serde::de::Error;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// The longest time that is told apart; a longer one counts as this.
 const LONGEST: Duration = Duration::from_secs(3600);
@@ -76,6 +77,25 @@ impl Times {
     }
 }
 
+/// As pairs of a time in nanoseconds and how often it was recorded.
+impl Serialize for Times {
+    fn serialize<S: Serializer>(&self, out: S) -> Result<S::Ok, S::Error> {
+        out.collect_seq(
+            self.histogram.iter_recorded().map(|at| (at.value_iterated_to(), at.count_at_value())),
+        )
+    }
+}
+
+impl<'de> Deserialize<'de> for Times {
+    fn deserialize<D: Deserializer<'de>>(input: D) -> Result<Times, D::Error> {
+        let mut times = Times::new();
+        for (value, count) in Vec::<(u64, u64)>::deserialize(input)? {
+            times.histogram.record_n(value, count).map_err(D::Error::custom)?;
+        }
+        Ok(times)
+    }
+}
+
 /// Percentiles in microseconds.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 #[expect(missing_docs, reason = "the names are the percentiles")]
@@ -95,7 +115,7 @@ pub struct Summary {
 ///
 /// A server that stops for a second also stops the load's own sending; counting from the time of sending would then
 /// forget most of that second (coordinated omission). So the time that counts is the *intended* one.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct Latency {
     /// From when the message was due.
     pub corrected: Times,

@@ -5,13 +5,17 @@
 //! - [`histogram`]: latency from the intended time and from the time of sending.
 //! - [`measure`]: a server's process and the kernel below it, read from `/proc`.
 //! - [`observe`]: who watches a run, and may end it.
+//! - [`doctor`]: this machine's limits against a number of clients.
 //! - [`cert`]: certificates for tests.
 //! - [`compare`]: the article's experiment over several servers.
+//! - [`table`]: how tables are drawn.
 
 pub mod bench;
 pub mod cert;
 pub mod compare;
+pub mod doctor;
 pub mod histogram;
 pub mod measure;
 pub mod observe;
 pub mod schedule;
+pub mod table;

@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use crate::measure::process::Memory;
+use serde::Serialize;
+
+use crate::bench::timeline::Sample;
 
 /// Is told how a run goes. Called by the thread that runs it, about once a second.
 pub trait Observer {
@@ -29,9 +31,11 @@ pub struct Unobserved;
 impl Observer for Unobserved {}
 
 /// What a run is doing.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Phase {
     /// Opening connections.
+    #[default]
     Connecting,
     /// All connections are settled; the server rests.
     Resting,
@@ -54,16 +58,12 @@ pub struct Progress {
     pub planned: Option<Duration>,
     /// Clients asked for.
     pub clients: u32,
-    /// Connections that are open.
-    pub open: u32,
-    /// Connections that failed.
+    /// The second that has just passed.
+    pub sample: Sample,
+    /// Connections that failed so far.
     pub failed: u64,
     /// Messages sent in all.
     pub sent: u64,
-    /// Messages sent a second, since the last progress.
-    pub sent_per_second: f64,
     /// Corrected latency of the measured messages so far: p50 and p99.
     pub latency: Option<(Duration, Duration)>,
-    /// The server's process: share of one processor since the last progress, and memory where it was read.
-    pub server: Option<(f64, Option<Memory>)>,
 }

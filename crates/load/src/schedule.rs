@@ -1,9 +1,11 @@
-//! The open model: when each message is due, whatever the server does.
+//! When clients arrive, and in the open model when each message is due, whatever the server does.
 //!
 //! Client `i` of `n` is due at `i·interval/n + k·interval` for `k = 0, 1, …`, so that the clients are spread evenly
 //! over the interval and the rate of all together is constant. All times count from the schedule's start.
 
 use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
 
 /// When the messages of `clients` clients are due.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,16 +31,18 @@ impl Schedule {
         from_nanoseconds(phase + interval * u128::from(message))
     }
 
-    /// The number of the first message of `client` that is due at `from` or later.
-    pub fn first_from(&self, client: u32, from: Duration) -> u64 {
-        let behind = from.saturating_sub(self.due(client, 0)).as_nanos();
-        u64::try_from(behind.div_ceil(self.interval.as_nanos())).unwrap_or(u64::MAX)
-    }
-
     /// How many messages of all clients are due in `from..until`.
     pub fn offered(&self, from: Duration, until: Duration) -> u64 {
-        let of_one = |client| self.first_from(client, until).saturating_sub(self.first_from(client, from));
-        (0..self.clients).map(of_one).sum()
+        self.due_before(until).saturating_sub(self.due_before(from))
+    }
+
+    /// How many messages of all clients are due before `time`.
+    fn due_before(&self, time: Duration) -> u64 {
+        let (interval, clients) = (self.interval.as_nanos(), u128::from(self.clients));
+        let (whole, rest) = (time.as_nanos() / interval, time.as_nanos() % interval);
+        // Client i has its turn before `rest` if interval·i/n is below it.
+        let begun = (rest * clients).div_ceil(interval);
+        u64::try_from(whole * clients + begun).unwrap_or(u64::MAX)
     }
 
     /// Messages a second, of all clients.
@@ -47,13 +51,82 @@ impl Schedule {
     }
 }
 
+/// What decides when a client sends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Pace {
+    /// The time alone.
+    Open(Schedule),
+    /// The answer to the message before.
+    Closed(Closed),
+}
+
+/// A closed loop: a client sends its next message so long after the answer to the one before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Closed {
+    /// Clients.
+    pub clients: u32,
+    /// Time between an answer and the next message.
+    pub think: Duration,
+}
+
+impl Pace {
+    /// When client `client` is due to send its first message: spread evenly over the interval or the time to think.
+    pub fn first_due(&self, client: u32) -> Duration {
+        match self {
+            Pace::Open(schedule) => schedule.due(client, 0),
+            Pace::Closed(Closed { clients, think }) => {
+                from_nanoseconds(think.as_nanos() * u128::from(client) / u128::from(*clients.max(&1)))
+            }
+        }
+    }
+
+    /// How many messages of all clients are due in `from..until`; none where the answers decide it.
+    pub fn offered(&self, from: Duration, until: Duration) -> Option<u64> {
+        match self {
+            Pace::Open(schedule) => Some(schedule.offered(from, until)),
+            Pace::Closed(_) => None,
+        }
+    }
+}
+
 fn from_nanoseconds(nanoseconds: u128) -> Duration {
     Duration::from_nanos(u64::try_from(nanoseconds).unwrap_or(u64::MAX))
 }
 
-/// When the handshake of connection `index` of `count` begins, spread evenly over `ramp`.
-pub fn connect_at(index: u32, count: u32, ramp: Duration) -> Duration {
-    from_nanoseconds(ramp.as_nanos() * u128::from(index) / u128::from(count.max(1)))
+/// How the clients arrive.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub enum Ramp {
+    /// As fast as the server takes them.
+    AtOnce,
+    /// Evenly over this time.
+    Linear(Duration),
+    /// In equal groups, the last of which arrives one step before the end of `over`.
+    Steps {
+        /// The time that all steps take together.
+        over: Duration,
+        /// How many groups, at least one.
+        steps: u32,
+    },
+    /// So many a second, whether or not the server keeps up.
+    Rate(f64),
+}
+
+impl Ramp {
+    /// When client `index` of `count` begins to connect, from when connecting began.
+    pub fn connect_at(&self, index: u32, count: u32) -> Duration {
+        let part = |over: Duration, at: u32, of: u32| {
+            from_nanoseconds(over.as_nanos() * u128::from(at) / u128::from(of.max(1)))
+        };
+        match *self {
+            Ramp::AtOnce => Duration::ZERO,
+            Ramp::Linear(over) => part(over, index, count),
+            Ramp::Steps { over, steps } => {
+                let step = u64::from(index) * u64::from(steps) / u64::from(count.max(1));
+                part(over, u32::try_from(step).unwrap_or(u32::MAX), steps)
+            }
+            Ramp::Rate(rate) => Duration::try_from_secs_f64(f64::from(index) / rate).unwrap_or(Duration::MAX),
+        }
+    }
 }
 
 #[cfg(test)]
@@ -80,18 +153,6 @@ mod tests {
     }
 
     #[test]
-    fn first_from_is_the_inverse_of_due() {
-        let schedule = Schedule::new(7, Duration::from_millis(33));
-        for client in 0..7 {
-            for message in 0..50 {
-                let due = schedule.due(client, message);
-                assert_eq!(schedule.first_from(client, due), message);
-                assert_eq!(schedule.first_from(client, due + Duration::from_nanos(1)), message + 1);
-            }
-        }
-    }
-
-    #[test]
     fn offered_is_the_rate_over_whole_intervals() {
         let schedule = Schedule::new(100, SECOND);
         assert_eq!(schedule.offered(Duration::ZERO, 5 * SECOND), 500);
@@ -112,9 +173,42 @@ mod tests {
     }
 
     #[test]
+    fn offered_agrees_with_due_at_every_moment() {
+        let schedule = Schedule::new(7, Duration::from_nanos(33));
+        let due: Vec<Duration> = (0..7).flat_map(|c| (0..5).map(move |k| schedule.due(c, k))).collect();
+        for time in (0..120).map(Duration::from_nanos) {
+            let before = due.iter().filter(|due| **due < time).count() as u64;
+            assert_eq!(schedule.offered(Duration::ZERO, time), before, "{time:?}");
+        }
+    }
+
+    #[test]
+    fn a_closed_loop_begins_spread_over_the_time_to_think() {
+        let pace = Pace::Closed(Closed { clients: 4, think: SECOND });
+        assert_eq!(pace.first_due(3), Duration::from_millis(750));
+        assert_eq!(pace.offered(Duration::ZERO, SECOND), None);
+        let pace = Pace::Open(Schedule::new(4, SECOND));
+        assert_eq!(
+            (pace.first_due(3), pace.offered(Duration::ZERO, SECOND)),
+            (Duration::from_millis(750), Some(4))
+        );
+    }
+
+    #[test]
     fn connections_fill_the_ramp() {
-        assert_eq!(connect_at(0, 100, SECOND), Duration::ZERO);
-        assert_eq!(connect_at(50, 100, SECOND), Duration::from_millis(500));
-        assert_eq!(connect_at(99, 100, Duration::ZERO), Duration::ZERO);
+        let at = |ramp: Ramp, index| ramp.connect_at(index, 100);
+        assert_eq!(at(Ramp::Linear(SECOND), 0), Duration::ZERO);
+        assert_eq!(at(Ramp::Linear(SECOND), 50), Duration::from_millis(500));
+        assert_eq!(at(Ramp::AtOnce, 99), Duration::ZERO);
+        assert_eq!(at(Ramp::Rate(50.0), 99), Duration::from_millis(1980));
+    }
+
+    #[test]
+    fn steps_are_equal_groups() {
+        let ramp = Ramp::Steps { over: 4 * SECOND, steps: 4 };
+        let at: Vec<u64> = (0..10).map(|index| ramp.connect_at(index, 10).as_secs()).collect();
+        assert_eq!(at, [0, 0, 0, 1, 1, 2, 2, 2, 3, 3]);
+        let more_steps_than_clients = Ramp::Steps { over: 4 * SECOND, steps: 8 };
+        assert_eq!(more_steps_than_clients.connect_at(1, 2), 2 * SECOND);
     }
 }

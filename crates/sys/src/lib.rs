@@ -6,11 +6,13 @@
 //!
 //! | module | man pages |
 //! |---|---|
+//! | [`clock`] | clock_gettime(2) |
 //! | [`epoll`] | epoll(7), eventfd(2) |
 //! | [`socket`] | socket(7), tcp(7), ip(7) |
 //! | [`limits`] | getrlimit(2) |
 //! | [`process`] | sched_setaffinity(2), prctl(2), kill(2) |
 
+pub mod clock;
 pub mod epoll;
 pub mod limits;
 pub mod process;

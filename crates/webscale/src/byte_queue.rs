@@ -16,7 +16,7 @@ impl ByteQueue {
         self.len() == 0
     }
 
-    #[cfg(test)]
+    #[cfg(any(test, fuzzing))]
     pub(crate) fn capacity(&self) -> usize {
         self.bytes.capacity()
     }

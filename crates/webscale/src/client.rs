@@ -164,6 +164,12 @@ impl<H: Handler> Client<H> {
         })
     }
 
+    /// Whether the loop runs. One that ended by itself says why in [`Client::shutdown`].
+    #[must_use]
+    pub fn is_running(&self) -> bool {
+        self.thread.as_ref().is_some_and(|thread| !thread.is_finished())
+    }
+
     /// Shuts the client down and reads its counters, from any thread.
     #[must_use]
     pub fn handle(&self) -> Handle {

@@ -246,7 +246,7 @@ impl<K: Socket, S: Send + 'static> Connection<K, S> {
     }
 
     /// Heap bytes that it owns, besides the state of TLS and of an opening handshake.
-    #[cfg(test)]
+    #[cfg(any(test, fuzzing))]
     fn buffered(&self) -> usize {
         self.link.buffered() + self.channel.buffered()
     }
@@ -531,6 +531,7 @@ impl<K: Socket, S: Send + 'static> Connection<K, S> {
         match opened {
             Ok(still_open) => {
                 if was_handshaking && !self.link.is_handshaking() {
+                    turn.context.metrics.resumed.add(u64::from(self.link.is_resumed()));
                     self.channel.secured(&mut turn.context);
                 }
                 if !still_open {
@@ -566,5 +567,6 @@ fn jitter(time: Duration, id: ConnectionId) -> Duration {
     time / (8 * 256) * u32::try_from(spread).unwrap_or(0)
 }
 
-#[cfg(test)]
-mod tests;
+#[cfg(any(test, fuzzing))]
+#[cfg_attr(fuzzing, expect(dead_code, reason = "the tests use more of it"))]
+pub(crate) mod tests;

@@ -215,7 +215,7 @@ impl Extension {
         self.inflation = None;
     }
 
-    #[cfg(test)]
+    #[cfg(any(test, fuzzing))]
     pub(crate) fn buffered(&self) -> usize {
         let stream = self.inflation.as_ref().and_then(|inflation| inflation.stream.as_ref());
         stream.map_or(0, |stream| stream.input.capacity())

@@ -128,8 +128,18 @@ pub use prepared::Prepared;
 pub use sender::Sender;
 pub use server::{BuildError, Handle, Server, ServerBuilder};
 pub use target::{Target, TargetError};
-pub use tls::{ClientTls, Tls, TlsConfigError};
+pub use tls::{ClientTls, ClientTlsBuilder, Tls, TlsConfigError, TlsVersions};
 pub use webscale_proto::{Chunk, CloseCode, Deflate, Message, ProtocolError};
+
+/// For the fuzz target, which lies outside of this crate.
+#[cfg(fuzzing)]
+#[doc(hidden)]
+pub mod fuzzing {
+    /// Plays the operations that `data` stands for on a connection.
+    pub fn operations(data: &[u8]) {
+        crate::connection::tests::play::run(data);
+    }
+}
 
 /// The README's example is compiled too.
 #[cfg(doctest)]

@@ -30,6 +30,7 @@ impl Counter {
 pub(crate) struct Metrics {
     pub(crate) accepted: Counter,
     pub(crate) connected: Counter,
+    pub(crate) resumed: Counter,
     pub(crate) opened: Counter,
     pub(crate) rejected: Counter,
     pub(crate) refused: Counter,
@@ -84,6 +85,8 @@ pub struct Snapshot {
     pub accepted: u64,
     /// TCP connections begun by us (client role).
     pub connected: u64,
+    /// TLS handshakes that resumed an earlier session.
+    pub resumed: u64,
     /// Opening handshakes that ended well.
     pub opened: u64,
     /// Opening handshakes that were answered with another status than 101.
@@ -137,6 +140,7 @@ impl Snapshot {
         self.connections += accepted + connected - ended;
         self.accepted += accepted;
         self.connected += connected;
+        self.resumed += metrics.resumed.get();
         self.opened += metrics.opened.get();
         self.rejected += metrics.rejected.get();
         self.refused += metrics.refused.get();

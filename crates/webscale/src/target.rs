@@ -173,6 +173,34 @@ impl Target {
         self
     }
 
+    /// Asks for another path than the URL's, with its query if any. It begins with `/`.
+    #[must_use]
+    pub fn path(mut self, path: impl Into<String>) -> Self {
+        self.path = path.into();
+        self
+    }
+
+    /// Asks for the certificate of another name than the URL's host (SNI), and expects that name in it. A `ws://` URL
+    /// has no use for it.
+    ///
+    /// # Errors
+    /// [`TargetError::Tls`] where `name` is neither a DNS name nor an IP address.
+    pub fn server_name(mut self, name: &str) -> Result<Self, TargetError> {
+        if let Some((_, current)) = &mut self.security {
+            *current = server_name(name).map_err(TargetError::Tls)?;
+        }
+        Ok(self)
+    }
+
+    /// The same with another TLS configuration, where the URL is a `wss://` one.
+    #[must_use]
+    pub fn tls(mut self, tls: ClientTls) -> Self {
+        if let Some((current, _)) = &mut self.security {
+            *current = tls;
+        }
+        self
+    }
+
     /// Adds a header field to the request, such as `Origin` or `Authorization`.
     #[must_use]
     pub fn header(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
@@ -238,5 +266,14 @@ mod tests {
         let target = Target::from_url("ws://127.0.0.1:9?x").unwrap();
         assert_eq!((target.path.as_str(), target.host.as_str()), ("/?x", "127.0.0.1:9"));
         assert_eq!(target.addresses(), ["127.0.0.1:9".parse().unwrap()]);
+        assert_eq!(target.path("/devices/7").path, "/devices/7");
+    }
+
+    #[test]
+    fn another_name_may_be_asked_for() {
+        let target = Target::with_tls("wss://127.0.0.1:9", ClientTls::insecure().unwrap()).unwrap();
+        let named = target.clone().server_name("bench.example").unwrap();
+        assert_eq!(named.security.unwrap().1, ServerName::try_from("bench.example").unwrap());
+        assert!(target.server_name("no name").unwrap_err().to_string().contains("no name"));
     }
 }

@@ -8,8 +8,8 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use rustls::client::UnbufferedClientConnection;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::client::{ClientSessionStore, UnbufferedClientConnection};
 use rustls::crypto::{CryptoProvider, aws_lc_rs, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::pem::{self, PemObject};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
@@ -19,8 +19,8 @@ use rustls::unbuffered::{
     WriteTraffic,
 };
 use rustls::{
-    ClientConfig, DigitallySignedStruct, DistinguishedName, RootCertStore, ServerConfig, SignatureScheme,
-    SupportedProtocolVersion,
+    ClientConfig, ConfigBuilder, DigitallySignedStruct, DistinguishedName, HandshakeKind, RootCertStore,
+    ServerConfig, SignatureScheme, SupportedProtocolVersion, WantsVerifier,
 };
 
 use crate::egress::Sealed;
@@ -176,14 +176,7 @@ impl ClientTls {
     /// # Errors
     /// [`TlsConfigError::NoSystemRoots`], or what is wrong with the file that was found.
     pub fn system_roots() -> Result<Self, TlsConfigError> {
-        // Debian and Alpine, Fedora, openSUSE.
-        const BUNDLES: [&str; 3] = [
-            "/etc/ssl/certs/ca-certificates.crt",
-            "/etc/pki/tls/certs/ca-bundle.crt",
-            "/etc/ssl/ca-bundle.pem",
-        ];
-        let found = BUNDLES.iter().map(Path::new).find(|path| path.exists());
-        Self::from_ca_file(found.ok_or(TlsConfigError::NoSystemRoots)?)
+        ClientTlsBuilder::default().system_roots()
     }
 
     /// Trusts the certificates of one PEM file.
@@ -191,14 +184,7 @@ impl ClientTls {
     /// # Errors
     /// [`TlsConfigError`]: the file cannot be read, or holds no certificate.
     pub fn from_ca_file(path: impl AsRef<Path>) -> Result<Self, TlsConfigError> {
-        let mut roots = RootCertStore::empty();
-        let (added, _) = roots.add_parsable_certificates(certificates(path.as_ref())?);
-        if added == 0 {
-            return Err(TlsConfigError::NoCertificate(path.as_ref().to_owned()));
-        }
-        let builder = ClientConfig::builder_with_provider(provider());
-        let builder = builder.with_protocol_versions(&VERSIONS).map_err(TlsConfigError::Unusable)?;
-        Ok(Self::with(builder.with_root_certificates(roots).with_no_client_auth()))
+        ClientTlsBuilder::default().ca_file(path)
     }
 
     /// Takes any certificate: for load tests of a server of one's own, and nothing else.
@@ -206,11 +192,13 @@ impl ClientTls {
     /// # Errors
     /// [`TlsConfigError::Unusable`], should the provider lack a TLS version.
     pub fn insecure() -> Result<Self, TlsConfigError> {
-        let provider = provider();
-        let builder = ClientConfig::builder_with_provider(provider.clone());
-        let builder = builder.with_protocol_versions(&VERSIONS).map_err(TlsConfigError::Unusable)?;
-        let verifier = Arc::new(TakeAny(provider));
-        Ok(Self::with(builder.dangerous().with_custom_certificate_verifier(verifier).with_no_client_auth()))
+        ClientTlsBuilder::default().insecure()
+    }
+
+    /// Begins a configuration that says more than whom to trust.
+    #[must_use]
+    pub fn builder() -> ClientTlsBuilder {
+        ClientTlsBuilder::default()
     }
 
     fn with(mut config: ClientConfig) -> Self {
@@ -229,6 +217,15 @@ impl ClientTls {
         Self(Arc::new(config))
     }
 
+    /// The same, with its tickets and sessions in `store`: for configurations that share them, or a store that holds more
+    /// than the default one's 8 tickets a server.
+    #[must_use]
+    pub fn session_store(self, store: Arc<dyn ClientSessionStore>) -> Self {
+        let mut config = Arc::unwrap_or_clone(self.0);
+        config.resumption = rustls::client::Resumption::store(store);
+        Self(Arc::new(config))
+    }
+
     /// Takes a rustls configuration as it is.
     #[must_use]
     pub fn from_rustls(config: Arc<ClientConfig>) -> Self {
@@ -243,6 +240,98 @@ impl ClientTls {
 impl fmt::Debug for ClientTls {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("ClientTls")
+    }
+}
+
+/// The TLS versions that a client speaks.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum TlsVersions {
+    /// TLS 1.3, and 1.2 with servers that have no more.
+    #[default]
+    Both,
+    /// TLS 1.2 alone.
+    Tls12,
+    /// TLS 1.3 alone.
+    Tls13,
+}
+
+impl TlsVersions {
+    fn list(self) -> &'static [&'static SupportedProtocolVersion] {
+        match self {
+            Self::Both => &VERSIONS,
+            Self::Tls13 => &VERSIONS[..1],
+            Self::Tls12 => &VERSIONS[1..],
+        }
+    }
+}
+
+/// Collects what a [`ClientTls`] is made of; whom to trust comes last.
+///
+/// ```
+/// use webscale::{ClientTls, TlsVersions};
+/// let tls = ClientTls::builder().versions(TlsVersions::Tls13).insecure()?;
+/// # Ok::<(), webscale::TlsConfigError>(())
+/// ```
+#[derive(Clone, Copy, Debug, Default)]
+pub struct ClientTlsBuilder {
+    versions: TlsVersions,
+}
+
+impl ClientTlsBuilder {
+    /// The versions to speak; both by default.
+    #[must_use]
+    pub fn versions(mut self, versions: TlsVersions) -> Self {
+        self.versions = versions;
+        self
+    }
+
+    /// As [`ClientTls::system_roots`].
+    ///
+    /// # Errors
+    /// [`TlsConfigError::NoSystemRoots`], or what is wrong with the file that was found.
+    pub fn system_roots(self) -> Result<ClientTls, TlsConfigError> {
+        // Debian and Alpine, Fedora, openSUSE.
+        const BUNDLES: [&str; 3] = [
+            "/etc/ssl/certs/ca-certificates.crt",
+            "/etc/pki/tls/certs/ca-bundle.crt",
+            "/etc/ssl/ca-bundle.pem",
+        ];
+        let found = BUNDLES.iter().map(Path::new).find(|path| path.exists());
+        self.ca_file(found.ok_or(TlsConfigError::NoSystemRoots)?)
+    }
+
+    /// As [`ClientTls::from_ca_file`].
+    ///
+    /// # Errors
+    /// [`TlsConfigError`]: the file cannot be read, or holds no certificate.
+    pub fn ca_file(self, path: impl AsRef<Path>) -> Result<ClientTls, TlsConfigError> {
+        let mut roots = RootCertStore::empty();
+        let (added, _) = roots.add_parsable_certificates(certificates(path.as_ref())?);
+        if added == 0 {
+            return Err(TlsConfigError::NoCertificate(path.as_ref().to_owned()));
+        }
+        let builder = self.begin(provider())?;
+        Ok(ClientTls::with(builder.with_root_certificates(roots).with_no_client_auth()))
+    }
+
+    /// As [`ClientTls::insecure`].
+    ///
+    /// # Errors
+    /// [`TlsConfigError::Unusable`], should the provider lack a TLS version.
+    pub fn insecure(self) -> Result<ClientTls, TlsConfigError> {
+        let provider = provider();
+        let builder = self.begin(provider.clone())?.dangerous();
+        let verifier = Arc::new(TakeAny(provider));
+        Ok(ClientTls::with(builder.with_custom_certificate_verifier(verifier).with_no_client_auth()))
+    }
+
+    fn begin(
+        self,
+        provider: Arc<CryptoProvider>,
+    ) -> Result<ConfigBuilder<ClientConfig, WantsVerifier>, TlsConfigError> {
+        ClientConfig::builder_with_provider(provider)
+            .with_protocol_versions(self.versions.list())
+            .map_err(TlsConfigError::Unusable)
     }
 }
 
@@ -324,6 +413,15 @@ impl TlsStream {
             Self::Server(connection) => connection.is_handshaking(),
             Self::Client(connection) => connection.is_handshaking(),
         }
+    }
+
+    /// Whether the handshake resumed an earlier session; known once it is done.
+    pub(crate) fn is_resumed(&self) -> bool {
+        let kind = match self {
+            Self::Server(connection) => connection.handshake_kind(),
+            Self::Client(connection) => connection.handshake_kind(),
+        };
+        kind == Some(HandshakeKind::Resumed)
     }
 
     /// Opens all whole records at the front of `input`, decrypting in place. Plaintext goes to `sink`, record by

@@ -174,7 +174,7 @@ impl<S: Send + 'static> Workers<S> {
     }
 
     /// A worker's part, played by a test: runs one job, if there is one.
-    #[cfg(test)]
+    #[cfg(any(test, fuzzing))]
     pub(crate) fn run_one<H: Handler<Session = S>>(&self, handler: &H, role: Role, limits: &Limits) -> bool {
         let job = self.shared.lock().jobs.pop_front();
         let found = job.is_some();

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-/// Reads `500ms`, `30s`, `1.5s`, `5m`, `1h`, `100us`.
+/// Reads `500ms`, `30s`, `1.5s`, `5m`, `1h`, `2d`, `100us`.
 pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     let (number, unit) = split(text)?;
     let seconds = match unit {
@@ -11,10 +11,23 @@ pub(crate) fn duration(text: &str) -> Result<Duration, String> {
         "s" => 1.0,
         "m" => 60.0,
         "h" => 3600.0,
+        "d" => 86_400.0,
         "" => return Err(format!("{text:?} has no unit: write {text}s, {text}ms or {text}m")),
-        _ => return Err(format!("{unit:?} is no unit of time: use us, ms, s, m or h")),
+        _ => return Err(format!("{unit:?} is no unit of time: use us, ms, s, m, h or d")),
     };
     Duration::try_from_secs_f64(number * seconds).map_err(|_| format!("{text:?} is too long"))
+}
+
+/// Reads how often something happens, a second: `200/s`, `90/m`, `1.5/h`; without a unit, a second.
+pub(crate) fn rate(text: &str) -> Result<f64, String> {
+    let (number, unit) = split(text)?;
+    let rate = match unit {
+        "" | "/s" => number,
+        "/m" => number / 60.0,
+        "/h" => number / 3600.0,
+        _ => return Err(format!("{unit:?} is no unit of rate: use /s, /m or /h")),
+    };
+    if rate > 0.0 { Ok(rate) } else { Err("a rate must be above zero".into()) }
 }
 
 /// Reads a number of bytes: `4096`, `16KiB`, `1MiB`, `10kB`, `2GB`.
@@ -63,10 +76,19 @@ mod tests {
             assert_eq!(duration(text), Ok(Duration::from_micros(us)), "{text}");
         }
         assert_eq!(duration("1 h"), Ok(Duration::from_secs(3600)));
-        for text in ["", "s", "-1s", "1", "1d", "1e3s", "1.2.3s", "99999999999999999999999999h"] {
+        assert_eq!(duration("2d"), Ok(Duration::from_secs(172_800)));
+        for text in ["", "s", "-1s", "1", "1w", "1e3s", "1.2.3s", "99999999999999999999999999h"] {
             assert!(duration(text).is_err(), "{text}");
         }
         assert!(duration("30").unwrap_err().contains("30s"));
+    }
+
+    #[test]
+    fn rates() {
+        assert_eq!((rate("200/s"), rate("90/m"), rate("7")), (Ok(200.0), Ok(1.5), Ok(7.0)));
+        for text in ["0/s", "", "/s", "5/d", "-1"] {
+            assert!(rate(text).is_err(), "{text}");
+        }
     }
 
     #[test]

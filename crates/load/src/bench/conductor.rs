@@ -1,118 +1,101 @@
-//! Leads the event loops of a load through its phases.
+//! Leads the clients of a load through its phases.
 
-use std::net::IpAddr;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
-use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
-use webscale::{Client, ConnectError, Limits, SlowConsumer};
-
 use super::BenchError;
-use super::client::{Clients, START_POLL, Session, Shared};
-use super::outcome::{Connections, KernelUse, LatencySummary, Messages, Outcome, Verdict, judge};
-use super::plan::{Plan, Prepared};
+use super::fleet::{Census, Fleet};
+use super::outcome::{
+    ClosedLoop, Connections, Generator, KernelUse, LatencySummary, Messages, Outcome, Verdict, is_saturated,
+    judge,
+};
+use super::plan::{Model, Plan, Prepared, Probe};
 use super::tally::{Counts, Tally, advice};
+use super::timeline::{ClientCounts, Sample, Timeline};
 use super::watch::{Mark, Marks, Watch};
 use crate::observe::{Observer, Phase, Progress};
-use crate::schedule::{Schedule, connect_at};
 
-/// Handshakes under way at the same time, at most: a server's backlog is finite.
-const CONNECTING_MAX: u32 = 256;
 /// How often the conductor looks up while it waits.
-const TICK: Duration = Duration::from_millis(20);
-/// The same while connections are to be started.
-const CONNECT_TICK: Duration = Duration::from_millis(1);
-/// How often progress is told.
-const PROGRESS_EVERY: Duration = Duration::from_secs(1);
+const TICK: Duration = Duration::from_millis(100);
+/// How often the clients' counts are collected, and progress is told.
+const SAMPLE_EVERY: Duration = Duration::from_secs(1);
+/// A phase that ends earlier after the last sample is part of the next one.
+const SAMPLE_MIN: Duration = Duration::from_millis(100);
 /// How long messages that were due in the last moments may still be sent, late as they are.
 const LAST_SENDS_MAX: Duration = Duration::from_millis(500);
 /// How long answers may still come after the last message.
 const DRAIN_MAX: Duration = Duration::from_secs(5);
 
-/// Messages larger than this get room of their own in the limits.
-const USUAL_MESSAGE_BYTES: usize = 1024 * 1024;
-
-/// One event loop and what its clients count.
-struct EventLoop {
-    client: Client<Clients>,
-    clients: Clients,
-}
-
-/// Leads the event loops through the phases.
+/// Leads the clients through the phases.
 pub(crate) struct Conductor<'a> {
     plan: &'a Plan,
-    shared: Arc<Shared>,
-    loops: Vec<EventLoop>,
+    fleet: Fleet,
+    /// How the clients stood at the last look.
+    census: Census,
     watch: Watch,
     observer: &'a mut dyn Observer,
-    told: Instant,
-    told_sent: u64,
+    /// What was collected since the last sample.
+    second: Tally,
+    /// What was collected before.
+    total: Tally,
+    timeline: Timeline,
+    /// When the first connection was begun.
+    begun: Instant,
+    /// When the last sample ended.
+    sampled: Instant,
+    /// When the schedule begins.
+    started: Option<Instant>,
     interrupted: bool,
 }
 
 impl<'a> Conductor<'a> {
-    /// Starts the event loops; nothing is connected yet.
-    pub(crate) fn new(plan: &'a Plan, observer: &'a mut dyn Observer) -> Result<Conductor<'a>, BenchError> {
-        let watch = Watch::new(plan.pid)?;
-        let shared = Arc::new(Shared {
-            schedule: Schedule::new(plan.clients, plan.interval),
-            payload: plan.payload.clone(),
-            probe: plan.probe,
-            one_probed_in: plan.one_probed_in(),
-            measured_from: plan.warmup,
-            until: plan.warmup + plan.duration,
-            start: OnceLock::new(),
-            ended: AtomicBool::new(false),
-            closing: AtomicBool::new(false),
-            open: AtomicU32::new(0),
-            peak_open: AtomicU32::new(0),
-            settled: AtomicU32::new(0),
-        });
-        let loops = plan.loops.iter().map(|cpu| start_loop(&shared, *cpu)).collect::<Result<_, _>>()?;
-        let told = Instant::now();
-        Ok(Conductor { plan, shared, loops, watch, observer, told, told_sent: 0, interrupted: false })
+    /// Starts the clients' event loops; nothing is connected yet.
+    pub(crate) fn new(
+        plan: &'a Plan,
+        prepared: &Prepared,
+        observer: &'a mut dyn Observer,
+    ) -> Result<Conductor<'a>, BenchError> {
+        let fleet = Fleet::new(plan, prepared)?;
+        let watch = Watch::new(plan.pid, &fleet.pids())?;
+        let now = Instant::now();
+        Ok(Conductor {
+            plan,
+            fleet,
+            census: Census::default(),
+            watch,
+            observer,
+            second: Tally::default(),
+            total: Tally::default(),
+            timeline: Timeline::new(),
+            begun: now,
+            sampled: now,
+            started: None,
+            interrupted: false,
+        })
     }
 
     /// Opens all connections over the ramp, and waits until each is open or has failed.
-    pub(crate) fn connect(&mut self, prepared: &Prepared) -> Result<(), BenchError> {
+    pub(crate) fn connect(&mut self) -> Result<(), BenchError> {
         let begun = Instant::now();
-        let (count, ramp) = (self.plan.clients, self.plan.ramp);
-        let mut next = 0;
-        while self.settled() < count && !self.interrupted {
-            let under_way = next - self.settled();
-            let is_due = next < count && begun.elapsed() >= connect_at(next, count, ramp);
-            if is_due && under_way < CONNECTING_MAX && self.begin_connection(next, prepared)? {
-                next += 1;
-                continue;
-            }
-            std::thread::sleep(CONNECT_TICK);
-            self.look_up(Phase::Connecting, begun, None);
+        (self.begun, self.sampled) = (begun, begun);
+        self.watch.poll();
+        self.fleet.connect(begun)?;
+        while self.census.settled < self.plan.clients && !self.interrupted {
+            self.fleet.tend()?;
+            std::thread::sleep(self.fleet.tick());
+            self.look_up(Phase::Connecting, begun, None)?;
         }
-        Ok(())
-    }
-
-    /// Whether the loop had room for one more.
-    fn begin_connection(&self, index: u32, prepared: &Prepared) -> Result<bool, BenchError> {
-        let event_loop = &self.loops[index as usize % self.loops.len()];
-        let source: Option<IpAddr> = match prepared.sources.len() {
-            0 => None,
-            sources => Some(prepared.sources[index as usize % sources]),
-        };
-        match event_loop.client.connect(&prepared.target, source, Session::new(index, &self.shared)) {
-            Ok(()) => Ok(true),
-            Err(ConnectError::Busy(_)) => Ok(false),
-            Err(error) => Err(BenchError::Loop(error.to_string())),
-        }
+        self.end_phase(Phase::Connecting, begun, None)
     }
 
     /// # Errors
     /// [`BenchError::NoClient`] when every connection failed.
-    pub(crate) fn some_connected(&self) -> Result<(), BenchError> {
-        let tally = self.tally();
-        if tally.counts.opened > 0 || self.interrupted {
+    pub(crate) fn some_connected(&mut self) -> Result<(), BenchError> {
+        self.collect()?;
+        if self.total.opened + self.second.opened > 0 || self.interrupted {
             return Ok(());
         }
-        let why = tally.failed.iter().max_by_key(|(_, failure)| failure.count);
+        let failed = self.total.failed.iter().chain(&self.second.failed);
+        let why = failed.max_by_key(|(_, failure)| failure.count);
         Err(BenchError::NoClient(why.map_or_else(
             || "no answer".into(),
             |(kind, failure)| format!("{}{}", failure.example, advice(kind, &self.plan.url)),
@@ -120,57 +103,60 @@ impl<'a> Conductor<'a> {
     }
 
     /// Leaves the server alone for a while, so that it is seen at rest.
-    pub(crate) fn settle(&mut self) {
-        let begun = Instant::now();
-        self.wait_until(Phase::Resting, begun, begun + self.plan.settle);
+    pub(crate) fn settle(&mut self) -> Result<(), BenchError> {
+        self.wait(Phase::Resting, Instant::now() + self.plan.settle)
     }
 
     /// Starts the schedule, a little ahead so that every client learns of it in time.
-    pub(crate) fn start(&self) -> Instant {
-        *self.shared.start.get_or_init(|| Instant::now() + 2 * START_POLL)
+    pub(crate) fn start(&mut self) -> Result<Instant, BenchError> {
+        let at = self.fleet.start()?;
+        self.started = Some(at);
+        Ok(at)
     }
 
     /// Waits through a phase, unless the user or the server ends it.
-    pub(crate) fn wait(&mut self, phase: Phase, until: Instant) {
+    pub(crate) fn wait(&mut self, phase: Phase, until: Instant) -> Result<(), BenchError> {
         let begun = Instant::now();
-        self.wait_until(phase, begun, until);
-    }
-
-    fn wait_until(&mut self, phase: Phase, begun: Instant, until: Instant) {
+        let planned = Some(until.saturating_duration_since(begun));
         loop {
             let now = Instant::now();
             if now >= until || !self.is_going_on() {
-                return;
+                return self.end_phase(phase, begun, planned);
             }
             std::thread::sleep(TICK.min(until - now));
-            self.look_up(phase, begun, Some(until.saturating_duration_since(begun)));
+            self.look_up(phase, begun, planned)?;
         }
     }
 
     /// The user has not stopped it, and somebody is connected.
     fn is_going_on(&self) -> bool {
-        !self.interrupted && self.shared.open.load(Ordering::Relaxed) > 0
+        !self.interrupted && self.census.open > 0
     }
 
     /// Sends no more than what was due, and waits for the answers that are still to come.
-    pub(crate) fn drain(&mut self) {
+    pub(crate) fn drain(&mut self) -> Result<(), BenchError> {
         let begun = Instant::now();
-        let due = self.shared.schedule.offered(Duration::ZERO, self.shared.until);
-        while self.counts().sent_in_all < due && begun.elapsed() < LAST_SENDS_MAX && self.is_going_on() {
-            std::thread::sleep(CONNECT_TICK);
+        let due = self.plan.pace().offered(Duration::ZERO, self.plan.until());
+        while due.is_some_and(|due| self.counts().sent < due)
+            && begun.elapsed() < LAST_SENDS_MAX
+            && self.is_going_on()
+        {
+            std::thread::sleep(self.fleet.tick());
+            self.census = self.fleet.census()?;
         }
-        self.shared.ended.store(true, Ordering::Relaxed);
+        self.fleet.end()?;
         let until = begun + DRAIN_MAX.max(self.plan.latency_limit);
-        while self.counts().waiting > 0 && Instant::now() < until && !self.interrupted {
-            std::thread::sleep(TICK);
-            self.look_up(Phase::Draining, begun, None);
+        while self.counts().waiting() > 0 && Instant::now() < until && !self.interrupted {
+            std::thread::sleep(self.fleet.tick());
+            self.look_up(Phase::Draining, begun, None)?;
         }
+        Ok(())
     }
 
     /// Everything at this moment.
     pub(crate) fn mark(&mut self) -> Result<Mark, BenchError> {
-        let sent = self.counts().sent_in_all;
-        self.watch.mark(sent)
+        self.census = self.fleet.census()?;
+        self.watch.mark(self.counts().sent)
     }
 
     /// Closes all connections and sums up.
@@ -178,126 +164,174 @@ impl<'a> Conductor<'a> {
     /// # Errors
     /// When an event loop had failed.
     pub(crate) fn finish(mut self, marks: &Marks, connect_time: Duration) -> Result<Outcome, BenchError> {
-        self.shared.closing.store(true, Ordering::Relaxed);
-        let loops = std::mem::take(&mut self.loops);
-        loops.iter().for_each(|event_loop| event_loop.client.handle().shutdown());
-        let mut tally = Tally::default();
-        for EventLoop { client, clients } in loops {
-            client.shutdown().map_err(|error| BenchError::Loop(error.to_string()))?;
-            tally.add(&clients.tally());
-        }
-        let mut outcome = self.outcome(&tally, marks, connect_time);
+        self.census = self.fleet.census()?;
+        let (peak_open, processes) = (self.fleet.peak_open(), self.fleet.processes());
+        let rest = self.fleet.close()?;
+        self.second.add(&rest);
+        self.sample(Phase::Draining);
+        let mut outcome = outcome(self.plan, &self.total, marks);
+        outcome.timeline = self.timeline.into_samples();
+        outcome.connections.peak_open = peak_open;
+        outcome.connections.connect_seconds = connect_time.as_secs_f64();
+        outcome.generator = marks.generator(processes, self.total.opened);
+        outcome.server = self.watch.server_use(marks, self.total.opened);
+        outcome.verdict.interrupted = self.interrupted;
         outcome.verdict = judge(&outcome, self.plan.latency_limit);
-        if let Some(lost) = &self.watch.lost {
+        if let Some(lost) = self.watch.lost() {
             outcome.verdict.problems.push(format!("the server could not be measured to the end: {lost}"));
         }
         Ok(outcome)
     }
 
-    fn outcome(&self, tally: &Tally, marks: &Marks, connect_time: Duration) -> Outcome {
-        let (plan, shared, counts) = (self.plan, &*self.shared, &tally.counts);
-        let corrected = tally.latency.corrected.summary();
-        Outcome {
-            url: plan.url.clone(),
-            probe: plan.probe,
-            probe_one_in: shared.one_probed_in,
-            payload_kind: plan.payload.kind(),
-            payload_bytes: plan.payload.len(),
-            interval_seconds: plan.interval.as_secs_f64(),
-            measured_seconds: marks.measured().as_secs_f64(),
-            connections: Connections {
-                clients: plan.clients,
-                opened: counts.opened,
-                failed: tally.failed.clone(),
-                peak_open: shared.peak_open.load(Ordering::Relaxed),
-                disconnected: tally.disconnected.clone(),
-                connect_seconds: connect_time.as_secs_f64(),
-                handshake_us: tally.handshakes.summary(),
-            },
-            messages: messages(counts, shared.schedule.offered(shared.measured_from, shared.until)),
-            latency_us: corrected.map(|corrected| LatencySummary {
-                corrected,
-                uncorrected: tally.latency.uncorrected.summary(),
-            }),
-            schedule_lag_us: tally.lag.summary(),
-            generator: marks.generator(),
-            machine: marks.end.machine.since(&marks.begin.machine),
-            other_programs: marks.other_programs(),
-            server: self.watch.server_use(marks, counts.opened),
-            kernel: KernelUse {
-                idle: marks.idle.sockets,
-                connected: marks.connected.sockets,
-                loaded: marks.end.sockets,
-            },
-            verdict: Verdict { interrupted: self.interrupted, ..Verdict::default() },
-        }
+    /// Looks how the clients stand, asks the user, and once a second tells of the progress.
+    fn look_up(&mut self, phase: Phase, begun: Instant, planned: Option<Duration>) -> Result<(), BenchError> {
+        self.census = self.fleet.census()?;
+        self.interrupted |= self.observer.stopped();
+        if self.sampled.elapsed() >= SAMPLE_EVERY { self.tell(phase, begun, planned) } else { Ok(()) }
     }
 
-    /// Asks the user, and tells of the progress once a second.
-    fn look_up(&mut self, phase: Phase, begun: Instant, planned: Option<Duration>) {
-        self.interrupted |= self.observer.stopped();
-        let since = self.told.elapsed();
-        if since < PROGRESS_EVERY {
-            return;
-        }
-        let tally = self.tally();
-        let sent = tally.counts.sent_in_all;
-        let corrected = &tally.latency.corrected;
+    /// A sample ends with its phase.
+    fn end_phase(
+        &mut self,
+        phase: Phase,
+        begun: Instant,
+        planned: Option<Duration>,
+    ) -> Result<(), BenchError> {
+        if self.sampled.elapsed() >= SAMPLE_MIN { self.tell(phase, begun, planned) } else { Ok(()) }
+    }
+
+    fn tell(&mut self, phase: Phase, begun: Instant, planned: Option<Duration>) -> Result<(), BenchError> {
+        self.collect()?;
+        let sample = self.sample(phase);
+        let corrected = &self.total.measured.latency.corrected;
         let progress = Progress {
             phase,
             elapsed: begun.elapsed(),
             planned,
             clients: self.plan.clients,
-            open: self.shared.open.load(Ordering::Relaxed),
-            failed: tally.failed.values().map(|failure| failure.count).sum(),
-            sent,
-            sent_per_second: (sent - self.told_sent) as f64 / since.as_secs_f64(),
+            failed: self.total.failed.values().map(|failure| failure.count).sum(),
+            sent: self.total.counts().sent,
             latency: (corrected.count() > 0).then(|| (corrected.quantile(0.5), corrected.quantile(0.99))),
-            server: self.watch.poll(),
+            sample,
         };
-        (self.told, self.told_sent) = (Instant::now(), sent);
         self.observer.progress(&progress);
+        Ok(())
     }
 
-    fn settled(&self) -> u32 {
-        self.shared.settled.load(Ordering::Acquire)
+    /// Takes what the clients counted.
+    fn collect(&mut self) -> Result<(), BenchError> {
+        self.second.add(&self.fleet.collect()?);
+        self.census.counts = Counts::default();
+        Ok(())
     }
 
-    fn tally(&self) -> Tally {
-        let mut sum = Tally::default();
-        self.loops.iter().for_each(|event_loop| sum.add(&event_loop.clients.tally()));
-        sum
-    }
-
+    /// Messages so far, those too that are not yet collected.
     fn counts(&self) -> Counts {
-        let mut sum = Counts::default();
-        self.loops.iter().for_each(|event_loop| sum.add(&event_loop.clients.tally().counts));
+        let mut sum = self.total.counts();
+        sum.add(&self.second.counts());
+        sum.add(&self.census.counts);
         sum
+    }
+
+    /// Ends the second that was under way.
+    fn sample(&mut self, phase: Phase) -> Sample {
+        let now = Instant::now();
+        let usage = self.watch.poll();
+        let mut sample = Sample {
+            at_seconds: (now - self.begun).as_secs_f64(),
+            length_seconds: (now - self.sampled).as_secs_f64(),
+            phase,
+            clients: ClientCounts {
+                open: self.census.open,
+                connecting: self.census.connecting,
+                ..ClientCounts::default()
+            },
+            generator: usage.generator,
+            server: usage.server,
+            kernel_socket_bytes: usage.kernel_socket_bytes,
+            ..Sample::default()
+        };
+        let second = std::mem::take(&mut self.second);
+        sample.count(&second);
+        sample.offered = self
+            .plan
+            .pace()
+            .offered(self.scheduled(self.sampled), self.scheduled(now))
+            .unwrap_or_else(|| second.counts().offered());
+        sample.generator.saturated = is_saturated(&sample, self.plan.latency_limit);
+        self.total.add(&second);
+        self.timeline.push(sample.clone());
+        self.sampled = now;
+        sample
+    }
+
+    /// The schedule's time at `at`: zero before it starts, its end after that.
+    fn scheduled(&self, at: Instant) -> Duration {
+        let started = self.started.map_or(Duration::ZERO, |start| at.saturating_duration_since(start));
+        started.min(self.plan.until())
     }
 }
 
-fn start_loop(shared: &Arc<Shared>, cpu: Option<usize>) -> Result<EventLoop, BenchError> {
-    let message_bytes = USUAL_MESSAGE_BYTES.max(shared.payload.len());
-    let limits = Limits {
-        message_bytes,
-        // Room for some messages of the largest kind. What does not fit is counted, and the client goes on.
-        egress_bytes: 4 * message_bytes,
-        slow_consumer: SlowConsumer::Drop,
-        // A ping of the library's own would be a message that is not in the plan.
-        ping_after: Duration::from_secs(24 * 60 * 60),
-        ..Limits::default()
-    };
-    let clients = Clients::new(Arc::clone(shared));
-    let builder = Client::builder().limits(limits);
-    let builder = match cpu {
-        Some(cpu) => builder.cpu(cpu),
-        None => builder,
-    };
-    let client = builder.build(clients.clone()).map_err(|error| BenchError::Loop(error.to_string()))?;
-    Ok(EventLoop { client, clients })
+/// What was found, but for what only the conductor knows.
+fn outcome(plan: &Plan, tally: &Tally, marks: &Marks) -> Outcome {
+    let measured = &tally.measured;
+    let corrected = measured.latency.corrected.summary();
+    Outcome {
+        url: plan.url.clone(),
+        probe: plan.probe.name(),
+        ack_every: plan.probe.ack_every(),
+        probe_one_in: plan.one_probed_in(),
+        payload_kind: plan.payload.kind(),
+        payload_bytes: plan.payload.len(),
+        model: plan.model,
+        interval_seconds: plan.interval.as_secs_f64(),
+        measured_seconds: marks.measured().as_secs_f64(),
+        connections: Connections {
+            clients: plan.clients,
+            opened: tally.opened,
+            failed: tally.failed.clone(),
+            disconnected: tally.disconnected.clone(),
+            handshake_us: tally.handshakes.summary(),
+            ..Connections::default()
+        },
+        messages: messages(plan, tally),
+        closed_loop: closed_loop(plan, tally),
+        latency_us: corrected.map(|corrected| LatencySummary {
+            corrected,
+            uncorrected: measured.latency.uncorrected.summary(),
+        }),
+        schedule_lag_us: measured.lag.summary(),
+        generator: Generator::default(),
+        machine: marks.end.machine.since(&marks.begin.machine),
+        other_programs: marks.other_programs(),
+        server: None,
+        kernel: KernelUse {
+            idle: marks.idle.sockets,
+            connected: marks.connected.sockets,
+            loaded: marks.end.sockets,
+        },
+        timeline: Vec::new(),
+        verdict: Verdict::default(),
+    }
 }
 
-fn messages(counts: &Counts, offered: u64) -> Messages {
+/// What Little's law says of a closed loop in which something was answered.
+fn closed_loop(plan: &Plan, tally: &Tally) -> Option<ClosedLoop> {
+    let service = tally.measured.latency.uncorrected.summary()?;
+    let answered = tally.measured.counts.answered as f64;
+    let busy_seconds = answered * (service.mean / 1e6 + plan.interval.as_secs_f64());
+    let client_seconds = f64::from(tally.opened) * plan.duration.as_secs_f64();
+    (plan.model == Model::Closed).then(|| ClosedLoop {
+        cycles: answered / f64::from(tally.opened),
+        clients_by_littles_law: busy_seconds / plan.duration.as_secs_f64(),
+        accounted: busy_seconds / client_seconds,
+    })
+}
+
+fn messages(plan: &Plan, tally: &Tally) -> Messages {
+    let (counts, in_all) = (&tally.measured.counts, tally.counts());
+    let offered = plan.pace().offered(plan.warmup, plan.until()).unwrap_or_else(|| counts.offered());
+    let is_echo = plan.probe == Probe::Echo;
     Messages {
         offered,
         sent: counts.sent,
@@ -305,8 +339,9 @@ fn messages(counts: &Counts, offered: u64) -> Messages {
         awaited: counts.awaited,
         answered: counts.answered,
         unanswered: counts.unanswered,
-        reordered: counts.reordered,
-        corrupt: counts.corrupt,
-        sent_in_all: counts.sent_in_all,
+        lost: if is_echo { in_all.unanswered } else { 0 },
+        reordered: in_all.reordered,
+        corrupt: in_all.corrupt,
+        sent_in_all: in_all.sent,
     }
 }

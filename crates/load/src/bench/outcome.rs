@@ -1,12 +1,14 @@
 //! What a load found, and whether it counts.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::payload::Kind;
-use super::plan::Probe;
+use super::plan::Model;
+use super::timeline::Sample;
 use crate::histogram::Summary;
 use crate::measure::kernel::{MachineShare, Sockets};
 use crate::measure::process::{Memory, Switches};
@@ -18,20 +20,27 @@ const CORE_SHARE_MAX: f64 = 0.80;
 /// Sent below this share of what was due: the load was not the one that was asked for.
 const SENT_SHARE_MIN: f64 = 0.999;
 
+/// Little's law off by more than this: the generator lost time or answers.
+const LITTLE_ERROR_MAX: f64 = 0.05;
+
 /// Everything that a load found.
 #[derive(Debug, Clone, Serialize)]
 pub struct Outcome {
     /// The endpoint.
     pub url: String,
-    /// How latency was learnt.
-    pub probe: Probe,
+    /// How latency was learnt: `ping`, `echo`, `ack` or `sink`.
+    pub probe: &'static str,
+    /// With `ack`, each so many-th message of a client was acknowledged.
+    pub ack_every: Option<u32>,
     /// Of the clients, one in so many was probed.
     pub probe_one_in: u32,
     /// Text or binary.
     pub payload_kind: Kind,
     /// Length of each message, in bytes.
     pub payload_bytes: usize,
-    /// Time between two messages of one client, in seconds.
+    /// What decided when a client sent.
+    pub model: Model,
+    /// Time between two messages of one client, in seconds; in a closed loop between an answer and the next message.
     pub interval_seconds: f64,
     /// Length of the measured part as it was, in seconds.
     pub measured_seconds: f64,
@@ -39,11 +48,13 @@ pub struct Outcome {
     pub connections: Connections,
     /// Messages of the measured part.
     pub messages: Messages,
+    /// In a closed loop, whether the figures fit together.
+    pub closed_loop: Option<ClosedLoop>,
     /// Latency of the measured messages; none without answers.
     pub latency_us: Option<LatencySummary>,
     /// How late messages were sent after they were due.
     pub schedule_lag_us: Option<Summary>,
-    /// The process that made the load.
+    /// What made the load.
     pub generator: Generator,
     /// The whole machine that made the load, while it was measured.
     pub machine: MachineShare,
@@ -54,6 +65,8 @@ pub struct Outcome {
     pub server: Option<ServerUse>,
     /// Sockets of the machine that made the load, both ends if the server is on it.
     pub kernel: KernelUse,
+    /// The whole load, from the first connection on, second by second.
+    pub timeline: Vec<Sample>,
     /// Whether all this counts.
     pub verdict: Verdict,
 }
@@ -66,7 +79,7 @@ pub struct Connections {
     /// Opening handshakes that succeeded.
     pub opened: u32,
     /// Those that did not, by kind.
-    pub failed: BTreeMap<&'static str, Failure>,
+    pub failed: BTreeMap<Cow<'static, str>, Failure>,
     /// Most that were open at the same time.
     pub peak_open: u32,
     /// Ended while they were needed, by close code.
@@ -90,7 +103,7 @@ impl Connections {
 }
 
 /// Connections that ended in the same way.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Failure {
     /// How many.
     pub count: u64,
@@ -113,12 +126,26 @@ pub struct Messages {
     pub answered: u64,
     /// The answer had not come when the load ended.
     pub unanswered: u64,
-    /// Echoes that overtook an earlier message.
+    /// Echoes that never came, warm-up included, as in the next two.
+    pub lost: u64,
+    /// Echoes that came after the echo of a later message.
     pub reordered: u64,
     /// Echoes that equal no message that was sent.
     pub corrupt: u64,
     /// Sent in all, warm-up included: what the server's own count should be.
     pub sent_in_all: u64,
+}
+
+/// Little's law: clients = rate × (time until the answer + time to think). It holds of any closed loop, so that where it
+/// does not, the generator lost time or answers.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct ClosedLoop {
+    /// Messages answered, a client.
+    pub cycles: f64,
+    /// The clients that rate and times come to.
+    pub clients_by_littles_law: f64,
+    /// The same as a share of the clients that were open.
+    pub accounted: f64,
 }
 
 /// Latency from two starting points.
@@ -133,10 +160,22 @@ pub struct LatencySummary {
 /// What the load itself took.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
 pub struct Generator {
-    /// CPU time of its process in the measured part, in seconds.
+    /// Processes that held clients.
+    pub processes: usize,
+    /// CPU time of all of them in the measured part, in seconds.
     pub cpu_seconds: f64,
-    /// The busiest of its threads, as a share of one processor.
+    /// The same a message that was sent in that time, in µs.
+    pub cpu_us_per_message: Option<f64>,
+    /// The busiest of the threads, as a share of one processor.
     pub busiest_thread: f64,
+    /// Memory of all of them before the first connection.
+    pub memory_idle: Memory,
+    /// With all clients connected, none having sent.
+    pub memory_connected: Memory,
+    /// At the end of the measured part.
+    pub memory_loaded: Memory,
+    /// PSS that came with connections and load, a client that opened, in bytes.
+    pub pss_bytes_per_client: Option<f64>,
 }
 
 /// What the server's process took.
@@ -205,6 +244,13 @@ pub(crate) fn judge(outcome: &Outcome, latency_limit: Duration) -> Verdict {
     Verdict { saturated, problems: problems(outcome, latency_limit), interrupted }
 }
 
+/// Whether the generator was too late or too busy in this second.
+pub(crate) fn is_saturated(sample: &Sample, latency_limit: Duration) -> bool {
+    let lag_max_us = latency_limit.as_secs_f64() * LAG_SHARE_MAX * 1e6;
+    sample.lag_p99_us.is_some_and(|lag| lag > lag_max_us)
+        || (sample.sent > 0 && sample.generator.busiest_thread > CORE_SHARE_MAX)
+}
+
 fn saturation(outcome: &Outcome, latency_limit: Duration) -> Option<String> {
     let lag_max = Duration::from_secs_f64(latency_limit.as_secs_f64() * LAG_SHARE_MAX);
     if let Some(lag) = outcome.schedule_lag_us.filter(|lag| lag.p99 > lag_max.as_secs_f64() * 1e6) {
@@ -219,6 +265,16 @@ fn saturation(outcome: &Outcome, latency_limit: Duration) -> Option<String> {
         return Some(format!("its busiest thread used {:.0} % of a processor", busiest * 100.0));
     }
     let messages = &outcome.messages;
+    if let Some(closed) = outcome.closed_loop.filter(|_| disconnected == 0 && messages.unanswered == 0)
+        // With few cycles the cut ones at both ends weigh more than that.
+        && closed.cycles * LITTLE_ERROR_MAX >= 1.0
+        && (closed.accounted - 1.0).abs() > LITTLE_ERROR_MAX
+    {
+        let (percent, law) = (closed.accounted * 100.0, "Little's law");
+        return Some(format!(
+            "{law} accounts for {percent:.0} % of the clients' time: it was late, or lost count"
+        ));
+    }
     let explained = messages.refused > 0 || opened < clients || disconnected > 0;
     if !explained && (messages.sent as f64) < messages.offered as f64 * SENT_SHARE_MIN {
         return Some(format!("it sent {} of the {} messages that were due", messages.sent, messages.offered));
@@ -242,7 +298,8 @@ fn problems(outcome: &Outcome, latency_limit: Duration) -> Vec<String> {
     let unanswered = if outcome.verdict.interrupted { 0 } else { messages.unanswered };
     let counts = [
         (messages.refused, "messages could not be sent: the server did not read"),
-        (unanswered, "messages were not answered"),
+        (if outcome.probe == "echo" { 0 } else { unanswered }, "messages were not answered"),
+        (if outcome.verdict.interrupted { 0 } else { messages.lost }, "echoes were lost"),
         (messages.reordered, "echoes came out of order"),
         (messages.corrupt, "echoes had other bytes than what was sent"),
     ];
@@ -278,10 +335,12 @@ mod tests {
     fn good() -> Outcome {
         Outcome {
             url: "ws://127.0.0.1:9".into(),
-            probe: Probe::Ping,
+            probe: "ping",
+            ack_every: None,
             probe_one_in: 1,
             payload_kind: Kind::Text,
             payload_bytes: 10_240,
+            model: Model::Open,
             interval_seconds: 1.0,
             measured_seconds: 10.0,
             connections: Connections { clients: 100, opened: 100, peak_open: 100, ..Connections::default() },
@@ -292,13 +351,15 @@ mod tests {
                 answered: 1000,
                 ..Messages::default()
             },
+            closed_loop: None,
             latency_us: Some(LatencySummary { corrected: summary(900.0), uncorrected: Some(summary(800.0)) }),
             schedule_lag_us: Some(summary(70.0)),
-            generator: Generator { cpu_seconds: 1.0, busiest_thread: 0.1 },
+            generator: Generator { cpu_seconds: 1.0, busiest_thread: 0.1, ..Generator::default() },
             machine: MachineShare { busy: 0.2, interrupts: 0.0, stolen: 0.0 },
             other_programs: None,
             server: None,
             kernel: KernelUse { idle: sockets(), connected: sockets(), loaded: sockets() },
+            timeline: Vec::new(),
             verdict: Verdict::default(),
         }
     }
@@ -322,7 +383,8 @@ mod tests {
 
     #[test]
     fn a_busy_generator_is_saturated() {
-        let busy = Outcome { generator: Generator { cpu_seconds: 9.0, busiest_thread: 0.81 }, ..good() };
+        let busy =
+            Outcome { generator: Generator { busiest_thread: 0.81, ..Generator::default() }, ..good() };
         assert!(judge(&busy, LIMIT).saturated.unwrap().contains("81 %"));
         let mut deserted = busy;
         deserted.connections.disconnected.insert(1003, Failure { count: 100, example: "text".into() });
@@ -347,17 +409,40 @@ mod tests {
         outcome
             .connections
             .failed
-            .insert("refused", Failure { count: 3, example: "connection refused".into() });
+            .insert("refused".into(), Failure { count: 3, example: "connection refused".into() });
         outcome.connections.disconnected.insert(1006, Failure { count: 2, example: "lost".into() });
         outcome.messages.unanswered = 4;
+        outcome.messages.lost = 7;
         outcome.messages.reordered = 5;
         outcome.messages.corrupt = 6;
         outcome.latency_us = Some(LatencySummary { corrected: summary(100_001.0), uncorrected: None });
         let problems = judge(&outcome, LIMIT).problems.join("\n");
-        for part in
-            ["3 of 100", "refused", "2 clients", "1006", "4 messages", "5 echoes", "6 echoes", "100.0 ms"]
-        {
+        for part in [
+            "3 of 100",
+            "refused",
+            "2 clients",
+            "1006",
+            "4 messages",
+            "7 echoes were lost",
+            "5 echoes",
+            "6 echoes",
+            "100.0 ms",
+        ] {
             assert!(problems.contains(part), "{part}: {problems}");
+        }
+    }
+
+    #[test]
+    fn a_closed_loop_obeys_littles_law() {
+        let closed = |cycles, accounted| {
+            let closed_loop =
+                Some(ClosedLoop { cycles, clients_by_littles_law: 100.0 * accounted, accounted });
+            judge(&Outcome { closed_loop, ..good() }, LIMIT)
+        };
+        assert!(closed(1000.0, 0.96).held() && closed(1000.0, 1.04).held());
+        for accounted in [0.94, 1.06] {
+            assert!(closed(1000.0, accounted).saturated.unwrap().contains("Little's law"));
+            assert!(closed(10.0, accounted).held());
         }
     }
 

@@ -1,29 +1,31 @@
 //! What a load is to do, and whether this machine can do it.
 
 use std::net::{IpAddr, Ipv4Addr};
+use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use webscale::{ClientTls, Target};
 
 use super::BenchError;
 use super::payload::Payload;
 use crate::measure::kernel::Limits;
+use crate::schedule::{Closed, Pace, Ramp, Schedule};
 
 /// Clients that share one source address before another is taken, on loopback. One address has ports for twice as
 /// many, but beyond half of them the kernel searches long for a free one: connecting becomes slow.
 const CLIENTS_PER_SOURCE: u32 = 12_500;
 /// Descriptors beside the clients': event loops, `/proc`, standard streams, room.
-const DESCRIPTORS_BESIDE: u64 = 64;
+pub(crate) const DESCRIPTORS_BESIDE: u64 = 64;
 /// Up to so many clients, each one is probed.
 const CLIENTS_ALL_PROBED: u32 = 1000;
 /// Beyond that, one client in so many.
 const PROBED_ONE_IN: u32 = 10;
 
 /// How the latency of a message is learnt.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Probe {
     /// Some clients send a ping directly behind each message: the pong comes back after the message was read. For
@@ -31,12 +33,45 @@ pub enum Probe {
     Ping,
     /// The server sends every message back, and the bytes are compared.
     Echo,
+    /// The server sends any message after each so many of a client: those are timed.
+    Ack {
+        /// Every so many-th message is acknowledged.
+        every: NonZeroU32,
+    },
     /// No answer is expected.
-    None,
+    Sink,
+}
+
+impl Probe {
+    /// With acknowledgements, each so many-th message has one.
+    pub fn ack_every(self) -> Option<u32> {
+        if let Probe::Ack { every } = self { Some(every.get()) } else { None }
+    }
+
+    /// `ping`, `echo`, `ack` or `sink`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Probe::Ping => "ping",
+            Probe::Echo => "echo",
+            Probe::Ack { .. } => "ack",
+            Probe::Sink => "sink",
+        }
+    }
+}
+
+/// What decides when a client sends its next message.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Model {
+    /// The time: one message an interval, whatever the server does.
+    #[default]
+    Open,
+    /// The answer: the interval is the time between it and the next message.
+    Closed,
 }
 
 /// Which server certificates are accepted.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Trust {
     /// Any: a load generator has no secret to keep, and test servers have certificates of their own making.
     Any,
@@ -46,8 +81,18 @@ pub enum Trust {
     System,
 }
 
-/// A load: an open model of clients that each send one message an interval.
-#[derive(Debug, Clone)]
+/// How another process that makes a part of the load is started. It has to call [`run_part`](super::run_part) with its
+/// standard input and output.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Program {
+    /// The file to run.
+    pub path: PathBuf,
+    /// Its arguments.
+    pub arguments: Vec<String>,
+}
+
+/// A load.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Plan {
     /// `ws://…` or `wss://…`.
     pub url: String,
@@ -55,7 +100,9 @@ pub struct Plan {
     pub trust: Trust,
     /// Clients, at least one.
     pub clients: u32,
-    /// Time between two messages of one client, above zero.
+    /// What decides when a client sends.
+    pub model: Model,
+    /// Time between two messages of one client, above zero; in a closed loop between an answer and the next message.
     pub interval: Duration,
     /// What they send.
     pub payload: Payload,
@@ -63,8 +110,8 @@ pub struct Plan {
     pub probe: Probe,
     /// With [`Probe::Ping`]: one client in so many is probed. By default all up to 1,000, then one in 10.
     pub probe_one_in: Option<u32>,
-    /// Connections are opened evenly over this time; zero for as fast as the server accepts.
-    pub ramp: Duration,
+    /// How the connections are opened.
+    pub ramp: Ramp,
     /// Rest between the last handshake and the first message.
     pub settle: Duration,
     /// Load that is not measured yet.
@@ -79,6 +126,11 @@ pub struct Plan {
     pub pid: Option<u32>,
     /// One event loop for each entry, on that processor if one is named.
     pub loops: Vec<Option<usize>>,
+    /// Processes that make the load, over which the clients and the loops are spread. By default this one alone while it may
+    /// hold enough descriptors, and else as many as it takes.
+    pub processes: Option<u32>,
+    /// What a further process runs. Without it all clients are in this one.
+    pub program: Option<Program>,
 }
 
 impl Plan {
@@ -88,11 +140,12 @@ impl Plan {
             url: url.into(),
             trust: Trust::Any,
             clients: 100,
+            model: Model::Open,
             interval: Duration::from_secs(1),
             payload: Payload::telemetry(),
             probe: Probe::Ping,
             probe_one_in: None,
-            ramp: Duration::ZERO,
+            ramp: Ramp::AtOnce,
             settle: Duration::from_millis(500),
             warmup: Duration::from_secs(2),
             duration: Duration::from_secs(30),
@@ -100,21 +153,82 @@ impl Plan {
             sources: Vec::new(),
             pid: None,
             loops: vec![None],
+            processes: None,
+            program: None,
         }
     }
 
     /// One client in so many is probed.
     pub fn one_probed_in(&self) -> u32 {
-        let default = if self.clients <= CLIENTS_ALL_PROBED { 1 } else { PROBED_ONE_IN };
+        let all = self.clients <= CLIENTS_ALL_PROBED || self.model == Model::Closed;
+        let default = if all { 1 } else { PROBED_ONE_IN };
         self.probe_one_in.unwrap_or(default).max(1)
+    }
+
+    /// Whether an answer to each message is expected.
+    fn is_each_answered(&self) -> bool {
+        match self.probe {
+            Probe::Ping => self.one_probed_in() == 1,
+            Probe::Echo => true,
+            Probe::Ack { every } => every.get() == 1,
+            Probe::Sink => false,
+        }
+    }
+
+    /// Whether it is TLS that the URL asks for.
+    pub fn is_secure(&self) -> bool {
+        self.url.get(..4).is_some_and(|scheme| scheme.eq_ignore_ascii_case("wss:"))
+    }
+
+    /// The server's first address.
+    ///
+    /// # Errors
+    /// When the URL is none, or its host cannot be found.
+    pub fn address(&self) -> Result<IpAddr, BenchError> {
+        let tls = ClientTls::insecure().map_err(BenchError::Tls)?;
+        let target = Target::with_tls(&self.url, tls).map_err(BenchError::Target)?;
+        target.addresses().first().map(|address| address.ip()).ok_or(BenchError::Nothing)
+    }
+
+    /// When each message is due.
+    pub(crate) fn pace(&self) -> Pace {
+        match self.model {
+            Model::Open => Pace::Open(Schedule::new(self.clients, self.interval)),
+            Model::Closed => Pace::Closed(Closed { clients: self.clients, think: self.interval }),
+        }
+    }
+
+    /// How often a connected client looks whether the schedule has begun: the more there are, the more it costs.
+    pub(crate) fn start_poll(&self) -> Duration {
+        Duration::from_millis(200).max(Duration::from_micros(20) * self.clients)
+    }
+
+    /// The end of the load, counted from the schedule's start.
+    pub(crate) fn until(&self) -> Duration {
+        self.warmup + self.duration
     }
 
     /// Looks the host up and checks everything that can be checked before the first connection.
     pub(crate) fn prepare(&self) -> Result<Prepared, BenchError> {
-        if self.clients == 0 || self.interval.is_zero() || self.duration.is_zero() || self.loops.is_empty() {
+        let is_idle = self.interval.is_zero() && self.model == Model::Open;
+        if self.clients == 0 || is_idle || self.duration.is_zero() || self.loops.is_empty() {
             return Err(BenchError::Nothing);
         }
+        if self.model == Model::Closed && !self.is_each_answered() {
+            return Err(BenchError::NotAnswered);
+        }
         check_processors(&self.loops)?;
+        let target = self.target()?;
+        webscale_sys::limits::raise_descriptors().map_err(BenchError::Raise)?;
+        let limits = Limits::read()?;
+        let parts = self.parts(limits.descriptors_soft)?;
+        let host = target.addresses().first().map(|address| address.ip()).ok_or(BenchError::Nothing)?;
+        let sources = sources(&self.sources, host, self.clients, limits.ports())?;
+        Ok(Prepared { target, sources, parts })
+    }
+
+    /// What every client connects to.
+    pub(crate) fn target(&self) -> Result<Arc<Target>, BenchError> {
         let tls = match &self.trust {
             Trust::Any => ClientTls::insecure(),
             Trust::CaFile(path) => ClientTls::from_ca_file(path),
@@ -122,13 +236,18 @@ impl Plan {
         };
         // Every handshake is a full one: a resumed one would measure something else.
         let tls = tls.map_err(BenchError::Tls)?.without_resumption();
-        let target = Target::with_tls(&self.url, tls).map_err(BenchError::Target)?;
-        webscale_sys::limits::raise_descriptors().map_err(BenchError::Raise)?;
-        let limits = Limits::read()?;
-        check_descriptors(self.clients, limits.descriptors_soft)?;
-        let host = target.addresses().first().map(|address| address.ip()).ok_or(BenchError::Nothing)?;
-        let sources = sources(&self.sources, host, self.clients, limits.ports())?;
-        Ok(Prepared { target: Arc::new(target), sources })
+        Ok(Arc::new(Target::with_tls(&self.url, tls).map_err(BenchError::Target)?))
+    }
+
+    /// The processes that it takes beside this one, which may each hold `descriptors`; none if this one is enough.
+    fn parts(&self, descriptors: u64) -> Result<Option<(u32, Program)>, BenchError> {
+        let by_need = self.clients.div_ceil(clients_by_descriptors(descriptors).max(1));
+        let count = match &self.program {
+            Some(_) => self.processes.unwrap_or(by_need).clamp(1, self.clients),
+            None => 1,
+        };
+        check_descriptors(self.clients.div_ceil(count), descriptors)?;
+        Ok(self.program.clone().filter(|_| count > 1).map(|program| (count, program)))
     }
 }
 
@@ -138,6 +257,8 @@ pub(crate) struct Prepared {
     pub(crate) target: Arc<Target>,
     /// Used in turn; empty for the system's choice.
     pub(crate) sources: Vec<IpAddr>,
+    /// Processes that make the load, if it is not this one.
+    pub(crate) parts: Option<(u32, Program)>,
 }
 
 fn check_processors(loops: &[Option<usize>]) -> Result<(), BenchError> {
@@ -227,6 +348,41 @@ mod tests {
         let error = check_descriptors(937, 1000).unwrap_err().to_string();
         assert!(error.contains("1001") && error.contains("1000") && error.contains("936"), "{error}");
         assert_eq!(clients_by_descriptors(1000), 936);
+    }
+
+    #[test]
+    fn as_many_processes_as_the_descriptors_demand() {
+        let program = Program { path: "load".into(), arguments: Vec::new() };
+        let count = |clients, processes, descriptors| {
+            let program = Some(program.clone());
+            let plan = Plan { clients, processes, program, ..Plan::new("ws://127.0.0.1:9") };
+            plan.parts(descriptors).map(|parts| parts.map_or(1, |(count, _)| count))
+        };
+        assert_eq!(count(936, None, 1000).unwrap(), 1);
+        assert_eq!(count(937, None, 1000).unwrap(), 2);
+        assert_eq!(count(100_000, None, 20_000).unwrap(), 6);
+        assert_eq!(count(100, Some(4), 1000).unwrap(), 4);
+        assert_eq!(count(3, Some(4), 1000).unwrap(), 3);
+        assert!(count(3000, Some(2), 1000).unwrap_err().to_string().contains("more processes"));
+        let alone = Plan { clients: 937, ..Plan::new("ws://127.0.0.1:9") };
+        assert!(alone.parts(1000).is_err());
+    }
+
+    #[test]
+    fn a_plan_reaches_another_process_as_it_is() {
+        let plan = Plan {
+            clients: 7,
+            trust: Trust::CaFile("ca.pem".into()),
+            sources: vec![LOOPBACK],
+            loops: vec![Some(3), None],
+            ..Plan::new("wss://127.0.0.1:9/x")
+        };
+        let text = serde_json::to_string(&plan).unwrap();
+        assert_eq!(serde_json::from_str::<Plan>(&text).unwrap(), plan);
+        let bytes = Payload::fixed(vec![0, 255, 7], crate::bench::payload::Kind::Binary).unwrap();
+        let plan = Plan { payload: bytes, ..plan };
+        let text = serde_json::to_string(&plan).unwrap();
+        assert_eq!(serde_json::from_str::<Plan>(&text).unwrap(), plan);
     }
 
     #[test]

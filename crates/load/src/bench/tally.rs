@@ -1,32 +1,43 @@
 //! What one event loop's clients have counted.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::io;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
 use webscale::CloseCause;
 
 use super::outcome::Failure;
 use super::waiting::Sent;
 use crate::histogram::{Latency, Times};
 
-/// Counters and histograms of one event loop. The loop's thread writes them, the conductor reads them.
-#[derive(Debug, Default)]
+/// What one event loop's clients counted since it was last collected. The loop's thread writes it; the conductor takes
+/// it away each second and adds it to the rest, so that nothing is recorded twice.
+#[derive(Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Tally {
-    pub(crate) counts: Counts,
+    pub(crate) opened: u32,
     pub(crate) handshakes: Times,
-    pub(crate) latency: Latency,
-    pub(crate) lag: Times,
-    pub(crate) failed: BTreeMap<&'static str, Failure>,
+    pub(crate) failed: BTreeMap<Cow<'static, str>, Failure>,
     pub(crate) disconnected: BTreeMap<u16, Failure>,
+    pub(crate) warmup: Part,
+    pub(crate) measured: Part,
     /// Where messages are put together; its content means nothing between two messages.
-    pub(crate) scratch: Vec<u8>,
+    #[serde(skip)]
+    pub(crate) scratch: String,
 }
 
-/// Counters; where not said otherwise, of messages that were due in the measured part.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+/// The messages that were due in one part of the load.
+#[derive(Debug, Default, Serialize, Deserialize)]
+pub(crate) struct Part {
+    pub(crate) counts: Counts,
+    pub(crate) latency: Latency,
+    pub(crate) lag: Times,
+}
+
+/// Messages.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Counts {
-    pub(crate) opened: u32,
     pub(crate) sent: u64,
     pub(crate) refused: u64,
     pub(crate) awaited: u64,
@@ -34,63 +45,44 @@ pub(crate) struct Counts {
     pub(crate) unanswered: u64,
     pub(crate) reordered: u64,
     pub(crate) corrupt: u64,
-    /// Warm-up included.
-    pub(crate) sent_in_all: u64,
-    /// Answers that are still to come, warm-up included.
-    pub(crate) waiting: u64,
 }
 
 impl Tally {
-    /// Adds what another loop counted.
+    /// Adds what another loop counted, or what this one counted later.
     pub(crate) fn add(&mut self, other: &Tally) {
-        self.counts.add(&other.counts);
+        self.opened += other.opened;
         self.handshakes.add(&other.handshakes);
-        self.latency.add(&other.latency);
-        self.lag.add(&other.lag);
+        self.warmup.add(&other.warmup);
+        self.measured.add(&other.measured);
         for (kind, failure) in &other.failed {
-            count(&mut self.failed, kind, failure.count, || failure.example.clone());
+            count(&mut self.failed, kind.clone(), failure.count, || failure.example.clone());
         }
         for (code, failure) in &other.disconnected {
             count(&mut self.disconnected, *code, failure.count, || failure.example.clone());
         }
     }
 
-    /// A message went out; `measured` says whether it was due in the measured part.
-    pub(crate) fn sent(&mut self, sent: &Sent, measured: bool) {
-        self.counts.sent_in_all += 1;
-        if measured {
-            self.counts.sent += 1;
-            self.lag.record(sent.at.saturating_sub(sent.due));
-        }
+    /// Takes everything that was counted, and begins anew.
+    pub(crate) fn take(&mut self) -> Tally {
+        let scratch = std::mem::take(&mut self.scratch);
+        std::mem::replace(self, Tally { scratch, ..Tally::default() })
     }
 
-    /// An answer is expected.
-    pub(crate) fn awaits(&mut self, measured: bool) {
-        self.counts.waiting += 1;
-        self.counts.awaited += u64::from(measured);
+    /// The part that a message belongs to, by when it was due.
+    pub(crate) fn part(&mut self, measured: bool) -> &mut Part {
+        if measured { &mut self.measured } else { &mut self.warmup }
     }
 
-    /// The answer to `sent` came at `now`.
-    pub(crate) fn answered(&mut self, sent: &Sent, now: Duration, measured: bool) {
-        self.counts.waiting -= 1;
-        if measured {
-            self.counts.answered += 1;
-            self.latency.record(sent.due, sent.at, now);
-        }
-    }
-
-    /// No answer to `sent` will come any more; it has waited until `now`, at least.
-    pub(crate) fn unanswered(&mut self, sent: &Sent, now: Duration, measured: bool) {
-        self.counts.waiting -= 1;
-        if measured {
-            self.counts.unanswered += 1;
-            self.latency.corrected.record(now.saturating_sub(sent.due));
-        }
+    /// Messages of both parts.
+    pub(crate) fn counts(&self) -> Counts {
+        let mut sum = self.warmup.counts;
+        sum.add(&self.measured.counts);
+        sum
     }
 
     /// A connection could not be opened.
     pub(crate) fn failed(&mut self, cause: &CloseCause) {
-        count(&mut self.failed, failure_kind(cause), 1, || cause.to_string());
+        count(&mut self.failed, failure_kind(cause).into(), 1, || cause.to_string());
     }
 
     /// A connection ended while it was needed.
@@ -99,9 +91,34 @@ impl Tally {
     }
 }
 
+impl Part {
+    fn add(&mut self, other: &Part) {
+        self.counts.add(&other.counts);
+        self.latency.add(&other.latency);
+        self.lag.add(&other.lag);
+    }
+
+    /// A message went out.
+    pub(crate) fn sent(&mut self, sent: &Sent) {
+        self.counts.sent += 1;
+        self.lag.record(sent.at.saturating_sub(sent.due));
+    }
+
+    /// The answer to `sent` came at `now`.
+    pub(crate) fn answered(&mut self, sent: &Sent, now: Duration) {
+        self.counts.answered += 1;
+        self.latency.record(sent.due, sent.at, now);
+    }
+
+    /// No answer to `sent` will come any more; it has waited until `now`, at least.
+    pub(crate) fn unanswered(&mut self, sent: &Sent, now: Duration) {
+        self.counts.unanswered += 1;
+        self.latency.corrected.record(now.saturating_sub(sent.due));
+    }
+}
+
 impl Counts {
     pub(crate) fn add(&mut self, other: &Counts) {
-        self.opened += other.opened;
         self.sent += other.sent;
         self.refused += other.refused;
         self.awaited += other.awaited;
@@ -109,8 +126,16 @@ impl Counts {
         self.unanswered += other.unanswered;
         self.reordered += other.reordered;
         self.corrupt += other.corrupt;
-        self.sent_in_all += other.sent_in_all;
-        self.waiting += other.waiting;
+    }
+
+    /// Messages that became due, whatever became of them.
+    pub(crate) fn offered(&self) -> u64 {
+        self.sent + self.refused
+    }
+
+    /// Answers that are still to come. Only the sum over all collections since the start knows.
+    pub(crate) fn waiting(&self) -> u64 {
+        self.awaited.saturating_sub(self.answered + self.unanswered)
     }
 }
 
@@ -164,26 +189,39 @@ mod tests {
     const SENT: Sent = Sent { number: 0, due: ms(10), at: ms(12) };
 
     #[test]
-    fn only_the_measured_part_counts() {
+    fn warm_up_and_measured_part_are_counted_apart() {
         let mut tally = Tally::default();
         for measured in [false, true] {
-            tally.sent(&SENT, measured);
-            tally.awaits(measured);
-            tally.answered(&SENT, ms(15), measured);
+            let part = tally.part(measured);
+            part.sent(&SENT);
+            part.counts.awaited += 1;
+            part.answered(&SENT, ms(15));
         }
-        let expected = Counts { sent: 1, awaited: 1, answered: 1, sent_in_all: 2, ..Counts::default() };
-        assert_eq!(tally.counts, expected);
-        assert_eq!((tally.lag.count(), tally.latency.corrected.count()), (1, 1));
+        let expected = Counts { sent: 1, awaited: 1, answered: 1, ..Counts::default() };
+        assert_eq!((tally.measured.counts, tally.counts().sent), (expected, 2));
+        assert_eq!((tally.measured.lag.count(), tally.measured.latency.corrected.count()), (1, 1));
     }
 
     #[test]
     fn an_unanswered_message_is_slow_not_forgotten() {
-        let mut tally = Tally::default();
-        tally.awaits(true);
-        tally.unanswered(&SENT, ms(5_010), true);
-        assert!(tally.latency.corrected.quantile(0.5) >= ms(4_990));
-        assert_eq!(tally.latency.uncorrected.count(), 0);
-        assert_eq!((tally.counts.unanswered, tally.counts.waiting), (1, 0));
+        let mut part = Part::default();
+        part.counts.awaited += 1;
+        assert_eq!(part.counts.waiting(), 1);
+        part.unanswered(&SENT, ms(5_010));
+        assert!(part.latency.corrected.quantile(0.5) >= ms(4_990));
+        assert_eq!(part.latency.uncorrected.count(), 0);
+        assert_eq!((part.counts.unanswered, part.counts.waiting()), (1, 0));
+    }
+
+    #[test]
+    fn what_was_taken_is_counted_once() {
+        let mut tally = Tally { opened: 3, scratch: "7".into(), ..Tally::default() };
+        tally.part(true).sent(&SENT);
+        let mut sum = Tally::default();
+        sum.add(&tally.take());
+        sum.add(&tally.take());
+        assert_eq!((sum.opened, sum.measured.counts.sent, sum.measured.lag.count()), (3, 1, 1));
+        assert_eq!((tally.scratch.as_str(), sum.scratch.len()), ("7", 0));
     }
 
     #[test]
@@ -197,5 +235,22 @@ mod tests {
         assert_eq!(one.failed["refused"].count, 2);
         assert_eq!((one.failed["upgrade"].count, one.failed.len()), (1, 2));
         assert!(one.failed["upgrade"].example.contains("404"));
+    }
+
+    #[test]
+    fn another_process_reads_the_same() {
+        let mut tally = Tally::default();
+        tally.measured.sent(&SENT);
+        tally.measured.answered(&SENT, ms(15));
+        tally.handshakes.record(ms(3));
+        tally.failed(&CloseCause::Upgrade("HTTP status 404".into()));
+        let text = serde_json::to_string(&tally).unwrap();
+        let read: Tally = serde_json::from_str(&text).unwrap();
+        assert_eq!((read.counts(), &read.failed), (tally.counts(), &tally.failed));
+        let summaries = |tally: &Tally| {
+            let Part { latency, lag, .. } = &tally.measured;
+            [&tally.handshakes, &latency.corrected, &latency.uncorrected, lag].map(Times::summary)
+        };
+        assert_eq!(summaries(&read), summaries(&tally));
     }
 }

@@ -4,17 +4,22 @@ use std::time::{Duration, Instant};
 
 use super::BenchError;
 use super::outcome::{Generator, ServerUse};
+use super::timeline::{GeneratorSample, ServerSample, ThreadShare, busiest};
+use crate::measure::group::Group;
 use crate::measure::kernel::{MachineCpu, Sockets};
-use crate::measure::process::{Cpu, Memory, Process, ProcessError, Switches};
+use crate::measure::process::{Cpu, Memory, ProcessError, Switches, ThreadCpu};
 
-/// Reading a process's memory may take up to this share of the time; it holds up the process a little.
-const MEMORY_SHARE_MAX: u32 = 100;
+/// Reading a process's memory and descriptors may take one part in so many of the time; it holds up the process a
+/// little.
+const COSTLY_SHARE_MAX: u32 = 100;
 
 /// Everything at one moment.
 #[derive(Debug, Clone)]
 pub(crate) struct Mark {
     pub(crate) at: Instant,
+    /// Of all processes that make the load.
     pub(crate) own: Cpu,
+    pub(crate) own_memory: Memory,
     pub(crate) machine: MachineCpu,
     pub(crate) sockets: Sockets,
     pub(crate) server: Option<ServerMark>,
@@ -32,42 +37,67 @@ pub(crate) struct ServerMark {
     pub(crate) descriptors: usize,
 }
 
+/// What was taken since the last poll.
+#[derive(Debug, Default)]
+pub(crate) struct Usage {
+    pub(crate) generator: GeneratorSample,
+    pub(crate) server: Option<ServerSample>,
+    pub(crate) kernel_socket_bytes: Option<u64>,
+}
+
+/// CPU time at the last poll.
+#[derive(Debug)]
+struct Polled {
+    own: Cpu,
+    server: Option<Cpu>,
+}
+
 /// Follows the processes of a load.
 #[derive(Debug)]
 pub(crate) struct Watch {
-    own: Process,
-    server: Option<Process>,
+    own: Group,
+    server: Option<Group>,
     peak_pss_bytes: u64,
-    memory_next: Instant,
-    polled: Option<(Instant, u64)>,
-    /// Why the server's process can no longer be measured.
-    pub(crate) lost: Option<ProcessError>,
+    polled: Option<Polled>,
+    /// What costs more than CPU time is read when this has come.
+    costly_next: Instant,
+    switches: Option<(Instant, Switches)>,
 }
 
 impl Watch {
     /// # Errors
     /// When the process is not there, or may not be read: better now than after the load.
-    pub(crate) fn new(pid: Option<u32>) -> Result<Watch, BenchError> {
-        let mut server = pid.map(Process::open).transpose()?;
-        server.as_mut().map(server_mark).transpose()?;
+    pub(crate) fn new(pid: Option<u32>, parts: &[u32]) -> Result<Watch, BenchError> {
+        let own = [&[std::process::id()], parts].concat();
+        let mut server = pid.map(|pid| Group::open(&[pid])).transpose()?;
+        if let Some(server) = &mut server {
+            server_mark(server);
+            server.take_lost().map_or(Ok(()), Err)?;
+        }
         Ok(Watch {
-            own: Process::own()?,
+            own: Group::open(&own)?,
             server,
             peak_pss_bytes: 0,
-            memory_next: Instant::now(),
             polled: None,
-            lost: None,
+            costly_next: Instant::now(),
+            switches: None,
         })
     }
 
+    /// Why a process of the server can no longer be measured.
+    pub(crate) fn lost(&self) -> Option<&ProcessError> {
+        self.server.as_ref()?.lost()
+    }
+
     pub(crate) fn mark(&mut self, sent: u64) -> Result<Mark, BenchError> {
-        let server = self.try_server(server_mark);
+        let server = self.server.as_mut().and_then(server_mark);
         if let Some(mark) = &server {
             self.peak_pss_bytes = self.peak_pss_bytes.max(mark.memory.pss_bytes);
         }
         Ok(Mark {
             at: Instant::now(),
-            own: self.own.cpu()?,
+            own: self.own_cpu()?,
+            own_memory: self.own.memory().unwrap_or_default(),
             machine: MachineCpu::read()?,
             sockets: Sockets::read()?,
             server,
@@ -75,29 +105,40 @@ impl Watch {
         })
     }
 
-    /// The server's share of one processor since the last poll, and its memory if it is time to read that again.
-    pub(crate) fn poll(&mut self) -> Option<(f64, Option<Memory>)> {
-        let cpu = self.try_server(Process::cpu)?;
-        let last = self.polled.replace((cpu.at, cpu.total_ns));
-        let begun = Instant::now();
-        let memory = if begun >= self.memory_next { self.try_server(|server| server.memory()) } else { None };
-        if let Some(memory) = memory {
-            self.peak_pss_bytes = self.peak_pss_bytes.max(memory.pss_bytes);
-            self.memory_next = begun + (begun.elapsed() * MEMORY_SHARE_MAX).max(Duration::from_millis(200));
+    fn own_cpu(&mut self) -> Result<Cpu, ProcessError> {
+        match self.own.cpu() {
+            Some(cpu) => Ok(cpu),
+            None => Err(self.own.take_lost().unwrap_or(ProcessError::Gone { pid: std::process::id() })),
         }
-        let (at, ns) = last?;
-        let wall_ns = cpu.at.duration_since(at).as_nanos().max(1);
-        Some((cpu.total_ns.saturating_sub(ns) as f64 / wall_ns as f64, memory))
     }
 
-    fn try_server<T>(&mut self, read: impl FnOnce(&mut Process) -> Result<T, ProcessError>) -> Option<T> {
-        match read(self.server.as_mut()?) {
-            Ok(value) => Some(value),
-            Err(error) => {
-                self.lost = Some(error);
-                self.server = None;
-                None
-            }
+    /// What was taken since the last poll; nothing yet at the first. What costs the processes something is read less
+    /// often where it takes long.
+    pub(crate) fn poll(&mut self) -> Usage {
+        let Ok(own) = self.own_cpu() else { return Usage::default() };
+        let server = self.server.as_mut().and_then(Group::cpu);
+        let now = Polled { own, server };
+        let mut usage = self.polled.as_ref().map_or_else(Usage::default, |last| now.since(last));
+        self.polled = Some(now);
+        let begun = Instant::now();
+        if begun >= self.costly_next {
+            self.poll_costly(&mut usage);
+            self.costly_next = begun + (begun.elapsed() * COSTLY_SHARE_MAX).max(Duration::from_millis(200));
+        }
+        usage
+    }
+
+    fn poll_costly(&mut self, usage: &mut Usage) {
+        usage.kernel_socket_bytes = Sockets::read().ok().map(|sockets| sockets.total_bytes());
+        let (Some(group), Some(server)) = (&mut self.server, &mut usage.server) else { return };
+        server.pss_bytes = group.memory().map(|memory| memory.pss_bytes);
+        server.descriptors = group.descriptors();
+        self.peak_pss_bytes = self.peak_pss_bytes.max(server.pss_bytes.unwrap_or(0));
+        let Some(switches) = group.switches() else { return };
+        let now = Instant::now();
+        if let Some((at, before)) = self.switches.replace((now, switches)) {
+            let seconds = (now - at).as_secs_f64();
+            server.switches_per_second = Some(switches.all().saturating_sub(before.all()) as f64 / seconds);
         }
     }
 
@@ -111,7 +152,7 @@ impl Watch {
         let handshakes_us = seconds(connected.cpu_ns.saturating_sub(idle.cpu_ns)) * 1e6;
         let sent = marks.end.sent.saturating_sub(marks.begin.sent);
         Some(ServerUse {
-            pid: self.server.as_ref().map_or(0, Process::pid),
+            pid: self.server.as_ref().and_then(|server| server.pids().first().copied()).unwrap_or(0),
             memory_idle: idle.memory,
             memory_connected: connected.memory,
             memory_loaded: end.memory,
@@ -159,25 +200,64 @@ impl Marks {
         Some((programs - known).max(0.0))
     }
 
-    /// What the load itself took.
-    pub(crate) fn generator(&self) -> Generator {
+    /// What the load itself took, in `processes`, with `opened` clients.
+    pub(crate) fn generator(&self, processes: usize, opened: u32) -> Generator {
         let (begin, end) = (&self.begin.own, &self.end.own);
         let measured_ns = self.measured().as_nanos() as f64;
         let busiest = end.threads.iter().map(|(tid, thread)| {
             let before = begin.threads.get(tid).map_or(0, |thread| thread.ns);
             thread.ns.saturating_sub(before)
         });
+        let cpu_seconds = end.total_ns.saturating_sub(begin.total_ns) as f64 / 1e9;
+        let sent = self.end.sent.saturating_sub(self.begin.sent);
+        let [memory_idle, memory_connected, memory_loaded] =
+            [&self.idle, &self.connected, &self.end].map(|mark| mark.own_memory);
+        let grown = memory_loaded.pss_bytes as f64 - memory_idle.pss_bytes as f64;
         Generator {
-            cpu_seconds: end.total_ns.saturating_sub(begin.total_ns) as f64 / 1e9,
+            processes,
+            cpu_seconds,
+            cpu_us_per_message: (sent > 0).then(|| cpu_seconds * 1e6 / sent as f64),
             busiest_thread: busiest.max().unwrap_or(0) as f64 / measured_ns,
+            memory_idle,
+            memory_connected,
+            memory_loaded,
+            pss_bytes_per_client: (opened > 0).then(|| grown / f64::from(opened)),
         }
     }
 }
 
-fn server_mark(server: &mut Process) -> Result<ServerMark, ProcessError> {
+impl Polled {
+    fn since(&self, last: &Polled) -> Usage {
+        let (cpu_share, threads) = shares(&self.own, &last.own);
+        let busiest_thread = threads.iter().map(|thread| thread.share).fold(0.0, f64::max);
+        let server = self.server.as_ref().zip(last.server.as_ref()).map(|(now, last)| {
+            let (cpu_share, threads) = shares(now, last);
+            ServerSample { cpu_share, threads: busiest(threads), ..ServerSample::default() }
+        });
+        Usage {
+            generator: GeneratorSample { cpu_share, busiest_thread, saturated: false },
+            server,
+            kernel_socket_bytes: None,
+        }
+    }
+}
+
+/// Shares of one processor since `last`: of all threads together, and of each.
+fn shares(now: &Cpu, last: &Cpu) -> (f64, Vec<ThreadShare>) {
+    let wall_ns = now.at.duration_since(last.at).as_nanos().max(1) as f64;
+    let thread = |(tid, thread): (&u32, &ThreadCpu)| {
+        let before = last.threads.get(tid).map_or(0, |thread| thread.ns);
+        let share = thread.ns.saturating_sub(before) as f64 / wall_ns;
+        ThreadShare { tid: *tid, name: thread.name.clone(), share }
+    };
+    let total = now.total_ns.saturating_sub(last.total_ns) as f64 / wall_ns;
+    (total, now.threads.iter().map(thread).collect())
+}
+
+fn server_mark(server: &mut Group) -> Option<ServerMark> {
     // The CPU time first: reading the rest costs the server some.
     let cpu_ns = server.cpu()?.total_ns;
-    Ok(ServerMark {
+    Some(ServerMark {
         cpu_ns,
         memory: server.memory()?,
         switches: server.switches()?,
@@ -191,7 +271,6 @@ mod tests {
     use std::collections::BTreeMap;
 
     use super::*;
-    use crate::measure::process::ThreadCpu;
 
     fn mark(base: Instant, seconds: u64, own_ns: &[u64], server_ns: u64, sent: u64) -> Mark {
         let thread = |ns: &u64| ThreadCpu { name: String::new(), ns: *ns };
@@ -201,6 +280,7 @@ mod tests {
         Mark {
             at,
             own: Cpu { at, total_ns: own_ns.iter().sum(), threads },
+            own_memory: memory,
             // Two processors; the server, the load and somebody else keep half of them busy.
             machine: MachineCpu {
                 busy_ticks: seconds * 100,
@@ -230,9 +310,11 @@ mod tests {
             begin: mark(base, 2, &[1_000_000_000, 500], 100_000_000, 50),
             end: mark(base, 12, &[1_000_000_100, 4_000_000_500], 1_100_000_000, 10_050),
         };
-        let generator = marks.generator();
+        let generator = marks.generator(1, 100);
+        assert!((generator.cpu_us_per_message.unwrap() - 400.0).abs() < 1e-3);
+        assert!((generator.pss_bytes_per_client.unwrap() - 10_990_000.0).abs() < 1e-3);
         assert!((generator.busiest_thread - 0.4).abs() < 1e-9 && (generator.cpu_seconds - 4.0).abs() < 1e-6);
-        let server = Watch::new(None).unwrap().server_use(&marks, 100).unwrap();
+        let server = Watch::new(None, &[]).unwrap().server_use(&marks, 100).unwrap();
         assert!((server.handshake_cpu_us.unwrap() - 200.0).abs() < 1e-6);
         assert!((server.cpu_us_per_message.unwrap() - 100.0).abs() < 1e-6);
         assert!((server.cpu_share - 0.1).abs() < 1e-9);
@@ -246,7 +328,7 @@ mod tests {
         let base = Instant::now();
         let all = mark(base, 0, &[5], 5, 0);
         let marks = Marks { idle: all.clone(), connected: all.clone(), begin: all.clone(), end: all };
-        let server = Watch::new(None).unwrap().server_use(&marks, 0).unwrap();
+        let server = Watch::new(None, &[]).unwrap().server_use(&marks, 0).unwrap();
         assert_eq!((server.handshake_cpu_us, server.cpu_us_per_message), (None, None));
         assert!(server.cpu_share.is_finite());
     }
@@ -254,12 +336,35 @@ mod tests {
     #[test]
     fn a_server_that_is_gone_is_noticed_once() {
         let mut child = std::process::Command::new("sleep").arg("600").spawn().unwrap();
-        let mut watch = Watch::new(Some(child.id())).unwrap();
+        let mut watch = Watch::new(Some(child.id()), &[]).unwrap();
         assert!(watch.mark(0).unwrap().server.is_some());
         child.kill().unwrap();
         child.wait().unwrap();
         assert!(watch.mark(0).unwrap().server.is_none());
-        assert!(matches!(watch.lost, Some(ProcessError::Gone { .. })));
-        assert_eq!(watch.poll(), None);
+        assert!(matches!(watch.lost(), Some(ProcessError::Gone { .. })));
+        assert_eq!(watch.poll().server, None);
+    }
+
+    #[test]
+    fn a_poll_tells_what_was_taken_since_the_last() {
+        let base = Instant::now();
+        let cpu = |seconds: u64, threads: &[(u32, u64)]| Cpu {
+            at: base + Duration::from_secs(seconds),
+            total_ns: threads.iter().map(|(_, ns)| ns).sum(),
+            threads: threads
+                .iter()
+                .map(|(tid, ns)| (*tid, ThreadCpu { name: "t".into(), ns: *ns }))
+                .collect(),
+        };
+        let last = Polled { own: cpu(0, &[(1, 500), (2, 0)]), server: Some(cpu(0, &[(7, 0)])) };
+        let now = Polled {
+            own: cpu(2, &[(1, 500), (2, 1_000_000_000)]),
+            server: Some(cpu(2, &[(7, 200_000_000), (8, 400_000_000)])),
+        };
+        let usage = now.since(&last);
+        assert!((usage.generator.busiest_thread - 0.5).abs() < 1e-9);
+        let server = usage.server.unwrap();
+        assert!((server.cpu_share - 0.3).abs() < 1e-9);
+        assert_eq!(server.threads.iter().map(|thread| thread.tid).collect::<Vec<_>>(), [8, 7]);
     }
 }

@@ -65,7 +65,8 @@ fn said_by(command: &mut Command) -> String {
     text.lines().next().unwrap_or_default().to_owned()
 }
 
-fn cpuinfo_value<'a>(text: &'a str, key: &str) -> Option<&'a str> {
+/// What stands behind `key` in `/proc/cpuinfo`, for the first processor.
+pub(crate) fn cpuinfo_value<'a>(text: &'a str, key: &str) -> Option<&'a str> {
     let (name, value) =
         text.lines().filter_map(|line| line.split_once(':')).find(|(name, _)| name.trim() == key)?;
     let _ = name;

@@ -14,7 +14,7 @@ use super::server::{Launch, Server, ServerError};
 use super::settings::{ECHO_BYTES, Stage};
 use crate::bench::outcome::Outcome;
 use crate::bench::payload::{Kind, Payload};
-use crate::bench::{self, BenchError, Plan, Probe, Trust};
+use crate::bench::{self, BenchError, Plan, Probe, Trust, timeline};
 use crate::cert::Files;
 use crate::observe::Observer;
 
@@ -24,6 +24,9 @@ const PROBE_ONE_IN: u32 = 10;
 const ALL_PROBED: u32 = 100;
 /// Rest between the last handshake and the first message, in which memory is read.
 const SETTLE: Duration = Duration::from_millis(300);
+
+/// Samples that are kept of each run: enough for its shape, and the JSON stays readable.
+const SAMPLES_MAX: usize = 30;
 
 /// Why a run has no result.
 #[derive(Debug, thiserror::Error)]
@@ -115,11 +118,12 @@ impl Runner {
         let arguments = self.arguments(contestant, mode);
         let mut server = Server::start(&Launch { binary, arguments, environment, cpu })?;
         let plan = self.plan(&server, purpose, stage);
-        let outcome = match bench::run(&plan, observer) {
+        let mut outcome = match bench::run(&plan, observer) {
             Ok(outcome) => outcome,
             // If the server died, that is why.
             Err(error) => return Err(server.death().map_or(RunError::Bench(error), RunError::Server)),
         };
+        outcome.timeline = timeline::thinned(&outcome.timeline, SAMPLES_MAX);
         let counts = server.finish()?;
         let rejected = rejection(&outcome, &counts, mode);
         Ok(Run {

@@ -2,19 +2,11 @@
 
 use std::fmt::Write;
 
-use comfy_table::{CellAlignment, Table, presets};
+use comfy_table::{CellAlignment, Table};
 
 use super::figures::Spread;
 use super::report::{Comparison, ServerReport};
-
-/// How the table is drawn.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Look {
-    /// With lines, for a terminal.
-    Lines,
-    /// As Markdown, for everything else.
-    Plain,
-}
+use crate::table::Look;
 
 /// Other programs that take more than this share of a processor disturb a run.
 const DISTURBED: f64 = 0.2;
@@ -38,11 +30,7 @@ pub fn text(comparison: &Comparison, look: Look) -> String {
 fn table(comparison: &Comparison, look: Look) -> Table {
     let servers = &comparison.servers;
     let articles: Vec<&ServerReport> = servers.iter().filter(|server| server.article.is_some()).collect();
-    let mut table = Table::new();
-    table.load_style(match look {
-        Look::Lines => presets::UTF8_FULL_CONDENSED,
-        Look::Plain => presets::ASCII_MARKDOWN,
-    });
+    let mut table = look.table();
     let names = servers.iter().map(|server| server.name.to_owned());
     let article_names = articles.iter().map(|server| format!("article: {}", server.name));
     table.set_header(["".to_owned()].into_iter().chain(names).chain(article_names));

@@ -167,7 +167,7 @@ impl Limits {
     }
 }
 
-fn page_bytes() -> u64 {
+pub(crate) fn page_bytes() -> u64 {
     rustix::param::page_size() as u64
 }
 
@@ -179,7 +179,7 @@ fn read_number(file: &'static str) -> Result<u64, KernelError> {
     read(file)?.trim().parse().map_err(|_| KernelError::Format { file })
 }
 
-fn parse_sockstat(text: &str, page_bytes: u64) -> Option<Sockets> {
+pub(crate) fn parse_sockstat(text: &str, page_bytes: u64) -> Option<Sockets> {
     let line = text.lines().find_map(|line| line.strip_prefix("TCP:"))?;
     let words: Vec<&str> = line.split_ascii_whitespace().collect();
     let number = |name: &str| words.chunks(2).find(|pair| pair[0] == name)?.get(1)?.parse::<u64>().ok();
@@ -225,7 +225,7 @@ fn slab_bytes(line: &str, page_bytes: u64) -> Option<u64> {
     Some(active * pages * page_bytes / per_slab.max(&1))
 }
 
-fn parse_machine_cpu(text: &str) -> Option<MachineCpu> {
+pub(crate) fn parse_machine_cpu(text: &str) -> Option<MachineCpu> {
     let line = text.lines().find_map(|line| line.strip_prefix("cpu "))?;
     let ticks: Vec<u64> = line.split_ascii_whitespace().map_while(|word| word.parse().ok()).collect();
     // guest and guest_nice (fields 9 and 10) are already in user and nice.
@@ -242,7 +242,7 @@ fn parse_machine_cpu(text: &str) -> Option<MachineCpu> {
     })
 }
 
-fn parse_port_range(text: &str) -> Option<(u16, u16)> {
+pub(crate) fn parse_port_range(text: &str) -> Option<(u16, u16)> {
     let (first, last) = text.trim().split_once(char::is_whitespace)?;
     Some((first.parse().ok()?, last.trim().parse().ok()?))
 }

@@ -71,7 +71,7 @@ pub struct ThreadCpu {
 }
 
 /// Memory of a process, in bytes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
 pub struct Memory {
     /// Proportional set size: shared pages are divided among their users.
     pub pss_bytes: u64,
@@ -86,6 +86,13 @@ pub struct Switches {
     pub voluntary: u64,
     /// The scheduler took the CPU away.
     pub involuntary: u64,
+}
+
+impl Switches {
+    /// Both kinds.
+    pub fn all(&self) -> u64 {
+        self.voluntary + self.involuntary
+    }
 }
 
 /// A process that is measured; it need not be a child.

@@ -4,6 +4,7 @@ mod close_codes;
 mod differential;
 mod faults;
 mod limits;
+mod oracle;
 mod properties;
 mod splits;
 mod streaming;

@@ -7,7 +7,7 @@ use webscale_proto::{
     mask,
 };
 
-use crate::support::{Event, events};
+use crate::support::{Event, events, pieces};
 
 /// One thing that a peer sends.
 #[derive(Clone, Debug)]
@@ -105,20 +105,6 @@ impl Wire {
         self.key = self.key.wrapping_mul(0x9e37_79b9).wrapping_add(1);
         (self.role == Role::Server).then(|| self.key.to_be_bytes())
     }
-}
-
-/// Cuts at places taken modulo the length, also inside characters.
-pub(crate) fn pieces<'a>(bytes: &'a [u8], cuts: &[usize]) -> Vec<&'a [u8]> {
-    let mut cuts: Vec<usize> = cuts.iter().map(|cut| cut % (bytes.len() + 1)).collect();
-    cuts.sort_unstable();
-    let mut pieces = Vec::new();
-    let mut start = 0;
-    for cut in cuts {
-        pieces.push(&bytes[start..cut]);
-        start = cut;
-    }
-    pieces.push(&bytes[start..]);
-    pieces
 }
 
 pub(crate) fn role() -> impl Strategy<Value = Role> {

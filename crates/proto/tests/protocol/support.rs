@@ -163,6 +163,20 @@ pub(crate) fn events<'a>(config: DecoderConfig, pieces: impl IntoIterator<Item =
     driver.events
 }
 
+/// Cuts at places taken modulo the length, also inside characters.
+pub(crate) fn pieces<'a>(bytes: &'a [u8], cuts: &[usize]) -> Vec<&'a [u8]> {
+    let mut cuts: Vec<usize> = cuts.iter().map(|cut| cut % (bytes.len() + 1)).collect();
+    cuts.sort_unstable();
+    let mut pieces = Vec::new();
+    let mut start = 0;
+    for cut in cuts {
+        pieces.push(&bytes[start..cut]);
+        start = cut;
+    }
+    pieces.push(&bytes[start..]);
+    pieces
+}
+
 /// Decodes `input` at once, byte by byte, cut once at every place, and, where it is short, at every pair of
 /// places: the events must be the same. Gives them.
 pub(crate) fn events_at_every_split(config: DecoderConfig, input: &[u8]) -> Vec<Event> {

@@ -161,7 +161,7 @@ impl<S: Send + 'static> Channel<S> {
         matches!(&self.stage, Stage::Open(open) if open.is_blocked() && open.session.is_some())
     }
 
-    #[cfg(test)]
+    #[cfg(any(test, fuzzing))]
     pub(super) fn buffered(&self) -> usize {
         match &self.stage {
             Stage::Open(open) => {

@@ -77,6 +77,11 @@ impl<K: Socket> Link<K> {
         matches!(&self.security, Security::Tls(tls) if tls.is_handshaking())
     }
 
+    /// Whether TLS resumed an earlier session, once its handshake is done.
+    pub(super) fn is_resumed(&self) -> bool {
+        matches!(&self.security, Security::Tls(tls) if tls.is_resumed())
+    }
+
     pub(super) fn is_congested(&self) -> bool {
         self.congested
     }
@@ -98,7 +103,7 @@ impl<K: Socket> Link<K> {
         }
     }
 
-    #[cfg(test)]
+    #[cfg(any(test, fuzzing))]
     pub(super) fn buffered(&self) -> usize {
         self.kept.capacity() + self.egress.capacity()
     }

@@ -1,19 +1,35 @@
-//! Whole connections, over a socket and a clock that the test plays.
+//! Whole connections, over a socket and a clock that the test plays. A fuzzer plays the same.
 
+#[cfg(test)]
 mod client;
+#[cfg(test)]
 mod closing;
+#[cfg(test)]
+mod corpus;
+#[cfg(test)]
 mod deflate;
+#[cfg(test)]
 mod egress;
 mod harness;
+#[cfg(test)]
 mod messages;
+#[cfg(test)]
 mod opening;
+#[cfg(test)]
 mod operations;
+pub(crate) mod play;
 mod recorder;
+#[cfg(test)]
 mod sending;
 mod socket;
+#[cfg(test)]
 mod streaming;
+#[cfg(test)]
 mod tampering;
+#[cfg(test)]
 mod time;
+#[cfg(test)]
 mod tls;
 mod wire;
+#[cfg(test)]
 mod workers;

@@ -11,4 +11,5 @@ mod shutdown;
 mod slow;
 mod support;
 mod timers;
+mod tls;
 mod workers;

@@ -8,7 +8,7 @@ use std::rc::Rc;
 use crate::connection::{Ready, Socket};
 
 /// How the peer's direction ends, behind what arrived before.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, arbitrary::Arbitrary)]
 pub(super) enum End {
     Eof,
     Reset,

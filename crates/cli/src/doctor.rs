@@ -1,0 +1,45 @@
+//! `webscale doctor`: the machine's limits against a number of clients; and the same before a load.
+
+use webscale_load::bench::Plan;
+use webscale_load::doctor::{self, Need, Root, Verdict};
+use webscale_load::observe::Observer;
+use webscale_load::table::Look;
+
+use crate::args::DoctorArgs;
+use crate::output;
+
+/// That many clients do not fit; the table has said why.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+struct DoNotFit(String);
+
+pub(crate) fn run(args: &DoctorArgs) -> anyhow::Result<()> {
+    let need = args.need()?;
+    output::prepare(args.json.as_deref())?;
+    let diagnosis = doctor::examine(&Root::default(), &need);
+    let look = if output::stdout_is_terminal() { Look::Lines } else { Look::Plain };
+    output::report(args.json.as_deref(), &diagnosis, || doctor::text(&diagnosis, look))?;
+    if diagnosis.fits {
+        return Ok(());
+    }
+    let short: Vec<&str> = diagnosis.with(Verdict::Short).map(|check| check.name).collect();
+    Err(DoNotFit(format!("{} clients do not fit: too little of {}", need.clients, short.join(", "))).into())
+}
+
+/// Looks whether the machine bears the load of `plan`, before it is begun; says what is tight.
+///
+/// # Errors
+/// What is short, with what mends it.
+pub(crate) fn before_load(plan: &Plan, observer: &mut dyn Observer) -> anyhow::Result<()> {
+    // What is wrong with the URL is said by the load itself.
+    let Ok(need) = Need::of_plan(plan) else { return Ok(()) };
+    let diagnosis = doctor::before_load(&Root::default(), &need);
+    if let Some(short) = diagnosis.with(Verdict::Short).next() {
+        let (clients, sentence) = (need.clients, short.sentence());
+        return Err(DoNotFit(format!("{clients} clients do not fit on this machine: {sentence}")).into());
+    }
+    for tight in diagnosis.with(Verdict::Tight) {
+        observer.note(&format!("tight: {}", tight.sentence()));
+    }
+    Ok(())
+}

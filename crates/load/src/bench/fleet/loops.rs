@@ -1,0 +1,174 @@
+//! The clients that this process holds, on its event loops.
+
+use std::net::IpAddr;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
+
+use webscale::{Client, ConnectError, Limits, SlowConsumer, Target};
+
+use super::order::Order;
+use super::{Census, Share};
+use crate::bench::BenchError;
+use crate::bench::client::{Clients, Session, Shared};
+use crate::bench::plan::{Plan, Prepared};
+use crate::bench::tally::{Counts, Tally};
+use crate::schedule::Ramp;
+
+/// Handshakes of a load under way at the same time, at most, unless a rate was asked for: a server's backlog is finite.
+const CONNECTING_MAX: u32 = 256;
+/// Messages larger than this get room of their own in the limits.
+const USUAL_MESSAGE_BYTES: usize = 1024 * 1024;
+
+/// One event loop and what its clients count.
+struct EventLoop {
+    client: Client<Clients>,
+    clients: Clients,
+}
+
+/// The event loops of this process.
+pub(super) struct Loops {
+    shared: Arc<Shared>,
+    loops: Vec<EventLoop>,
+    target: Arc<Target>,
+    sources: Vec<IpAddr>,
+    share: Share,
+    /// Of the whole load.
+    clients: u32,
+    ramp: Ramp,
+    /// When connecting began.
+    begun: Option<Instant>,
+    /// Of this share's clients, the next one to connect.
+    next: u32,
+}
+
+impl Loops {
+    /// Starts the event loops; nothing is connected yet.
+    pub(super) fn new(plan: &Plan, prepared: &Prepared, share: Share) -> Result<Loops, BenchError> {
+        let shared = Arc::new(Shared {
+            pace: plan.pace(),
+            payload: plan.payload.clone(),
+            probe: plan.probe,
+            one_probed_in: plan.one_probed_in(),
+            measured_from: plan.warmup,
+            until: plan.until(),
+            start: OnceLock::new(),
+            ended: AtomicBool::new(false),
+            start_poll: plan.start_poll(),
+            closing: AtomicBool::new(false),
+            open: AtomicU32::new(0),
+            peak_open: AtomicU32::new(0),
+            settled: AtomicU32::new(0),
+        });
+        let loops = plan.loops.iter().map(|cpu| start_loop(&shared, *cpu)).collect::<Result<_, _>>()?;
+        let (clients, ramp) = (plan.clients, plan.ramp);
+        let (target, sources) = (Arc::clone(&prepared.target), prepared.sources.clone());
+        Ok(Loops { shared, loops, target, sources, share, clients, ramp, begun: None, next: 0 })
+    }
+
+    pub(super) fn obey(&mut self, order: Order) {
+        match order {
+            Order::Connect(begun) => self.begun = Some(begun.into()),
+            Order::Start(at) => _ = self.shared.start.get_or_init(|| Instant::from(at).into()),
+            Order::End => self.shared.ended.store(true, Ordering::Relaxed),
+        }
+    }
+
+    /// Whether connections are still to be begun.
+    pub(super) fn is_connecting(&self) -> bool {
+        self.begun.is_some() && self.next < self.share.clients(self.clients)
+    }
+
+    /// Begins the connections that are due.
+    pub(super) fn tend(&mut self) -> Result<(), BenchError> {
+        let Some(begun) = self.begun else { return Ok(()) };
+        let count = self.share.clients(self.clients);
+        let at_once = match self.ramp {
+            Ramp::Rate(_) => u32::MAX,
+            _ => (CONNECTING_MAX / self.share.of).max(1),
+        };
+        while self.next < count {
+            let index = self.share.index(self.next);
+            let under_way = self.next - self.shared.settled.load(Ordering::Acquire);
+            let due = self.ramp.connect_at(index, self.clients);
+            if begun.elapsed() < due || under_way >= at_once {
+                return Ok(());
+            }
+            // At a given rate the time counts from when the client was due to arrive, as with messages.
+            let from = if matches!(self.ramp, Ramp::Rate(_)) { begun + due } else { Instant::now() };
+            if !self.begin_connection(index, from)? {
+                return Ok(());
+            }
+            self.next += 1;
+        }
+        Ok(())
+    }
+
+    /// Whether the loop had room for one more.
+    fn begin_connection(&self, index: u32, from: Instant) -> Result<bool, BenchError> {
+        let event_loop = &self.loops[self.next as usize % self.loops.len()];
+        let source: Option<IpAddr> = match self.sources.len() {
+            0 => None,
+            sources => Some(self.sources[index as usize % sources]),
+        };
+        let session = Session::new(index, from, &self.shared);
+        match event_loop.client.connect(&self.target, source, session) {
+            Ok(()) => Ok(true),
+            Err(ConnectError::Busy(_)) => Ok(false),
+            Err(error) => Err(BenchError::Loop(error.to_string())),
+        }
+    }
+
+    pub(super) fn census(&self) -> Census {
+        let mut counts = Counts::default();
+        self.loops.iter().for_each(|event_loop| counts.add(&event_loop.clients.tally().counts()));
+        let settled = self.shared.settled.load(Ordering::Acquire);
+        Census {
+            open: self.shared.open.load(Ordering::Relaxed),
+            peak_open: self.shared.peak_open.load(Ordering::Relaxed),
+            connecting: self.next.saturating_sub(settled),
+            settled,
+            counts,
+        }
+    }
+
+    /// Everything that was counted since this was last called.
+    pub(super) fn collect(&self) -> Tally {
+        let mut sum = Tally::default();
+        self.loops.iter().for_each(|event_loop| sum.add(&event_loop.clients.take_tally()));
+        sum
+    }
+
+    /// Closes all connections, and gives what was not yet collected.
+    pub(super) fn close(&mut self) -> Result<Tally, BenchError> {
+        self.shared.closing.store(true, Ordering::Relaxed);
+        self.loops.iter().for_each(|event_loop| event_loop.client.handle().shutdown());
+        let mut tally = Tally::default();
+        for EventLoop { client, clients } in std::mem::take(&mut self.loops) {
+            client.shutdown().map_err(|error| BenchError::Loop(error.to_string()))?;
+            tally.add(&clients.take_tally());
+        }
+        Ok(tally)
+    }
+}
+
+fn start_loop(shared: &Arc<Shared>, cpu: Option<usize>) -> Result<EventLoop, BenchError> {
+    let message_bytes = USUAL_MESSAGE_BYTES.max(shared.payload.len_max());
+    let limits = Limits {
+        message_bytes,
+        // Room for some messages of the largest kind. What does not fit is counted, and the client goes on.
+        egress_bytes: 4 * message_bytes,
+        slow_consumer: SlowConsumer::Drop,
+        // A ping of the library's own would be a message that is not in the plan.
+        ping_after: Duration::from_secs(24 * 60 * 60),
+        ..Limits::default()
+    };
+    let clients = Clients::new(Arc::clone(shared));
+    let builder = Client::builder().limits(limits);
+    let builder = match cpu {
+        Some(cpu) => builder.cpu(cpu),
+        None => builder,
+    };
+    let client = builder.build(clients.clone()).map_err(|error| BenchError::Loop(error.to_string()))?;
+    Ok(EventLoop { client, clients })
+}

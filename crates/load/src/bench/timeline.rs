@@ -1,0 +1,422 @@
+//! A load second by second.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+
+use crate::histogram::Times;
+use crate::observe::Phase;
+
+use super::tally::Tally;
+
+/// More samples than this are not kept: then each two become one.
+const SAMPLES_MAX: usize = 3600;
+
+/// What happened in one second of a load, or in several of them where a load is long.
+///
+/// Counts are of this time alone; what stands (clients, memory) is as of its end.
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+pub struct Sample {
+    /// Its end, in seconds since the first connection was begun.
+    pub at_seconds: f64,
+    /// Its length in seconds.
+    pub length_seconds: f64,
+    /// What the load was doing at its end.
+    pub phase: Phase,
+    /// Connections.
+    pub clients: ClientCounts,
+    /// Messages that were due, by the schedule.
+    pub offered: u64,
+    /// Messages that were sent.
+    pub sent: u64,
+    /// Answers that came.
+    pub answered: u64,
+    /// What went wrong, by kind: of connections `failed: KIND` and `closed: CODE`, of messages `refused`,
+    /// `unanswered`, `reordered`, `corrupt`.
+    pub errors: BTreeMap<String, u64>,
+    /// Latency of the answers that came; none when none came.
+    pub latency_us: Option<SampleLatency>,
+    /// How late messages were sent after they were due, p99 in µs; none when nothing was sent.
+    pub lag_p99_us: Option<f64>,
+    /// What the load itself took.
+    pub generator: GeneratorSample,
+    /// The server's processes, where they are measured.
+    pub server: Option<ServerSample>,
+    /// Buffers and slab caches of the machine's sockets, in bytes; none where it was not time to read it.
+    pub kernel_socket_bytes: Option<u64>,
+}
+
+/// Connections of a sample.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub struct ClientCounts {
+    /// Open at the end.
+    pub open: u32,
+    /// Begun and not settled at the end.
+    pub connecting: u32,
+    /// Could not be opened, in this time.
+    pub failed: u64,
+    /// Ended while they were needed, in this time.
+    pub disconnected: u64,
+}
+
+/// Latency of a sample in µs. Where samples were joined, each percentile is the highest of theirs.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct SampleLatency {
+    /// From when the message was due.
+    pub corrected: Points,
+    /// From when it was sent.
+    pub uncorrected: Points,
+}
+
+/// Some percentiles, in µs.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
+#[expect(missing_docs, reason = "the names are the percentiles")]
+pub struct Points {
+    pub p50: f64,
+    pub p90: f64,
+    pub p99: f64,
+    pub max: f64,
+}
+
+/// What the load took in a sample.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
+pub struct GeneratorSample {
+    /// All its threads, in processors.
+    pub cpu_share: f64,
+    /// The busiest of them, as a share of one processor.
+    pub busiest_thread: f64,
+    /// It was too busy or too late for the latencies to be the server's.
+    pub saturated: bool,
+}
+
+/// What the server took in a sample.
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+pub struct ServerSample {
+    /// All its threads, in processors.
+    pub cpu_share: f64,
+    /// Its busiest threads, the first the busiest.
+    pub threads: Vec<ThreadShare>,
+    /// Memory; none where it was not time to read it.
+    pub pss_bytes: Option<u64>,
+    /// Open descriptors; none where it was not time to read it.
+    pub descriptors: Option<usize>,
+    /// Context switches a second; none where it was not time to read them.
+    pub switches_per_second: Option<f64>,
+}
+
+/// One thread's share of one processor.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct ThreadShare {
+    /// Its id.
+    pub tid: u32,
+    /// Its name.
+    pub name: String,
+    /// Share of one processor.
+    pub share: f64,
+}
+
+impl Sample {
+    /// Messages due a second.
+    pub fn offered_rate(&self) -> f64 {
+        self.offered as f64 / self.length_seconds
+    }
+
+    /// Messages sent a second.
+    pub fn sent_rate(&self) -> f64 {
+        self.sent as f64 / self.length_seconds
+    }
+
+    /// Everything that went wrong in this time.
+    pub fn error_count(&self) -> u64 {
+        self.errors.values().sum()
+    }
+
+    /// Takes over what the loops counted in this time.
+    pub(crate) fn count(&mut self, tally: &Tally) {
+        let counts = tally.counts();
+        (self.sent, self.answered) = (counts.sent, counts.answered);
+        self.clients.failed = tally.failed.values().map(|failure| failure.count).sum();
+        self.clients.disconnected = tally.disconnected.values().map(|failure| failure.count).sum();
+        let (mut corrected, mut uncorrected, mut lag) = (Times::new(), Times::new(), Times::new());
+        for part in [&tally.warmup, &tally.measured] {
+            corrected.add(&part.latency.corrected);
+            uncorrected.add(&part.latency.uncorrected);
+            lag.add(&part.lag);
+        }
+        self.latency_us = (corrected.count() > 0).then(|| SampleLatency {
+            corrected: Points::of(&corrected),
+            uncorrected: Points::of(&uncorrected),
+        });
+        self.lag_p99_us = lag.summary().map(|lag| lag.p99);
+        let messages = [
+            ("refused", counts.refused),
+            ("unanswered", counts.unanswered),
+            ("reordered", counts.reordered),
+            ("corrupt", counts.corrupt),
+        ];
+        let messages = messages.into_iter().map(|(kind, count)| (kind.to_owned(), count));
+        let failed = tally.failed.iter().map(|(kind, failure)| (format!("failed: {kind}"), failure.count));
+        let closed =
+            tally.disconnected.iter().map(|(code, failure)| (format!("closed: {code}"), failure.count));
+        self.errors = messages.chain(failed).chain(closed).filter(|(_, count)| *count > 0).collect();
+    }
+
+    /// This and the `later` one, which follows at once, as a single sample.
+    #[must_use]
+    pub fn join(&self, later: &Sample) -> Sample {
+        let weights = (self.length_seconds, later.length_seconds);
+        let mut errors = self.errors.clone();
+        for (kind, count) in &later.errors {
+            *errors.entry(kind.clone()).or_default() += count;
+        }
+        Sample {
+            at_seconds: later.at_seconds,
+            length_seconds: weights.0 + weights.1,
+            phase: later.phase,
+            clients: ClientCounts {
+                failed: self.clients.failed + later.clients.failed,
+                disconnected: self.clients.disconnected + later.clients.disconnected,
+                ..later.clients
+            },
+            offered: self.offered + later.offered,
+            sent: self.sent + later.sent,
+            answered: self.answered + later.answered,
+            errors,
+            latency_us: either(self.latency_us, later.latency_us, SampleLatency::highest),
+            lag_p99_us: either(self.lag_p99_us, later.lag_p99_us, f64::max),
+            generator: GeneratorSample {
+                cpu_share: mean(weights, self.generator.cpu_share, later.generator.cpu_share),
+                busiest_thread: self.generator.busiest_thread.max(later.generator.busiest_thread),
+                saturated: self.generator.saturated || later.generator.saturated,
+            },
+            server: either(self.server.clone(), later.server.clone(), |one, other| one.join(other, weights)),
+            kernel_socket_bytes: later.kernel_socket_bytes.or(self.kernel_socket_bytes),
+        }
+    }
+}
+
+impl Points {
+    fn of(times: &Times) -> Points {
+        let us = |quantile| times.quantile(quantile).as_secs_f64() * 1e6;
+        Points { p50: us(0.5), p90: us(0.9), p99: us(0.99), max: us(1.0) }
+    }
+
+    fn highest(self, other: Points) -> Points {
+        Points {
+            p50: self.p50.max(other.p50),
+            p90: self.p90.max(other.p90),
+            p99: self.p99.max(other.p99),
+            max: self.max.max(other.max),
+        }
+    }
+}
+
+impl SampleLatency {
+    fn highest(self, other: SampleLatency) -> SampleLatency {
+        SampleLatency {
+            corrected: self.corrected.highest(other.corrected),
+            uncorrected: self.uncorrected.highest(other.uncorrected),
+        }
+    }
+}
+
+impl ServerSample {
+    fn join(self, later: ServerSample, weights: (f64, f64)) -> ServerSample {
+        let switches = (self.switches_per_second, later.switches_per_second);
+        ServerSample {
+            cpu_share: mean(weights, self.cpu_share, later.cpu_share),
+            threads: join_threads(self.threads, later.threads, weights),
+            pss_bytes: later.pss_bytes.or(self.pss_bytes),
+            descriptors: later.descriptors.or(self.descriptors),
+            switches_per_second: either(switches.0, switches.1, |one, other| mean(weights, one, other)),
+        }
+    }
+}
+
+/// A thread that is not among the busiest counts as idle.
+fn join_threads(earlier: Vec<ThreadShare>, later: Vec<ThreadShare>, weights: (f64, f64)) -> Vec<ThreadShare> {
+    let mut joined: BTreeMap<u32, ThreadShare> = BTreeMap::new();
+    for (threads, weights) in [(earlier, (weights.0, weights.1)), (later, (weights.1, weights.0))] {
+        for thread in threads {
+            let share = mean(weights, thread.share, 0.0);
+            joined
+                .entry(thread.tid)
+                .and_modify(|known| known.share += share)
+                .or_insert(ThreadShare { share, ..thread });
+        }
+    }
+    busiest(joined.into_values().collect())
+}
+
+/// The threads that a sample keeps: those that do something, the busiest first.
+pub(crate) fn busiest(mut threads: Vec<ThreadShare>) -> Vec<ThreadShare> {
+    const THREADS_MAX: usize = 16;
+    const SHARE_MIN: f64 = 0.001;
+    threads.retain(|thread| thread.share >= SHARE_MIN);
+    threads.sort_by(|one, other| other.share.total_cmp(&one.share));
+    threads.truncate(THREADS_MAX);
+    threads
+}
+
+fn either<T>(one: Option<T>, other: Option<T>, both: impl FnOnce(T, T) -> T) -> Option<T> {
+    match (one, other) {
+        (Some(one), Some(other)) => Some(both(one, other)),
+        (one, other) => one.or(other),
+    }
+}
+
+fn mean(weights: (f64, f64), one: f64, other: f64) -> f64 {
+    (one * weights.0 + other * weights.1) / (weights.0 + weights.1)
+}
+
+/// The samples of a load, however long it is.
+#[derive(Debug)]
+pub(crate) struct Timeline {
+    samples: Vec<Sample>,
+    /// So many seconds become one sample.
+    seconds_each: u32,
+    /// How many are in the last one.
+    in_last: u32,
+    most: usize,
+}
+
+impl Timeline {
+    pub(crate) fn new() -> Timeline {
+        Timeline { samples: Vec::new(), seconds_each: 1, in_last: 1, most: SAMPLES_MAX }
+    }
+
+    /// Adds the next second.
+    pub(crate) fn push(&mut self, sample: Sample) {
+        match self.samples.last_mut() {
+            Some(last) if self.in_last < self.seconds_each && last.phase == sample.phase => {
+                *last = last.join(&sample);
+                self.in_last += 1;
+            }
+            _ => {
+                self.samples.push(sample);
+                self.in_last = 1;
+            }
+        }
+        if self.samples.len() > self.most {
+            self.samples = thinned(&self.samples, self.most / 2);
+            self.seconds_each *= 2;
+            self.in_last = self.seconds_each;
+        }
+    }
+
+    pub(crate) fn into_samples(self) -> Vec<Sample> {
+        self.samples
+    }
+}
+
+/// At most about `most` samples over the same time, neighbours joined evenly.
+pub fn thinned(samples: &[Sample], most: usize) -> Vec<Sample> {
+    let each = samples.len().div_ceil(most.max(1)).max(1);
+    let join = |group: &[Sample]| {
+        let (first, rest) = group.split_first()?;
+        Some(rest.iter().fold(first.clone(), |sum, sample| sum.join(sample)))
+    };
+    samples.chunks(each).filter_map(join).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::bench::waiting::Sent;
+
+    fn sample(at: u32) -> Sample {
+        Sample {
+            at_seconds: f64::from(at),
+            length_seconds: 1.0,
+            phase: Phase::Measuring,
+            clients: ClientCounts { open: at, failed: 1, ..ClientCounts::default() },
+            offered: 10,
+            sent: 9,
+            answered: 8,
+            errors: BTreeMap::from([("refused".to_owned(), 1)]),
+            latency_us: None,
+            lag_p99_us: Some(f64::from(at)),
+            generator: GeneratorSample::default(),
+            server: None,
+            kernel_socket_bytes: None,
+        }
+    }
+
+    #[test]
+    fn a_sample_counts_both_parts_and_every_error() {
+        let ms = Duration::from_millis;
+        let mut tally = Tally::default();
+        for (measured, took) in [(false, 1), (true, 100)] {
+            let sent = Sent { number: 0, due: ms(10), at: ms(11) };
+            tally.part(measured).sent(&sent);
+            tally.part(measured).answered(&sent, ms(10 + took));
+        }
+        tally.part(true).counts.corrupt = 2;
+        tally.failed(&webscale::CloseCause::Upgrade("HTTP status 404".into()));
+        let mut counted = sample(1);
+        counted.count(&tally);
+        assert_eq!((counted.sent, counted.answered, counted.clients.failed), (2, 2, 1));
+        assert_eq!(
+            counted.errors,
+            BTreeMap::from([("corrupt".to_owned(), 2), ("failed: upgrade".to_owned(), 1)])
+        );
+        let latency = counted.latency_us.unwrap();
+        assert!(latency.corrected.p50 < 1_002.0 && latency.corrected.max > 99_900.0, "{latency:?}");
+    }
+
+    #[test]
+    fn joined_samples_lose_no_count() {
+        let points = |us| Points { p50: us, p90: us, p99: us, max: us };
+        let latency = |us| Some(SampleLatency { corrected: points(us), uncorrected: points(us / 2.0) });
+        let thread = |tid, share| ThreadShare { tid, name: format!("t{tid}"), share };
+        let server =
+            |cpu_share, threads| Some(ServerSample { cpu_share, threads, ..ServerSample::default() });
+        let one = Sample {
+            latency_us: latency(5.0),
+            server: server(0.5, vec![thread(1, 0.3), thread(2, 0.2)]),
+            ..sample(1)
+        };
+        let other =
+            Sample { latency_us: latency(3.0), server: server(0.1, vec![thread(1, 0.1)]), ..sample(2) };
+        let joined = one.join(&other);
+        assert_eq!(
+            (joined.offered, joined.sent, joined.error_count(), joined.clients.failed),
+            (20, 18, 2, 2)
+        );
+        assert_eq!((joined.at_seconds, joined.length_seconds, joined.clients.open), (2.0, 2.0, 2));
+        assert_eq!((joined.latency_us, joined.lag_p99_us), (latency(5.0), Some(2.0)));
+        let server = joined.server.unwrap();
+        assert!((server.cpu_share - 0.3).abs() < 1e-9);
+        assert!((server.threads[0].share - 0.2).abs() < 1e-9 && (server.threads[1].share - 0.1).abs() < 1e-9);
+    }
+
+    #[test]
+    fn a_long_load_stays_small() {
+        let mut timeline = Timeline { most: 8, ..Timeline::new() };
+        (1..=1000).for_each(|second| timeline.push(sample(second)));
+        let samples = timeline.into_samples();
+        assert!((4..=8).contains(&samples.len()), "{}", samples.len());
+        assert_eq!(samples.iter().map(|sample| sample.offered).sum::<u64>(), 10_000);
+        assert_eq!(samples.last().unwrap().at_seconds, 1000.0);
+        let lengths: f64 = samples.iter().map(|sample| sample.length_seconds).sum();
+        assert!((lengths - 1000.0).abs() < 1e-9);
+    }
+
+    #[test]
+    fn phases_are_not_mixed_as_they_come() {
+        let mut timeline = Timeline { seconds_each: 4, ..Timeline::new() };
+        timeline.push(Sample { phase: Phase::WarmingUp, ..sample(1) });
+        timeline.push(sample(2));
+        timeline.push(sample(3));
+        let samples = timeline.into_samples();
+        assert_eq!((samples.len(), samples[0].phase, samples[1].offered), (2, Phase::WarmingUp, 20));
+    }
+
+    #[test]
+    fn thinning_nothing_gives_nothing() {
+        assert!(thinned(&[], 10).is_empty());
+        assert_eq!(thinned(&[sample(1)], 0).len(), 1);
+    }
+}

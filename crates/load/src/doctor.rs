@@ -1,0 +1,146 @@
+//! This machine's limits against a number of clients, in the order in which they bite.
+//!
+//! Everything is read from below a root directory, `/` but for tests. A file that cannot be read makes a row
+//! [`Verdict::Unknown`], never a good one.
+
+mod cgroup;
+mod check;
+mod descriptors;
+mod memory;
+mod network;
+mod processor;
+mod root;
+mod table;
+mod tasks;
+
+use std::net::UdpSocket;
+
+use serde::Serialize;
+
+use crate::bench::{BenchError, Plan};
+pub use check::{Check, Value, Verdict};
+pub use root::Root;
+pub use table::text;
+
+/// Which ends of the connections are on this machine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Role {
+    /// The server.
+    Server,
+    /// The load.
+    Load,
+    /// Both, as on loopback.
+    Both,
+}
+
+impl Role {
+    /// Whether the server is here.
+    pub fn serves(self) -> bool {
+        self != Role::Load
+    }
+
+    /// Whether the load is here.
+    pub fn loads(self) -> bool {
+        self != Role::Server
+    }
+
+    /// Ends of each connection that are here.
+    pub fn ends(self) -> u64 {
+        u64::from(self.serves()) + u64::from(self.loads())
+    }
+}
+
+/// What the machine is to hold.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct Need {
+    /// Clients at the same time.
+    pub clients: u64,
+    /// Which ends are here.
+    pub role: Role,
+    /// Processes that share the server's port, at least one.
+    pub processes: u64,
+    /// Source addresses of the load, at least one; on loopback as many as are needed.
+    pub sources: u64,
+    /// The load goes over loopback, where all of 127/8 are source addresses.
+    pub loopback: bool,
+    /// TLS.
+    pub secure: bool,
+    /// Memory of the server's process for each client, in bytes.
+    pub server_bytes: u64,
+}
+
+/// PSS of `webscale serve` for one TLS client, idle or loaded with 10 kB messages: measured at 3.7 to 4.1 kB.
+pub const SERVER_BYTES: u64 = 4_100;
+
+impl Need {
+    /// What the load of `plan` needs, as far as it can be known before it: whether the server is on this machine is
+    /// told by its address.
+    ///
+    /// # Errors
+    /// When the URL is none, or its host cannot be found.
+    pub fn of_plan(plan: &Plan) -> Result<Need, BenchError> {
+        let address = plan.address()?;
+        // Only an address of this machine can be bound.
+        let here = UdpSocket::bind((address, 0)).is_ok();
+        Ok(Need {
+            role: if here { Role::Both } else { Role::Load },
+            sources: plan.sources.len().max(1) as u64,
+            loopback: address.is_loopback() && address.is_ipv4(),
+            secure: plan.is_secure(),
+            ..Need::of(plan.clients.into())
+        })
+    }
+
+    /// `clients` over TLS on loopback, both ends here, a server in one process that takes [`SERVER_BYTES`] a client.
+    pub fn of(clients: u64) -> Need {
+        Need {
+            clients,
+            role: Role::Both,
+            processes: 1,
+            sources: 1,
+            loopback: true,
+            secure: true,
+            server_bytes: SERVER_BYTES,
+        }
+    }
+}
+
+/// What the examination found.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Diagnosis {
+    /// What was asked for.
+    pub need: Need,
+    /// Whether no row is [`Verdict::Short`].
+    pub fits: bool,
+    /// The rows.
+    pub checks: Vec<Check>,
+}
+
+impl Diagnosis {
+    fn new(need: &Need, checks: Vec<Check>) -> Diagnosis {
+        let fits = checks.iter().all(|check| check.verdict != Verdict::Short);
+        Diagnosis { need: *need, fits, checks }
+    }
+
+    /// The rows with this verdict.
+    pub fn with(&self, verdict: Verdict) -> impl Iterator<Item = &Check> {
+        self.checks.iter().filter(move |check| check.verdict == verdict)
+    }
+}
+
+/// Examines everything.
+pub fn examine(root: &Root, need: &Need) -> Diagnosis {
+    let groups = [descriptors::checks, network::checks, memory::checks, tasks::checks, processor::checks];
+    Diagnosis::new(need, groups.into_iter().flat_map(|checks| checks(root, need)).collect())
+}
+
+/// Examines what a load does not find out by itself before its first connection: all but descriptors and ports, of
+/// which it takes what it needs or says what is missing, and the processor. A millisecond or so.
+pub fn before_load(root: &Root, need: &Need) -> Diagnosis {
+    let groups = [descriptors::system, network::kernel, memory::checks, tasks::checks];
+    Diagnosis::new(need, groups.into_iter().flat_map(|checks| checks(root, need)).collect())
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,261 @@
+//! Over a made-up machine: files below a temporary directory.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use super::*;
+use crate::table::Look;
+
+/// A machine of files; removed when dropped.
+struct Machine(PathBuf);
+
+/// As a stock server with 16 GB: each line is a file and its text.
+const STOCK: [(&str, &str); 22] = [
+    (
+        "proc/self/limits",
+        "Max open files            1024                 1048576              files     \n\
+         Max address space         unlimited            unlimited            bytes     \n",
+    ),
+    ("proc/sys/fs/nr_open", "1073741816\n"),
+    ("proc/sys/fs/file-max", "9223372036854775807\n"),
+    ("proc/sys/fs/file-nr", "1504\t0\t9223372036854775807\n"),
+    ("proc/sys/net/core/somaxconn", "4096\n"),
+    ("proc/sys/net/ipv4/tcp_max_syn_backlog", "4096\n"),
+    ("proc/sys/net/ipv4/ip_local_port_range", "32768\t60999\n"),
+    ("proc/sys/net/ipv4/tcp_mem", "188319\t251094\t376638\n"),
+    ("proc/sys/net/ipv4/tcp_rmem", "4096\t131072\t6291456\n"),
+    ("proc/sys/net/ipv4/tcp_wmem", "4096\t16384\t4194304\n"),
+    ("proc/net/sockstat", "sockets: used 300\nTCP: inuse 7 orphan 0 tw 3 alloc 9 mem 12\n"),
+    ("proc/meminfo", "MemTotal: 16384000 kB\nMemAvailable: 12000000 kB\nSwapTotal: 0 kB\nSwapFree: 0 kB\n"),
+    ("proc/self/cgroup", "0::/user.slice/session-1.scope\n"),
+    ("sys/fs/cgroup/user.slice/memory.max", "max\n"),
+    ("sys/fs/cgroup/user.slice/memory.current", "123456\n"),
+    ("sys/fs/cgroup/user.slice/pids.max", "37000\n"),
+    ("sys/fs/cgroup/user.slice/pids.current", "120\n"),
+    ("proc/sys/kernel/threads-max", "127000\n"),
+    ("proc/sys/kernel/pid_max", "4194304\n"),
+    ("proc/sys/vm/max_map_count", "65530\n"),
+    ("proc/sys/fs/epoll/max_user_watches", "3500000\n"),
+    ("proc/stat", "cpu  100 0 100 700 50 10 30 10 0 0\ncpu0 1 2 3\n"),
+];
+
+impl Machine {
+    fn stock(name: &str) -> Machine {
+        let path = std::env::temp_dir().join(format!("webscale-doctor-{name}-{}", std::process::id()));
+        let machine = Machine(path);
+        STOCK.iter().for_each(|(file, text)| machine.write(file, text));
+        machine.write("proc/cpuinfo", "processor\t: 0\nflags\t\t: fpu pclmulqdq aes avx2\n");
+        machine.write("sys/devices/system/cpu/cpu0/cpufreq/scaling_governor", "performance\n");
+        machine
+    }
+
+    fn write(&self, file: &str, text: &str) {
+        let path = self.0.join(file);
+        fs::create_dir_all(path.parent().unwrap_or(Path::new("/"))).unwrap();
+        fs::write(path, text).unwrap();
+    }
+
+    fn without(self, file: &str) -> Machine {
+        fs::remove_file(self.0.join(file)).unwrap();
+        self
+    }
+
+    fn with(self, file: &str, text: &str) -> Machine {
+        self.write(file, text);
+        self
+    }
+
+    fn examine(&self, need: &Need) -> Diagnosis {
+        examine(&Root::new(&self.0), need)
+    }
+
+    fn check(&self, name: &str, need: &Need) -> Check {
+        self.examine(need).checks.into_iter().find(|check| check.name == name).unwrap()
+    }
+}
+
+impl Drop for Machine {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+const LIMITS: &str = "proc/self/limits";
+
+#[test]
+fn a_stock_machine_holds_a_thousand_clients() {
+    let machine = Machine::stock("stock");
+    let diagnosis = machine.examine(&Need::of(900));
+    assert!(diagnosis.fits, "{:?}", diagnosis.with(Verdict::Short).collect::<Vec<_>>());
+    assert_eq!(diagnosis.with(Verdict::Unknown).count(), 0);
+    assert!(diagnosis.checks.iter().all(|check| check.mend.is_empty() || check.verdict == Verdict::Tight));
+}
+
+#[test]
+fn every_row_has_a_note_and_every_bad_one_a_mend() {
+    let machine = Machine::stock("notes");
+    for need in [Need::of(1_000_000), Need { loopback: false, role: Role::Load, ..Need::of(1_000_000) }] {
+        for check in machine.examine(&need).checks {
+            assert!(!check.note.is_empty(), "{check:?}");
+            let bad = matches!(check.verdict, Verdict::Short | Verdict::Tight);
+            assert_eq!(bad, !check.mend.is_empty(), "{check:?}");
+        }
+    }
+}
+
+#[test]
+fn nothing_readable_is_unknown_and_never_ok() {
+    let diagnosis = examine(&Root::new("/nonexistent"), &Need::of(10));
+    assert!(diagnosis.checks.iter().all(|check| check.verdict == Verdict::Unknown), "{diagnosis:?}");
+    assert!(diagnosis.fits, "nothing is known to be short");
+}
+
+#[test]
+fn descriptors_soft_hard_and_shared() {
+    let machine = Machine::stock("descriptors");
+    let soft = machine.check("RLIMIT_NOFILE, soft", &Need::of(10_000));
+    assert_eq!((soft.verdict, soft.needed), (Verdict::Tight, Some(Value::Count(10_064))));
+    assert_eq!(soft.mend[0], "ulimit -n 10064");
+    let load = Need { role: Role::Load, ..Need::of(10_000) };
+    assert_eq!(machine.check("RLIMIT_NOFILE, soft", &load).verdict, Verdict::Ok);
+    let few = "Max open files 20000 20000 files\nMax address space unlimited unlimited bytes\n";
+    let machine = machine.with(LIMITS, few);
+    let hard = machine.check("RLIMIT_NOFILE, hard", &Need::of(38_000));
+    assert_eq!(hard.verdict, Verdict::Short);
+    assert!(hard.mend.iter().any(|mend| mend == "webscale serve --processes 3"), "{:?}", hard.mend);
+    let shared = Need { processes: 3, ..Need::of(38_000) };
+    assert_eq!(machine.check("RLIMIT_NOFILE, hard", &shared).verdict, Verdict::Ok);
+    // The load shares them out by itself.
+    let load = Need { role: Role::Load, ..Need::of(38_000) };
+    assert_eq!(machine.check("RLIMIT_NOFILE, hard", &load).verdict, Verdict::Tight);
+}
+
+#[test]
+fn ports_bind_only_away_from_loopback() {
+    let machine = Machine::stock("ports");
+    const NAME: &str = "ip_local_port_range";
+    assert_eq!(machine.check(NAME, &Need::of(100_000)).verdict, Verdict::Ok);
+    let remote = Need { loopback: false, role: Role::Load, ..Need::of(30_000) };
+    let check = machine.check(NAME, &remote);
+    assert_eq!((check.verdict, check.now), (Verdict::Short, Some(Value::Count(28_232))));
+    assert_eq!(machine.check(NAME, &Need { sources: 2, ..remote }).verdict, Verdict::Ok);
+}
+
+#[test]
+fn time_wait_takes_ports_away() {
+    let machine = Machine::stock("time-wait")
+        .with("proc/net/sockstat", "TCP: inuse 7 orphan 0 tw 28000 alloc 9 mem 12\n");
+    let remote = Need { loopback: false, role: Role::Load, ..Need::of(1000) };
+    assert_eq!(machine.check("TIME_WAIT left", &remote).verdict, Verdict::Tight);
+    assert_eq!(machine.check("TIME_WAIT left", &Need::of(1000)).verdict, Verdict::Ok);
+}
+
+#[test]
+fn memory_is_arithmetic_that_is_shown() {
+    let machine = Machine::stock("memory");
+    let check = machine.check("MemAvailable", &Need::of(1000));
+    assert_eq!(check.needed, Some(Value::Bytes(1000 * (4_100 + 5_000 + 2 * 4_600))));
+    assert_eq!(check.note, "1000 clients × (4.1 server + 5.0 load + 2 × 4.6 kernel) kB");
+    let server = Need { role: Role::Server, server_bytes: 150_000, ..Need::of(100_000) };
+    let check = machine.check("MemAvailable", &server);
+    assert_eq!(check.verdict, Verdict::Short);
+    assert_eq!(check.mend, ["at most 79482 clients on this machine"]);
+}
+
+#[test]
+fn the_tightest_control_group_counts_in_both_versions() {
+    let second = Machine::stock("cgroup-2")
+        .with("sys/fs/cgroup/user.slice/memory.max", "200000000\n")
+        .with("sys/fs/cgroup/user.slice/memory.current", "150000000\n")
+        .with("sys/fs/cgroup/user.slice/memory.stat", "anon 9\ninactive_file 40000000\n")
+        .with("sys/fs/cgroup/user.slice/session-1.scope/memory.max", "max\n");
+    let check = second.check("cgroup: memory limit", &Need::of(10_000));
+    // What the page cache has is given back.
+    assert_eq!((check.verdict, check.now), (Verdict::Short, Some(Value::Bytes(90_000_000))));
+    assert!(check.mend[0].ends_with("> /sys/fs/cgroup/user.slice/memory.max"), "{:?}", check.mend);
+    // In a container the path of the host is not there, but the mount point is.
+    let first = Machine::stock("cgroup-1")
+        .with("proc/self/cgroup", "4:memory:/docker/abc\n8:pids:/docker/abc\n0::/\n")
+        .with("sys/fs/cgroup/memory/memory.limit_in_bytes", "100000000\n")
+        .with("sys/fs/cgroup/memory/memory.usage_in_bytes", "99000000\n")
+        .with("sys/fs/cgroup/pids/pids.max", "100\n")
+        .with("sys/fs/cgroup/pids/pids.current", "90\n");
+    assert_eq!(first.check("cgroup: memory limit", &Need::of(1000)).verdict, Verdict::Short);
+    assert_eq!(first.check("cgroup: pids.max", &Need::of(1000)).verdict, Verdict::Short);
+    let first = first.with("sys/fs/cgroup/memory/memory.limit_in_bytes", "9223372036854771712\n");
+    let check = first.check("cgroup: memory limit", &Need::of(1000));
+    assert_eq!((check.verdict, check.now), (Verdict::Ok, Some(Value::Text("none".into()))));
+}
+
+#[test]
+fn tcp_memory_is_tight_under_pressure_and_short_above_the_most() {
+    let machine = Machine::stock("tcp-mem");
+    let verdict = |clients| machine.check("tcp_mem", &Need::of(clients)).verdict;
+    assert_eq!(verdict(10_000), Verdict::Ok);
+    assert_eq!(verdict(100_000), Verdict::Tight);
+    assert_eq!(verdict(1_000_000), Verdict::Short);
+}
+
+#[test]
+fn connection_tracking_counts_where_it_is_loaded() {
+    const NAME: &str = "nf_conntrack, free";
+    let machine = Machine::stock("conntrack");
+    assert_eq!(machine.check(NAME, &Need::of(10)).now, Some(Value::Text("not loaded".into())));
+    let machine = machine.with("proc/sys/net/netfilter/nf_conntrack_max", "65536\n");
+    assert_eq!(machine.check(NAME, &Need::of(10)).verdict, Verdict::Unknown);
+    let machine = machine.with("proc/sys/net/netfilter/nf_conntrack_count", "60000\n");
+    let check = machine.check(NAME, &Need::of(10_000));
+    assert_eq!((check.verdict, check.now), (Verdict::Short, Some(Value::Count(5_536))));
+    assert_eq!(check.mend[0], "sysctl -w net.netfilter.nf_conntrack_max=80000");
+}
+
+#[test]
+fn queues_and_processors_are_never_short() {
+    let machine = Machine::stock("processor")
+        .with("proc/sys/net/core/somaxconn", "128\n")
+        .with("proc/cpuinfo", "flags\t\t: fpu\n")
+        .with("sys/devices/system/cpu/cpu0/cpufreq/scaling_governor", "powersave\n")
+        .with("proc/stat", "cpu  100 0 100 700 0 0 0 100 0 0\ncpu0 1\n");
+    let diagnosis = machine.examine(&Need::of(900));
+    let names: Vec<_> = diagnosis.with(Verdict::Tight).map(|check| check.name).collect();
+    for name in ["somaxconn", "processor: AES, AVX", "processor: governor", "processor: stolen"] {
+        assert!(names.contains(&name), "{name}: {names:?}");
+    }
+    assert!(diagnosis.fits);
+    let plain = machine.examine(&Need { secure: false, ..Need::of(900) });
+    assert!(plain.checks.iter().all(|check| check.name != "processor: AES, AVX"));
+}
+
+#[test]
+fn a_load_asks_only_what_it_does_not_find_out() {
+    let machine = Machine::stock("before").without("proc/meminfo");
+    let diagnosis = before_load(&Root::new(&machine.0), &Need::of(3_000_000));
+    assert!(diagnosis.checks.iter().all(|check| !check.name.starts_with("RLIMIT")));
+    let watches =
+        diagnosis.with(Verdict::Short).find(|check| check.name == "epoll max_user_watches").unwrap();
+    let sentence = watches.sentence();
+    assert!(sentence.contains("3500000 and 6000000 are needed"), "{sentence}");
+    assert!(sentence.contains("sysctl -w fs.epoll.max_user_watches=12000000"), "{sentence}");
+}
+
+#[test]
+fn the_table_fits_eighty_columns() {
+    let machine = Machine::stock("table").with("proc/meminfo", "MemAvailable: 1000 kB\n");
+    for look in [Look::Lines, Look::Plain] {
+        let text = text(&machine.examine(&Need::of(1_000_000)), look);
+        let widest = text.lines().max_by_key(|line| line.chars().count()).unwrap();
+        assert!(widest.chars().count() <= 80, "{widest}");
+        assert!(text.contains("do not fit: ") && text.contains("sysctl -w"), "{text}");
+    }
+}
+
+#[test]
+fn json_tells_numbers_from_words() {
+    let machine = Machine::stock("json");
+    let json = serde_json::to_value(machine.examine(&Need::of(10_000))).unwrap();
+    let rows = json["checks"].as_array().unwrap();
+    let row = |name: &str| rows.iter().find(|row| row["name"] == name).unwrap();
+    assert_eq!(row("RLIMIT_NOFILE, soft")["now"], 1024);
+    assert_eq!(row("processor: governor")["now"], "performance");
+    assert_eq!((json["fits"].as_bool(), &json["need"]["role"]), (Some(true), &"both".into()));
+}
