@@ -6,45 +6,12 @@ use webscale_proto::ProtocolError::{InvalidUtf8, MessageTooBig};
 use webscale_proto::{DecoderConfig, Reserved, Role};
 
 use crate::support::{
-    BINARY, CONTINUATION, Driver, Event, FIN, PING, ROLES, RSV1, TEXT, events, events_at_every_split, sent_to,
+    BINARY, CONTINUATION, Driver, Event, FIN, PING, ROLES, RSV1, TEXT, events, events_at_every_split, joined,
+    sent_to,
 };
 
 fn config(role: Role) -> DecoderConfig {
     DecoderConfig { max_message: 10, max_streamed: 30, ..DecoderConfig::new(role) }
-}
-
-/// Joins the pieces of each message, and checks that they follow one another as they should.
-fn joined(events: Vec<Event>) -> Vec<Event> {
-    let mut joined: Vec<Event> = Vec::new();
-    let mut whole: Option<(bool, Vec<u8>)> = None;
-    for event in events {
-        match event {
-            Event::Fragment => {}
-            Event::Chunk { is_text, payload, is_first, is_last } => {
-                assert_eq!(is_first, whole.is_none(), "the first chunk, and no other, says so");
-                assert!(is_last || !payload.is_empty());
-                assert!(!is_text || std::str::from_utf8(&payload).is_ok(), "a character is cut");
-                let (_, bytes) = whole.get_or_insert((is_text, Vec::new()));
-                bytes.extend(payload);
-                if is_last && let Some((is_text, bytes)) = whole.take() {
-                    joined.push(if is_text { Event::Text(utf8(bytes)) } else { Event::Binary(bytes) });
-                }
-            }
-            Event::ExtendedPart { text, payload, is_last } => {
-                let (_, bytes) = whole.get_or_insert((text, Vec::new()));
-                bytes.extend(payload);
-                if is_last && let Some((text, payload)) = whole.take() {
-                    joined.push(Event::Extended { text, reserved: Reserved::RSV1, payload });
-                }
-            }
-            other => joined.push(other),
-        }
-    }
-    joined
-}
-
-fn utf8(bytes: Vec<u8>) -> String {
-    String::from_utf8(bytes).expect("checked in pieces")
 }
 
 /// The joined events, at once and cut at every byte and pair of bytes.
