@@ -24,6 +24,9 @@ impl Counter {
     }
 }
 
+/// The statuses that a rejection can have, by their first digit, from 2 on (RFC 9110 §15).
+const STATUS_CLASSES: [&str; 4] = ["2xx", "3xx", "4xx", "5xx"];
+
 /// The counters of one loop. On cache lines of their own, so that a reader of one loop's does not slow another.
 #[derive(Default)]
 #[repr(align(128))]
@@ -32,7 +35,9 @@ pub(crate) struct Metrics {
     pub(crate) connected: Counter,
     pub(crate) resumed: Counter,
     pub(crate) opened: Counter,
-    pub(crate) rejected: Counter,
+    /// By [`STATUS_CLASSES`].
+    pub(crate) rejected: [Counter; STATUS_CLASSES.len()],
+    pub(crate) http: Counter,
     pub(crate) refused: Counter,
     pub(crate) accept_pauses: Counter,
     pub(crate) bytes_in: Counter,
@@ -74,6 +79,13 @@ impl Metrics {
     pub(crate) fn count_close(&self, kind: CloseKind) {
         self.closes[kind as usize].add(1);
     }
+
+    /// `status` is 200 to 599.
+    pub(crate) fn count_rejection(&self, status: u16) {
+        if let Some(counter) = self.rejected.get(usize::from(status / 100).saturating_sub(2)) {
+            counter.add(1);
+        }
+    }
 }
 
 /// All counters of a server or client at one moment, summed over its loops. All but `connections` only grow.
@@ -89,8 +101,10 @@ pub struct Snapshot {
     pub resumed: u64,
     /// Opening handshakes that ended well.
     pub opened: u64,
-    /// Opening handshakes that were answered with another status than 101.
+    /// Opening handshakes that were answered with another status than 101; [`Snapshot::rejections`] tells them apart.
     pub rejected: u64,
+    /// Plain HTTP requests that [`Handler::http`](crate::Handler::http) answered.
+    pub http: u64,
     /// Connections closed at accept, because of [`Limits::connections`](crate::Limits::connections).
     pub refused: u64,
     /// Times that accepting was paused for want of descriptors.
@@ -119,9 +133,15 @@ pub struct Snapshot {
     /// Bytes of their payload as they were sent.
     pub deflated_to_bytes: u64,
     closes: [u64; CloseKind::COUNT],
+    rejections: [u64; STATUS_CLASSES.len()],
 }
 
 impl Snapshot {
+    /// The opening handshakes that were rejected, by class of status: `("4xx", 7)`. Their sum is `rejected`.
+    pub fn rejections(&self) -> impl Iterator<Item = (&'static str, u64)> + '_ {
+        STATUS_CLASSES.into_iter().zip(self.rejections)
+    }
+
     /// How connections ended, by cause: the name of the cause (as in [`CloseCause`](crate::CloseCause), in
     /// `snake_case`) and how many. Their sum and `connections` make up `accepted` and `connected`.
     pub fn closes(&self) -> impl Iterator<Item = (&'static str, u64)> + '_ {
@@ -142,7 +162,12 @@ impl Snapshot {
         self.connected += connected;
         self.resumed += metrics.resumed.get();
         self.opened += metrics.opened.get();
-        self.rejected += metrics.rejected.get();
+        for (sum, counter) in self.rejections.iter_mut().zip(&metrics.rejected) {
+            let rejections = counter.get();
+            self.rejected += rejections;
+            *sum += rejections;
+        }
+        self.http += metrics.http.get();
         self.refused += metrics.refused.get();
         self.accept_pauses += metrics.accept_pauses.get();
         self.bytes_in += metrics.bytes_in.get();
