@@ -216,7 +216,7 @@ mod tests {
         for capacity in (1..100_000).step_by(37) {
             let (found, steps) = search(RANGE, exact(capacity));
             let most = found.most.unwrap();
-            let gap = (f64::from(capacity) * 0.031) as u32 + 1;
+            let gap = capacity * 31 / 1000 + 1;
             assert!(most <= capacity && most + gap >= capacity, "{capacity}: {most}");
             assert!(found.confirmed && steps.len() <= 27, "{capacity}: {} steps", steps.len());
         }
