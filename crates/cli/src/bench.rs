@@ -5,6 +5,7 @@ use std::fmt::Write;
 use webscale_load::bench::outcome::{Generator, LatencySummary, Messages, Outcome};
 use webscale_load::bench::{self, BenchError};
 use webscale_load::histogram::Summary;
+use webscale_load::report;
 
 use crate::args::BenchArgs;
 use crate::exit::Usage;
@@ -19,6 +20,8 @@ struct NotHeld(String);
 pub(crate) fn run(args: &BenchArgs) -> anyhow::Result<()> {
     let plan = args.plan()?;
     output::prepare(args.json.as_deref())?;
+    output::prepare_file("--html", args.html.as_deref())?;
+    output::prepare_file("--csv", args.csv.as_deref())?;
     let mut stderr = Stderr::new()?;
     crate::doctor::before_load(&plan, &mut stderr)?;
     let outcome = bench::run(&plan, &mut stderr);
@@ -30,6 +33,8 @@ pub(crate) fn run(args: &BenchArgs) -> anyhow::Result<()> {
         | BenchError::Processor { .. } => anyhow::Error::new(Usage(error.to_string())),
         other => other.into(),
     })?;
+    output::write_file(args.html.as_deref(), || report::html::html(&outcome))?;
+    output::write_file(args.csv.as_deref(), || report::csv::csv(&outcome))?;
     output::report(args.json.as_deref(), &outcome, || text(&outcome))?;
     let verdict = &outcome.verdict;
     match (&verdict.saturated, verdict.problems.first()) {

@@ -14,11 +14,12 @@
 //! ```
 
 mod channel;
+mod dial;
 mod link;
 mod opening;
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -38,16 +39,18 @@ use crate::metrics::Metrics;
 use crate::origin::Origins;
 use crate::peer::{ConnectionId, Outgoing};
 use crate::sender::{Command, OwnedMessage};
-use crate::target::Target;
 use crate::timer::TimerId;
 use crate::tls::{Incoming, RECORD_BYTES, TlsStream};
 use crate::worker::{Done, Pool};
 
 pub(crate) use channel::{Channel, call_close};
+pub(crate) use dial::Dial;
 pub(crate) use link::{Link, Phase};
 
 /// What a connection needs of its socket: the real one, or a test's.
-pub(crate) trait Socket {
+pub(crate) trait Socket: Sized {
+    /// Begins to connect.
+    fn connect(address: SocketAddr, source: Option<IpAddr>) -> io::Result<Self>;
     fn recv(&mut self, buffer: &mut [u8]) -> io::Result<usize>;
     fn send(&mut self, bytes: &[u8]) -> io::Result<usize>;
     fn shutdown_write(&mut self) -> io::Result<()>;
@@ -55,6 +58,10 @@ pub(crate) trait Socket {
 }
 
 impl Socket for TcpSocket {
+    fn connect(address: SocketAddr, source: Option<IpAddr>) -> io::Result<Self> {
+        Self::connect(address, source)
+    }
+
     #[inline]
     fn recv(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         Self::recv(self, buffer)
@@ -211,7 +218,8 @@ const _: () = assert!(size_of::<Connection<TcpSocket, ()>>() <= 336);
 /// A connection's entries in the loop's tables.
 #[derive(Default)]
 pub(crate) struct Registered {
-    pub(crate) interest: Interest,
+    /// `None`: epoll does not know the socket yet.
+    pub(crate) interest: Option<Interest>,
     pub(crate) deadline: Option<(TimerId, Time)>,
     pub(crate) user_timer: Option<TimerId>,
     /// In the loop's list of connections that have more to do without an event.
@@ -232,16 +240,18 @@ impl<K: Socket, S: Send + 'static> Connection<K, S> {
         Self::new(Link::new(socket, tls, Phase::Live), Channel::server(peer_addr), now, limits)
     }
 
-    /// A connection that we begin.
+    /// A connection that we begin, with the first socket of `dial` and when to give it up.
     pub(crate) fn connecting(
-        socket: K,
+        (socket, give_up): (K, Time),
         tls: Option<TlsStream>,
-        target: Arc<Target>,
+        dial: Dial,
         session: S,
         now: Time,
         limits: &Limits,
     ) -> Self {
-        Self::new(Link::new(socket, tls, Phase::Connecting), Channel::client(target, session), now, limits)
+        let link = Link::new(socket, tls, Phase::Connecting);
+        let connection = Self::new(link, Channel::client(dial, session), now, limits);
+        Self { phase_deadline: give_up, ..connection }
     }
 
     fn new(link: Link<K>, channel: Channel<S>, now: Time, limits: &Limits) -> Self {
@@ -385,9 +395,7 @@ impl<K: Socket, S: Send + 'static> Connection<K, S> {
             }
             Phase::Live if self.channel.is_closing() => self.channel.close_timed_out(&mut turn.context),
             Phase::Live => self.silence_or_slow_message(turn),
-            Phase::Connecting => {
-                self.channel.handshake_timed_out(&mut turn.context, false);
-            }
+            Phase::Connecting => self.connect_next(turn, CloseCause::Timeout(Timeout::Handshake)),
             Phase::Finishing | Phase::Lingering | Phase::Dead => self.link.kill(),
         }
         self.end(turn);
@@ -521,14 +529,31 @@ impl<K: Socket, S: Send + 'static> Connection<K, S> {
 
     /// A connect ended, one way or the other.
     fn connected<H: Handler<Session = S>>(&mut self, turn: &mut Turn<'_, H>) {
-        match self.link.connected(&mut turn.wire.sealed) {
-            Ok(()) if self.link.is_handshaking() => {}
-            Ok(()) => self.channel.secured(&mut turn.context, None),
-            Err(error) => {
-                self.channel.lost(&mut turn.context, CloseCause::Connect(error));
-                self.link.kill();
-            }
+        if let Err(error) = self.link.connected(&mut turn.wire.sealed) {
+            return self.connect_next(turn, CloseCause::Connect(error));
         }
+        if let Some(dial) = self.channel.dial() {
+            self.phase_deadline = dial.until();
+        }
+        if !self.link.is_handshaking() {
+            self.channel.secured(&mut turn.context, None);
+        }
+    }
+
+    /// A connect failed by `cause`: the next address has its turn. Without one, that was it.
+    fn connect_next<H: Handler<Session = S>>(&mut self, turn: &mut Turn<'_, H>, mut cause: CloseCause) {
+        match self.channel.dial().and_then(|dial| dial.next(turn.context.now)) {
+            Some(Ok((socket, give_up))) => {
+                self.link.socket = socket;
+                self.registered.interest = None;
+                self.phase_deadline = give_up;
+                return;
+            }
+            Some(Err(error)) => cause = CloseCause::Connect(error),
+            None => {}
+        }
+        self.channel.lost(&mut turn.context, cause);
+        self.link.kill();
     }
 
     /// Reads until the socket is empty, this connection's share of the turn is used up, or reading must stop.

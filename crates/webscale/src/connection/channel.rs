@@ -2,18 +2,16 @@
 
 use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
 
 use webscale_proto::{CloseCode, CloseFrame, CloseState, Decoder, ProtocolError, Step};
 
 use super::opening::Opening;
-use super::{Context, Fate, Handler};
+use super::{Context, Dial, Fate, Handler};
 use crate::close::{Close, CloseCause, CloseKind, Timeout};
 use crate::deflate::{Compression, Extension};
 use crate::limits::SlowConsumer;
 use crate::peer::{Outgoing, Peer};
 use crate::sender::OwnedMessage;
-use crate::target::Target;
 use crate::tls::TlsSession;
 use crate::worker::{Done, Job};
 
@@ -92,8 +90,16 @@ impl<S: Send + 'static> Channel<S> {
         Self { stage: Stage::Opening(Box::new(Opening::server(peer_addr))), end: None }
     }
 
-    pub(crate) fn client(target: Arc<Target>, session: S) -> Self {
-        Self { stage: Stage::Opening(Box::new(Opening::client(target, session))), end: None }
+    pub(crate) fn client(dial: Dial, session: S) -> Self {
+        Self { stage: Stage::Opening(Box::new(Opening::client(dial, session))), end: None }
+    }
+
+    /// What a client that is not open yet has to connect to.
+    pub(crate) fn dial(&mut self) -> Option<&mut Dial> {
+        match &mut self.stage {
+            Stage::Opening(opening) => opening.dial(),
+            Stage::Open(_) | Stage::Over => None,
+        }
     }
 
     pub(crate) fn is_open(&self) -> bool {
