@@ -1,5 +1,6 @@
 //! What a load is to do, and whether this machine can do it.
 
+use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, UdpSocket};
 use std::num::NonZeroU32;
 use std::path::PathBuf;
@@ -210,6 +211,12 @@ impl Plan {
             Model::Open => Pace::Open(Schedule::new(self.clients, self.interval)),
             Model::Closed => Pace::Closed(Closed { clients: self.clients, think: self.interval }),
         }
+    }
+
+    /// How many processors the loops are pinned to; none if one of them is not.
+    pub(crate) fn pinned_to(&self) -> Option<usize> {
+        let processors: Option<BTreeSet<usize>> = self.loops.iter().copied().collect();
+        processors.map(|processors| processors.len())
     }
 
     /// How often a connected client looks whether the schedule has begun: the more there are, the more it costs.
