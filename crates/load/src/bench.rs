@@ -16,6 +16,7 @@ mod fleet;
 pub mod outcome;
 pub mod payload;
 pub mod plan;
+pub mod provenance;
 mod reconnect;
 pub mod stop;
 mod tally;

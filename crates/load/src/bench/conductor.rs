@@ -9,10 +9,12 @@ use super::outcome::{
     judge,
 };
 use super::plan::{Model, Plan, Prepared, Probe};
+use super::provenance::Provenance;
 use super::tally::{Counts, Tally, advice};
 use super::timeline::{ClientCounts, Sample, Timeline};
 use super::watch::{Mark, Marks, Watch};
 use crate::observe::{Observer, Phase, Progress};
+use crate::report::redact;
 
 /// How often the conductor looks up while it waits.
 const TICK: Duration = Duration::from_millis(100);
@@ -33,6 +35,7 @@ pub(crate) struct Conductor<'a> {
     census: Census,
     watch: Watch,
     observer: &'a mut dyn Observer,
+    provenance: Provenance,
     /// What was collected since the last sample.
     second: Tally,
     /// What was collected before.
@@ -67,6 +70,7 @@ impl<'a> Conductor<'a> {
             census: Census::default(),
             watch,
             observer,
+            provenance: Provenance::now(),
             second: Tally::default(),
             total: Tally::default(),
             timeline: Timeline::new(),
@@ -181,6 +185,7 @@ impl<'a> Conductor<'a> {
         self.second.add(&rest);
         self.sample(Phase::Draining);
         let mut outcome = outcome(self.plan, &self.total, marks, self.ended);
+        outcome.provenance = self.provenance;
         outcome.timeline = self.timeline.into_samples();
         outcome.connections.peak_open = peak_open;
         outcome.connections.connect_seconds = connect_time.as_secs_f64();
@@ -293,12 +298,13 @@ fn outcome(plan: &Plan, tally: &Tally, marks: &Marks, ended: Duration) -> Outcom
     let measured = &tally.measured;
     let corrected = measured.latency.corrected.summary();
     Outcome {
-        url: plan.url.clone(),
+        provenance: Provenance::default(),
+        url: redact::url(&plan.url),
         probe: plan.probe.name(),
         ack_every: plan.probe.ack_every(),
         probe_one_in: plan.one_probed_in(),
         payload_kind: plan.payload.kind(),
-        payload_bytes: plan.payload.len(),
+        payload_bytes: if plan.probe == Probe::Idle { 0 } else { plan.payload.len() },
         model: plan.model,
         interval_seconds: plan.interval.as_secs_f64(),
         measured_seconds: marks.measured().as_secs_f64(),
@@ -318,6 +324,8 @@ fn outcome(plan: &Plan, tally: &Tally, marks: &Marks, ended: Duration) -> Outcom
             corrected,
             uncorrected: measured.latency.uncorrected.summary(),
         }),
+        latency_curve: measured.latency.curve(),
+        latency_limit_seconds: plan.latency_limit.as_secs_f64(),
         schedule_lag_us: measured.lag.summary(),
         generator: Generator::default(),
         machine: marks.end.machine.since(&marks.begin.machine),

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::payload::Kind;
 use super::plan::Model;
+use super::provenance::Provenance;
 use super::timeline::Sample;
 use crate::histogram::Summary;
 use crate::measure::kernel::{MachineShare, Sockets};
@@ -29,7 +30,9 @@ const SHARES_FROM_SECONDS: f64 = 1.0;
 /// Everything that a load found.
 #[derive(Debug, Clone, Serialize)]
 pub struct Outcome {
-    /// The endpoint.
+    /// What made the load.
+    pub provenance: Provenance,
+    /// The endpoint, without credentials.
     pub url: String,
     /// How latency was learnt: `ping`, `echo`, `ack` or `sink`.
     pub probe: &'static str,
@@ -55,6 +58,10 @@ pub struct Outcome {
     pub closed_loop: Option<ClosedLoop>,
     /// Latency of the measured messages; none without answers.
     pub latency_us: Option<LatencySummary>,
+    /// The same as a curve, from the median to the slowest.
+    pub latency_curve: Vec<CurvePoint>,
+    /// Corrected p99 latency above this is a failure, in seconds.
+    pub latency_limit_seconds: f64,
     /// How late messages were sent after they were due.
     pub schedule_lag_us: Option<Summary>,
     /// What made the load.
@@ -164,6 +171,17 @@ pub struct LatencySummary {
     pub uncorrected: Option<Summary>,
 }
 
+/// One point of the latency curve: the time that the share `quantile` of all messages stays at or below.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct CurvePoint {
+    /// From 0.0 to 1.0.
+    pub quantile: f64,
+    /// From when the message was due, in µs.
+    pub corrected_us: f64,
+    /// From when it was sent, in µs.
+    pub uncorrected_us: f64,
+}
+
 /// What the load itself took.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
 pub struct Generator {
@@ -241,6 +259,16 @@ pub struct Verdict {
 }
 
 impl Verdict {
+    /// In one word: `held`, `failed`, `saturated` or `interrupted`.
+    pub fn word(&self) -> &'static str {
+        match self {
+            _ if self.interrupted => "interrupted",
+            Verdict { saturated: Some(_), .. } => "saturated",
+            _ if !self.problems.is_empty() => "failed",
+            _ => "held",
+        }
+    }
+
     /// Whether the whole load was made, and held.
     pub fn held(&self) -> bool {
         self.saturated.is_none() && self.problems.is_empty() && !self.is_cut()
@@ -346,7 +374,7 @@ fn failures(outcome: &Outcome) -> Vec<String> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
 
     const LIMIT: Duration = Duration::from_millis(100);
@@ -360,8 +388,9 @@ mod tests {
     }
 
     /// A load of which everything went well.
-    fn good() -> Outcome {
+    pub(crate) fn good() -> Outcome {
         Outcome {
+            provenance: Provenance::default(),
             url: "ws://127.0.0.1:9".into(),
             probe: "ping",
             ack_every: None,
@@ -381,6 +410,8 @@ mod tests {
             },
             closed_loop: None,
             latency_us: Some(LatencySummary { corrected: summary(900.0), uncorrected: Some(summary(800.0)) }),
+            latency_curve: Vec::new(),
+            latency_limit_seconds: 0.1,
             schedule_lag_us: Some(summary(70.0)),
             generator: Generator { cpu_seconds: 1.0, busiest_thread: 0.1, ..Generator::default() },
             machine: MachineShare { busy: 0.2, interrupts: 0.0, stolen: 0.0 },

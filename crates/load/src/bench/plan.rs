@@ -28,6 +28,8 @@ const PROBED_ONE_IN: u32 = 10;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Probe {
+    /// No messages: every client sends pings on the schedule, and awaits their pongs. For connections that are only held.
+    Idle,
     /// Some clients send a ping directly behind each message: the pong comes back after the message was read. For
     /// servers that consume what they get.
     Ping,
@@ -48,13 +50,14 @@ impl Probe {
         if let Probe::Ack { every } = self { Some(every.get()) } else { None }
     }
 
-    /// `ping`, `echo`, `ack` or `sink`.
+    /// `ping`, `echo`, `ack`, `sink` or `idle`.
     pub fn name(self) -> &'static str {
         match self {
             Probe::Ping => "ping",
             Probe::Echo => "echo",
             Probe::Ack { .. } => "ack",
             Probe::Sink => "sink",
+            Probe::Idle => "idle",
         }
     }
 }
@@ -172,7 +175,8 @@ impl Plan {
 
     /// One client in so many is probed.
     pub fn one_probed_in(&self) -> u32 {
-        let all = self.clients <= CLIENTS_ALL_PROBED || self.model == Model::Closed;
+        let all =
+            self.clients <= CLIENTS_ALL_PROBED || self.model == Model::Closed || self.probe == Probe::Idle;
         let default = if all { 1 } else { PROBED_ONE_IN };
         self.probe_one_in.unwrap_or(default).max(1)
     }
@@ -181,7 +185,7 @@ impl Plan {
     fn is_each_answered(&self) -> bool {
         match self.probe {
             Probe::Ping => self.one_probed_in() == 1,
-            Probe::Echo => true,
+            Probe::Echo | Probe::Idle => true,
             Probe::Ack { every } => every.get() == 1,
             Probe::Sink => false,
         }

@@ -2,6 +2,7 @@
 //!
 //! Nothing here is timed. [`support::PATIENCE`] ends a test that hangs; ports are the kernel's choice.
 
+mod addresses;
 mod counters;
 mod deflate;
 mod echo;

@@ -14,7 +14,7 @@ use super::socket::{End, FakeSocket, Line};
 use super::wire::{self, Item};
 use crate::clock::Time;
 use crate::close::{Close, CloseCause, CloseKind};
-use crate::connection::{Config, Connection, Context, Fate, Turn, Wire};
+use crate::connection::{Config, Connection, Context, Dial, Fate, Turn, Wire};
 use crate::deflate::Decompression;
 use crate::limits::Limits;
 use crate::mailbox::Mailbox;
@@ -63,7 +63,11 @@ impl World {
     /// A client's side of a connect that is under way.
     pub(super) fn connecting(limits: Limits, tls: Option<TlsStream>, target: Target) -> Self {
         Self::new(Role::Client, limits, |socket, handler, now, limits| {
-            Connection::connecting(socket, tls, Arc::new(target), handler.session(), now, limits)
+            let until = now + limits.handshake_time;
+            let mut dial = Dial::new(Arc::new(target), None, until);
+            // The test's socket takes the place of this one.
+            drop(dial.next::<FakeSocket>(now));
+            Connection::connecting((socket, until), tls, dial, handler.session(), now, limits)
         })
     }
 
