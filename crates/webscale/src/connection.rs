@@ -15,6 +15,7 @@
 
 mod channel;
 mod dial;
+mod inbound;
 mod link;
 mod opening;
 
@@ -23,14 +24,12 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use webscale_proto::{
-    CloseCode, DecoderConfig, Deflate, ProtocolError, Reserved, Role, Step, handshake::HeadLimits,
-};
+use webscale_proto::{CloseCode, DecoderConfig, Deflate, Reserved, Role, handshake::HeadLimits};
 use webscale_sys::{Interest, TcpSocket};
 
 use crate::clock::Time;
 use crate::close::{Close, CloseCause, CloseKind, Timeout};
-use crate::deflate::{Decompression, Extension};
+use crate::deflate::Decompression;
 use crate::egress::Sealed;
 use crate::handler::Handler;
 use crate::limits::Limits;
@@ -38,7 +37,7 @@ use crate::mailbox::Mailbox;
 use crate::metrics::Metrics;
 use crate::origin::Origins;
 use crate::peer::{ConnectionId, Outgoing};
-use crate::sender::{Command, OwnedMessage};
+use crate::sender::{Command, Parcel};
 use crate::timer::TimerId;
 use crate::tls::{Incoming, RECORD_BYTES, TlsStream};
 use crate::worker::{Done, Pool};
@@ -96,15 +95,11 @@ pub(crate) struct Config {
 
 impl Config {
     pub(crate) fn new(role: Role, limits: Limits, deflate: Option<Deflate>) -> Self {
-        let decoder = DecoderConfig { max_message: limits.message_bytes, ..DecoderConfig::new(role) };
+        let (max_message, max_streamed) = (limits.message_bytes, limits.stream_bytes);
+        let decoder = DecoderConfig { max_message, max_streamed, ..DecoderConfig::new(role) };
         let deflate_decoder = DecoderConfig { reserved: Reserved::RSV1, ..decoder };
         let head = HeadLimits { bytes: limits.head_bytes, headers: limits.head_fields };
         Self { role, limits, decoder, deflate_decoder, deflate, head, origins: Origins::default() }
-    }
-
-    /// What the decoder demands of a connection that has agreed on permessage-deflate, or has not.
-    pub(crate) fn decoder_of(&self, is_extended: bool) -> &DecoderConfig {
-        if is_extended { &self.deflate_decoder } else { &self.decoder }
     }
 }
 
@@ -154,27 +149,6 @@ pub(crate) struct Context<'a, H: Handler> {
     pub(crate) fate: Fate,
     /// Set when a session that is with a worker lost its connection: how it ended, for when it comes back.
     pub(crate) orphan: Option<Close>,
-}
-
-/// Inflated bytes that weigh as much as a frame in a connection's share of the turn.
-const INFLATED_BYTES_PER_FRAME: usize = 1024;
-
-impl<H: Handler> Context<'_, H> {
-    /// Makes a message of one that is compressed. What it inflates to counts against the share of the turn: few bytes on
-    /// the wire can be many here.
-    fn inflate<'m>(
-        &mut self,
-        step: Step<'m>,
-        extension: Option<&mut Extension>,
-        decompression: &'m mut Decompression,
-    ) -> Result<Step<'m>, ProtocolError> {
-        let Step::Extended { text, payload, .. } = step else { return Ok(step) };
-        let max = self.config.limits.message_bytes;
-        let message = decompression.message(extension, text, payload, max)?;
-        let frames = u32::try_from(message.len() / INFLATED_BYTES_PER_FRAME).unwrap_or(u32::MAX);
-        self.frames_left = self.frames_left.saturating_sub(frames);
-        Ok(Step::Message(message))
-    }
 }
 
 /// One call from the loop.
@@ -404,12 +378,13 @@ impl<K: Socket, S: Send + 'static> Connection<K, S> {
     fn silence_or_slow_message<H: Handler<Session = S>>(&mut self, turn: &mut Turn<'_, H>) {
         let context = &mut turn.context;
         let limits = &context.config.limits;
-        if self.message_since.is_some_and(|since| context.now >= since + limits.message_time) {
+        if self.channel.is_blocked() && !self.link.is_congested() {
+            // It is we who do not read: the workers have too much to do.
+            self.message_since = self.message_since.map(|_| context.now);
+            self.heard(turn.context.now);
+        } else if self.message_since.is_some_and(|since| context.now >= since + limits.message_time) {
             let reason = "the message took too long";
             self.channel.fail(context, CloseCode::POLICY, reason, CloseCause::Timeout(Timeout::Message));
-        } else if self.channel.is_blocked() && !self.link.is_congested() {
-            // It is we who do not read: the workers have too much to do.
-            self.heard(turn.context.now);
         } else if self.pinged.is_some() {
             self.channel.drop_silent(context);
         } else {
@@ -428,13 +403,9 @@ impl<K: Socket, S: Send + 'static> Connection<K, S> {
     }
 
     /// Another thread sends.
-    pub(crate) fn on_send<H: Handler<Session = S>>(
-        &mut self,
-        turn: &mut Turn<'_, H>,
-        message: &OwnedMessage,
-    ) {
+    pub(crate) fn on_send<H: Handler<Session = S>>(&mut self, turn: &mut Turn<'_, H>, parcel: Parcel) {
         self.begin(turn);
-        self.channel.send(&mut turn.context, message);
+        self.channel.send(&mut turn.context, parcel);
         self.end(turn);
     }
 
@@ -479,13 +450,13 @@ impl<K: Socket, S: Send + 'static> Connection<K, S> {
         let outgoing = &mut *turn.context.outgoing;
         outgoing.begin(self.channel.is_closing() || !self.channel.is_open());
         outgoing.set_queued(self.link.queued());
-        outgoing.compression = self.channel.lend_compression();
+        self.channel.lend(outgoing);
     }
 
     /// Ends a turn: settles what the channel decided, seals and sends what it wrote.
     fn end<H: Handler<Session = S>>(&mut self, turn: &mut Turn<'_, H>) {
         let limits = &turn.context.config.limits;
-        self.channel.restore_compression(std::mem::take(&mut turn.context.outgoing.compression));
+        self.channel.restore(turn.context.outgoing);
         if self.channel.is_closing() && !self.closing {
             self.closing = true;
             self.phase_deadline = turn.context.now + limits.close_time;
@@ -500,9 +471,7 @@ impl<K: Socket, S: Send + 'static> Connection<K, S> {
         if was_finishing && self.link.phase() == Phase::Lingering {
             self.phase_deadline = turn.context.now + turn.context.config.limits.close_time;
         }
-        let metrics = turn.context.metrics;
-        metrics.messages_out.add(turn.context.outgoing.messages);
-        metrics.messages_dropped.add(turn.context.outgoing.dropped);
+        turn.context.metrics.count_sent(&turn.context.outgoing.sent);
     }
 
     fn settle<H: Handler<Session = S>>(&mut self, turn: &mut Turn<'_, H>) {

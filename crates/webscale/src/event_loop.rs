@@ -83,6 +83,13 @@ enum Stage {
     Ended,
 }
 
+/// Empty lists, to be swapped for those that the mailboxes have filled.
+struct Mail<S> {
+    commands: VecDeque<Command>,
+    connects: VecDeque<Connect<S>>,
+    done: VecDeque<Done<S>>,
+}
+
 pub(crate) struct EventLoop<H: Handler> {
     index: u32,
     shared: Arc<Shared<H>>,
@@ -92,6 +99,7 @@ pub(crate) struct EventLoop<H: Handler> {
     commands: Arc<Mailbox<Command>>,
     connects: Arc<Mailbox<Connect<H::Session>>>,
     done: Arc<Mailbox<Done<H::Session>>>,
+    mail: Mail<H::Session>,
     pool: Option<Pool<H::Session>>,
     connections: Slots<Connection<TcpSocket, H::Session>>,
     /// How the connections ended whose sessions are with workers.
@@ -137,6 +145,7 @@ impl<H: Handler> EventLoop<H> {
             connects: Arc::new(Mailbox::new(waker.clone(), limits.mailbox_items, usize::MAX)),
             pool: workers.map(|workers| workers.pool(done.clone())),
             done,
+            mail: Mail { commands: VecDeque::new(), connects: VecDeque::new(), done: VecDeque::new() },
             waker,
             connections: Slots::new(),
             orphans: HashMap::new(),
@@ -395,31 +404,34 @@ impl<H: Handler> EventLoop<H> {
 
     /// Does what other threads asked for.
     fn read_mail(&mut self) {
-        let mut commands = VecDeque::new();
+        let mut commands = std::mem::take(&mut self.mail.commands);
         self.commands.take(&mut commands);
-        for command in commands {
+        for command in commands.drain(..) {
             self.obey(command);
         }
-        let mut connects = VecDeque::new();
+        self.mail.commands = commands;
+        let mut connects = std::mem::take(&mut self.mail.connects);
         self.connects.take(&mut connects);
-        for connect in connects {
+        for connect in connects.drain(..) {
             self.connect(connect);
         }
+        self.mail.connects = connects;
         self.read_done();
     }
 
     fn read_done(&mut self) {
-        let mut done = VecDeque::new();
-        self.done.take(&mut done);
-        for done in done {
+        let mut list = std::mem::take(&mut self.mail.done);
+        self.done.take(&mut list);
+        for done in list.drain(..) {
             self.done(done);
         }
+        self.mail.done = list;
     }
 
     fn obey(&mut self, command: Command) {
         match command {
-            Command::Send(id, message) => {
-                self.turn(id.token, |connection, turn| connection.on_send(turn, &message));
+            Command::Send(id, parcel) => {
+                self.turn(id.token, |connection, turn| connection.on_send(turn, parcel));
             }
             Command::Close(id, code, reason) => {
                 self.turn(id.token, |connection, turn| {

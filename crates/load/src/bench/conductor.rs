@@ -189,7 +189,7 @@ impl<'a> Conductor<'a> {
         outcome.timeline = self.timeline.into_samples();
         outcome.connections.peak_open = peak_open;
         outcome.connections.connect_seconds = connect_time.as_secs_f64();
-        outcome.generator = marks.generator(processes, self.total.opened);
+        outcome.generator = marks.generator(processes, self.plan.pinned_to(), self.total.opened);
         outcome.server = self.watch.server_use(marks, self.total.opened);
         (outcome.verdict.interrupted, outcome.verdict.stopped) = (self.interrupted, self.stopped);
         outcome.verdict.tolerated = self.plan.stop.tolerates(&self.total);
@@ -335,6 +335,7 @@ fn outcome(plan: &Plan, tally: &Tally, marks: &Marks, ended: Duration) -> Outcom
             idle: marks.idle.sockets,
             connected: marks.connected.sockets,
             loaded: marks.end.sockets,
+            listen_overflows: marks.connected.listen_overflows.saturating_sub(marks.idle.listen_overflows),
         },
         timeline: Vec::new(),
         verdict: Verdict::default(),

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::net::IpAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use data_encoding::BASE64;
@@ -176,6 +177,8 @@ pub struct TlsOptions {
     pub server_name: Option<String>,
     /// The one version to speak; both 1.3 and 1.2 by default.
     pub version: Option<TlsVersion>,
+    /// Certificate chain and private key to show, PEM, where the server asks for one.
+    pub identity: Option<(PathBuf, PathBuf)>,
     /// Share of the handshakes that are to resume an earlier session, 0 to 1.
     pub resume: f64,
 }
@@ -201,7 +204,11 @@ impl TlsOptions {
             Trust::CaFile(path) => builder.ca_file(path),
             Trust::System => builder.system_roots(),
         };
-        tls.map_err(BenchError::Tls)
+        let tls = tls.map_err(BenchError::Tls)?;
+        match &self.identity {
+            Some((certificate, key)) => tls.identity(certificate, key).map_err(BenchError::Tls),
+            None => Ok(tls),
+        }
     }
 }
 

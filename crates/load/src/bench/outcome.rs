@@ -193,6 +193,8 @@ pub struct Generator {
     pub cpu_us_per_message: Option<f64>,
     /// The busiest of the threads, as a share of one processor.
     pub busiest_thread: f64,
+    /// All of them together, as a share of the processors to which they are pinned; none where they are not.
+    pub pinned_share: Option<f64>,
     /// Memory of all of them before the first connection.
     pub memory_idle: Memory,
     /// With all clients connected, none having sent.
@@ -241,6 +243,9 @@ pub struct KernelUse {
     pub connected: Sockets,
     /// At the end of the measured part.
     pub loaded: Sockets,
+    /// Connections that the kernel of this machine dropped while the clients connected, because the backlog of a listener
+    /// was full.
+    pub listen_overflows: u64,
 }
 
 /// Whether the figures count, and whether the server held.
@@ -308,6 +313,14 @@ fn saturation(outcome: &Outcome, latency_limit: Duration) -> Option<String> {
     if busiest > CORE_SHARE_MAX && disconnected < u64::from(opened) {
         return Some(format!("its busiest thread used {:.0} % of a processor", busiest * 100.0));
     }
+    // Threads of several processes may share a processor, each with little.
+    if let Some(share) = outcome
+        .generator
+        .pinned_share
+        .filter(|share| *share > CORE_SHARE_MAX && outcome.generator.processes > 1)
+    {
+        return Some(format!("it used {:.0} % of the processors to which it is pinned", share * 100.0));
+    }
     let messages = &outcome.messages;
     if let Some(closed) = outcome.closed_loop.filter(|_| disconnected == 0 && messages.unanswered == 0)
         // With few cycles the cut ones at both ends weigh more than that.
@@ -350,6 +363,10 @@ fn failures(outcome: &Outcome) -> Vec<String> {
         let (count, clients) = (failure.count, connections.clients);
         problems
             .push(format!("{count} of {clients} clients could not connect ({kind}: {})", failure.example));
+    }
+    if let (false, dropped @ 1..) = (connections.failed.is_empty(), outcome.kernel.listen_overflows) {
+        problems
+            .push(format!("the kernel dropped {dropped} connections: the backlog of a listener was full"));
     }
     for (code, failure) in &connections.disconnected {
         problems
@@ -417,7 +434,12 @@ pub(crate) mod tests {
             machine: MachineShare { busy: 0.2, interrupts: 0.0, stolen: 0.0 },
             other_programs: None,
             server: None,
-            kernel: KernelUse { idle: sockets(), connected: sockets(), loaded: sockets() },
+            kernel: KernelUse {
+                idle: sockets(),
+                connected: sockets(),
+                loaded: sockets(),
+                listen_overflows: 0,
+            },
             timeline: Vec::new(),
             verdict: Verdict::default(),
         }
@@ -445,6 +467,9 @@ pub(crate) mod tests {
         let busy =
             Outcome { generator: Generator { busiest_thread: 0.81, ..Generator::default() }, ..good() };
         assert!(judge(&busy, LIMIT).saturated.unwrap().contains("81 %"));
+        let crowded =
+            Generator { processes: 3, busiest_thread: 0.3, pinned_share: Some(0.9), ..Generator::default() };
+        assert!(judge(&Outcome { generator: crowded, ..good() }, LIMIT).saturated.unwrap().contains("90 %"));
         let mut deserted = busy;
         deserted.connections.disconnected.insert(1003, Failure { count: 100, example: "text".into() });
         let verdict = judge(&deserted, LIMIT);
@@ -470,14 +495,23 @@ pub(crate) mod tests {
             .failed
             .insert("refused".into(), Failure { count: 3, example: "connection refused".into() });
         outcome.connections.disconnected.insert(1006, Failure { count: 2, example: "lost".into() });
+        outcome.kernel.listen_overflows = 7;
         outcome.messages.unanswered = 4;
         outcome.messages.reordered = 5;
         outcome.messages.corrupt = 6;
         outcome.latency_us = Some(LatencySummary { corrected: summary(100_001.0), uncorrected: None });
         let problems = judge(&outcome, LIMIT).problems.join("\n");
-        for part in
-            ["3 of 100", "refused", "2 clients", "1006", "4 messages", "5 echoes", "6 echoes", "100.0 ms"]
-        {
+        for part in [
+            "3 of 100",
+            "refused",
+            "2 clients",
+            "1006",
+            "4 messages",
+            "dropped 7",
+            "5 echoes",
+            "6 echoes",
+            "100.0 ms",
+        ] {
             assert!(problems.contains(part), "{part}: {problems}");
         }
     }

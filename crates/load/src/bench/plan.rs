@@ -1,6 +1,7 @@
 //! What a load is to do, and whether this machine can do it.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::collections::BTreeSet;
+use std::net::{IpAddr, Ipv4Addr, UdpSocket};
 use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -16,7 +17,7 @@ use crate::schedule::{Closed, Pace, Ramp, Schedule};
 
 /// Clients that share one source address before another is taken, on loopback. One address has ports for twice as
 /// many, but beyond half of them the kernel searches long for a free one: connecting becomes slow.
-const CLIENTS_PER_SOURCE: u32 = 12_500;
+pub(crate) const CLIENTS_PER_SOURCE: u32 = 12_500;
 /// Descriptors beside the clients': event loops, `/proc`, standard streams, room.
 pub(crate) const DESCRIPTORS_BESIDE: u64 = 64;
 /// Up to so many clients, each one is probed.
@@ -196,6 +197,16 @@ impl Plan {
         self.url.get(..4).is_some_and(|scheme| scheme.eq_ignore_ascii_case("wss:"))
     }
 
+    /// Whether the server is on this machine: only an address of this machine can be bound.
+    pub fn is_near(&self) -> bool {
+        self.address().is_ok_and(|address| UdpSocket::bind((address, 0)).is_ok())
+    }
+
+    /// The server's processes that are measured.
+    pub(crate) fn pids(&self) -> Vec<u32> {
+        self.pid.into_iter().collect()
+    }
+
     /// The server's first address.
     ///
     /// # Errors
@@ -210,6 +221,12 @@ impl Plan {
             Model::Open => Pace::Open(Schedule::new(self.clients, self.interval)),
             Model::Closed => Pace::Closed(Closed { clients: self.clients, think: self.interval }),
         }
+    }
+
+    /// How many processors the loops are pinned to; none if one of them is not.
+    pub(crate) fn pinned_to(&self) -> Option<usize> {
+        let processors: Option<BTreeSet<usize>> = self.loops.iter().copied().collect();
+        processors.map(|processors| processors.len())
     }
 
     /// How often a connected client looks whether the schedule has begun: the more there are, the more it costs.

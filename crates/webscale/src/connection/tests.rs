@@ -21,7 +21,11 @@ mod opening;
 mod operations;
 pub(crate) mod play;
 mod recorder;
+#[cfg(test)]
+mod sending;
 mod socket;
+#[cfg(test)]
+mod streaming;
 #[cfg(test)]
 mod tampering;
 #[cfg(test)]

@@ -54,6 +54,12 @@ pub(crate) struct TlsArgs {
     /// Accept only certificates below the system's roots
     #[arg(long)]
     pub(crate) system_roots: bool,
+    /// Show this certificate chain, PEM, where the server asks for one
+    #[arg(long, value_name = "FILE", requires = "client_key")]
+    pub(crate) client_cert: Option<PathBuf>,
+    /// Its private key, PEM
+    #[arg(long, value_name = "FILE", requires = "client_cert")]
+    pub(crate) client_key: Option<PathBuf>,
     /// Ask for the certificate of this name (SNI) in place of the URL's host
     #[arg(long, value_name = "NAME")]
     pub(crate) sni: Option<String>,
@@ -141,7 +147,8 @@ impl TlsArgs {
             VersionArg::Tls12 => TlsVersion::Tls12,
             VersionArg::Tls13 => TlsVersion::Tls13,
         });
-        TlsOptions { server_name: self.sni.clone(), version, resume: self.resume }
+        let identity = self.client_cert.clone().zip(self.client_key.clone());
+        TlsOptions { server_name: self.sni.clone(), version, identity, resume: self.resume }
     }
 }
 

@@ -158,6 +158,8 @@ fn flags_of_tls_need_tls() {
         };
         args.plan().unwrap();
     }
+    refused(&[(&["--client-cert", "x"], "--client-key"), (&["--client-key", "x"], "--client-cert")]);
+    refused(&[(&["--client-cert", "x", "--client-key", "y"], "wss://")]);
     refused(&[(&["--tls-version", "1.1"], "1.1"), (&["--resume", "2"], "more than all")]);
 }
 

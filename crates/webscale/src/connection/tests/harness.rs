@@ -20,7 +20,7 @@ use crate::limits::Limits;
 use crate::mailbox::Mailbox;
 use crate::metrics::Metrics;
 use crate::peer::{ConnectionId, Outgoing, TimerRequest};
-use crate::sender::{Command, OwnedMessage};
+use crate::sender::{Command, OwnedMessage, Parcel};
 use crate::slots::Token;
 use crate::target::Target;
 use crate::tls::TlsStream;
@@ -216,8 +216,11 @@ impl World {
     }
 
     pub(super) fn send(&mut self, text: &str) {
-        let message = OwnedMessage::Text(text.into());
-        self.turn(|connection, turn| connection.on_send(turn, &message));
+        self.parcel(Parcel::Message(OwnedMessage::Text(text.into())));
+    }
+
+    pub(super) fn parcel(&mut self, parcel: Parcel) {
+        self.turn(|connection, turn| connection.on_send(turn, parcel));
         self.pump();
     }
 
@@ -239,6 +242,12 @@ impl World {
     /// What was sent since this was last asked.
     pub(super) fn sent(&self) -> Vec<u8> {
         std::mem::take(&mut self.line.borrow_mut().sent)
+    }
+
+    /// Changes what is the thread's with another connection.
+    pub(super) fn swap_thread(&mut self, other: &mut Self) {
+        std::mem::swap(&mut self.decompression, &mut other.decompression);
+        std::mem::swap(&mut self.outgoing, &mut other.outgoing);
     }
 
     /// The same as frames.
