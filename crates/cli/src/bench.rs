@@ -2,8 +2,8 @@
 
 use std::fmt::Write;
 
-use webscale_load::bench::outcome::{Generator, LatencySummary, Outcome};
-use webscale_load::bench::{self, BenchError, Probe};
+use webscale_load::bench::outcome::{Generator, LatencySummary, Messages, Outcome};
+use webscale_load::bench::{self, BenchError};
 use webscale_load::histogram::Summary;
 
 use crate::args::BenchArgs;
@@ -92,17 +92,22 @@ fn messages(text: &mut String, outcome: &Outcome) {
     if messages.awaited > 0 {
         line!(text, "answers      {} of {} awaited", messages.answered, messages.awaited);
     }
-    if outcome.probe == Probe::Echo {
-        line!(text, "echoes       {} corrupt, {} out of order", messages.corrupt, messages.reordered);
+    if outcome.probe == "echo" {
+        let Messages { lost, corrupt, reordered, .. } = messages;
+        line!(text, "echoes       {lost} lost, {corrupt} corrupt, {reordered} out of order");
+    }
+    if let Some(closed) = &outcome.closed_loop {
+        let percent = closed.accounted * 100.0;
+        line!(text, "closed loop  Little's law accounts for {percent:.1} % of the clients' time");
     }
 }
 
 fn latencies(text: &mut String, outcome: &Outcome, latency: &LatencySummary) {
     let what = match outcome.probe {
-        Probe::Ping if outcome.probe_one_in == 1 => "pings behind the messages".to_owned(),
-        Probe::Ping => format!("pings behind the messages of one client in {}", outcome.probe_one_in),
-        Probe::Echo => "echoes".to_owned(),
-        Probe::Sink => return,
+        "ping" if outcome.probe_one_in == 1 => "pings behind the messages".to_owned(),
+        "ping" => format!("pings behind the messages of one client in {}", outcome.probe_one_in),
+        "ack" => format!("answers to each {}. message", outcome.ack_every.unwrap_or(1)),
+        probe => format!("{probe}es"),
     };
     line!(text, "latency      {}", percentiles(&latency.corrected));
     line!(text, "             from when a message was due, by {what}");

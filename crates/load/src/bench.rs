@@ -16,6 +16,7 @@ pub mod outcome;
 pub mod payload;
 pub mod plan;
 mod tally;
+pub mod template;
 pub mod timeline;
 mod waiting;
 mod watch;
@@ -41,6 +42,9 @@ pub enum BenchError {
     /// No clients, no interval, no duration or no event loop.
     #[error("nothing to do: clients, interval and duration must be above zero")]
     Nothing,
+    /// A closed loop in which not every message is answered.
+    #[error("in a closed loop every message must be answered, and every client be probed")]
+    NotAnswered,
     /// The URL.
     #[error("{0}")]
     Target(TargetError),

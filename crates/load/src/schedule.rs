@@ -51,6 +51,44 @@ impl Schedule {
     }
 }
 
+/// What decides when a client sends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Pace {
+    /// The time alone.
+    Open(Schedule),
+    /// The answer to the message before.
+    Closed(Closed),
+}
+
+/// A closed loop: a client sends its next message so long after the answer to the one before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Closed {
+    /// Clients.
+    pub clients: u32,
+    /// Time between an answer and the next message.
+    pub think: Duration,
+}
+
+impl Pace {
+    /// When client `client` is due to send its first message: spread evenly over the interval or the time to think.
+    pub fn first_due(&self, client: u32) -> Duration {
+        match self {
+            Pace::Open(schedule) => schedule.due(client, 0),
+            Pace::Closed(Closed { clients, think }) => {
+                from_nanoseconds(think.as_nanos() * u128::from(client) / u128::from(*clients.max(&1)))
+            }
+        }
+    }
+
+    /// How many messages of all clients are due in `from..until`; none where the answers decide it.
+    pub fn offered(&self, from: Duration, until: Duration) -> Option<u64> {
+        match self {
+            Pace::Open(schedule) => Some(schedule.offered(from, until)),
+            Pace::Closed(_) => None,
+        }
+    }
+}
+
 fn from_nanoseconds(nanoseconds: u128) -> Duration {
     Duration::from_nanos(u64::try_from(nanoseconds).unwrap_or(u64::MAX))
 }
@@ -142,6 +180,18 @@ mod tests {
             let before = due.iter().filter(|due| **due < time).count() as u64;
             assert_eq!(schedule.offered(Duration::ZERO, time), before, "{time:?}");
         }
+    }
+
+    #[test]
+    fn a_closed_loop_begins_spread_over_the_time_to_think() {
+        let pace = Pace::Closed(Closed { clients: 4, think: SECOND });
+        assert_eq!(pace.first_due(3), Duration::from_millis(750));
+        assert_eq!(pace.offered(Duration::ZERO, SECOND), None);
+        let pace = Pace::Open(Schedule::new(4, SECOND));
+        assert_eq!(
+            (pace.first_due(3), pace.offered(Duration::ZERO, SECOND)),
+            (Duration::from_millis(750), Some(4))
+        );
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! `bench`: what can be typed, and the plan that it makes.
 
 mod endpoint;
+mod given;
 mod load;
 mod message;
 #[cfg(test)]
@@ -20,7 +21,8 @@ pub(crate) use message::MessageArgs;
 ///
 /// Every client sends one message an interval, whether or not the server keeps up (open model), and latency counts
 /// from the time at which a message was due. A server that consumes its messages is timed by pings that a sample of
-/// the clients sends directly behind them; --probe echo expects every message back and compares its bytes.
+/// the clients sends directly behind them; --probe echo expects every message back and compares its bytes, and --ack-every
+/// times the messages that the server answers.
 ///
 /// Certificates are not checked unless --ca or --system-roots says so.
 #[derive(Debug, clap::Args)]
@@ -29,6 +31,8 @@ Examples:
   webscale bench wss://127.0.0.1:9001 --clients 10000 --duration 1m
   webscale bench ws://127.0.0.1:9001 --size 128 --probe echo --interval 100ms
   webscale bench wss://127.0.0.1:9001 --clients 5000 --connect-rate 200/s --rate 20000/s --duration 2d
+  webscale bench wss://127.0.0.1:9001 --closed --think 100ms --probe echo
+  webscale bench wss://127.0.0.1:9001 --template '{\"device\": {client}, \"n\": {seq}, \"at\": {timestamp}}'
   webscale bench wss://127.0.0.1:9001 --pid $(pidof my-server) --json result.json
 
 Exit code 1 when the server did not bear the load, or the load could not be made as asked.")]

@@ -2,23 +2,26 @@
 
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use webscale::{Close, Handler, Message, Peer};
 
-use super::payload::{Kind, Payload};
+use super::payload::Payload;
 use super::plan::Probe;
-use super::tally::Tally;
+use super::tally::{Part, Tally};
+use super::template::Id;
 use super::waiting::{Echo, Sent, Waiting};
-use crate::schedule::Schedule;
+use crate::schedule::Pace;
 
 /// Messages that one client may send in one turn when it is behind its schedule.
 const BURST_MAX: u32 = 16;
+/// In a closed loop, how long a client waits at least after a message that could not be sent.
+const RETRY_AFTER: Duration = Duration::from_millis(10);
 
 /// What all clients of a load share.
 #[derive(Debug)]
 pub(crate) struct Shared {
-    pub(crate) schedule: Schedule,
+    pub(crate) pace: Pace,
     pub(crate) payload: Payload,
     pub(crate) probe: Probe,
     pub(crate) one_probed_in: u32,
@@ -29,7 +32,7 @@ pub(crate) struct Shared {
     /// How often a connected client looks whether the schedule has begun.
     pub(crate) start_poll: Duration,
     /// When the schedule begins, once that is known.
-    pub(crate) start: OnceLock<Instant>,
+    pub(crate) start: OnceLock<Start>,
     /// No further message is sent.
     pub(crate) ended: AtomicBool,
     /// The load is over: connections that end from now on were not needed.
@@ -42,6 +45,24 @@ pub(crate) struct Shared {
     pub(crate) settled: AtomicU32,
 }
 
+/// When the schedule begins.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Start {
+    pub(crate) at: Instant,
+    /// The same as time since 1970.
+    unix: Duration,
+}
+
+impl From<Instant> for Start {
+    fn from(at: Instant) -> Start {
+        let unix = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        let now = Instant::now();
+        let unix =
+            (unix + at.saturating_duration_since(now)).saturating_sub(now.saturating_duration_since(at));
+        Start { at, unix }
+    }
+}
+
 impl Shared {
     fn is_measured(&self, due: Duration) -> bool {
         due >= self.measured_from
@@ -49,7 +70,13 @@ impl Shared {
 
     /// Time since the schedule began; zero before.
     fn now(&self) -> Duration {
-        self.start.get().map_or(Duration::ZERO, Instant::elapsed)
+        self.start.get().map_or(Duration::ZERO, |start| start.at.elapsed())
+    }
+
+    /// What tells a message from all others.
+    fn id(&self, client: u32, sent: &Sent) -> Id {
+        let unix = self.start.get().map_or(Duration::ZERO, |start| start.unix);
+        Id { client, number: sent.number, time: unix + sent.at }
     }
 }
 
@@ -59,6 +86,10 @@ pub(crate) struct Session {
     index: u32,
     /// The next message's number.
     next: u64,
+    /// Messages that this connection took.
+    sent: u64,
+    /// In a closed loop, when that is due; none while an answer is awaited.
+    due: Option<Duration>,
     begun: Instant,
     opened: bool,
     probed: bool,
@@ -68,12 +99,17 @@ pub(crate) struct Session {
 impl Session {
     /// The client with number `index`, whose connection began at `begun`.
     pub(crate) fn new(index: u32, begun: Instant, shared: &Shared) -> Session {
-        let probed = match shared.probe {
-            Probe::Ping => index.is_multiple_of(shared.one_probed_in),
-            Probe::Echo => true,
-            Probe::Sink => false,
-        };
-        Session { index, next: 0, begun, opened: false, probed, waiting: Waiting::default() }
+        let probed = shared.probe != Probe::Ping || index.is_multiple_of(shared.one_probed_in);
+        let due = Some(shared.pace.first_due(index));
+        Session { index, next: 0, sent: 0, due, begun, opened: false, probed, waiting: Waiting::default() }
+    }
+
+    /// When the next message is due, if that is known.
+    fn next_due(&self, pace: &Pace) -> Option<Duration> {
+        match pace {
+            Pace::Open(schedule) => Some(schedule.due(self.index, self.next)),
+            Pace::Closed(_) => self.due,
+        }
     }
 }
 
@@ -108,64 +144,91 @@ impl Clients {
         };
         for _ in 0..BURST_MAX {
             let session = peer.session();
-            let (client, number) = (session.index, session.next);
-            let due = shared.schedule.due(client, number);
+            let Some(due) = session.next_due(&shared.pace) else { return };
             if due >= shared.until || shared.ended.load(Ordering::Relaxed) {
                 return;
             }
             // Not `shared.now()`, which is zero until the start: the first message would leave before its time.
-            let Some(at) = Instant::now().checked_duration_since(*start).filter(|at| *at >= due) else {
-                peer.set_timer(*start + due);
+            let Some(at) = Instant::now().checked_duration_since(start.at).filter(|at| *at >= due) else {
+                peer.set_timer(start.at + due);
                 return;
             };
+            let sent = Sent { number: session.next, due, at };
             session.next += 1;
-            self.send(peer, client, Sent { number, due, at });
+            session.due = None;
+            let is_awaited = self.send(peer, sent);
+            if let Pace::Closed(closed) = &shared.pace
+                && !is_awaited
+            {
+                peer.session().due = Some(at + closed.think.max(RETRY_AFTER));
+            }
         }
         peer.set_timer(Instant::now());
     }
 
-    fn send(&self, peer: &mut Peer<'_, Session>, client: u32, sent: Sent) {
+    /// Sends one message; says whether an answer to it is awaited.
+    fn send(&self, peer: &mut Peer<'_, Session>, sent: Sent) -> bool {
         let shared = &*self.shared;
-        let measured = shared.is_measured(sent.due);
+        let id = shared.id(peer.session().index, &sent);
         let mut tally = self.tally();
         let mut scratch = std::mem::take(&mut tally.scratch);
-        let outcome =
-            peer.send(message(shared.payload.kind(), self.bytes(client, sent.number, &mut scratch)));
+        let outcome = peer.send(shared.payload.message(id, shared.probe == Probe::Echo, &mut scratch));
         tally.scratch = scratch;
-        let part = tally.part(measured);
+        let part = tally.part(shared.is_measured(sent.due));
         if outcome.is_err() {
             part.counts.refused += 1;
-            return;
+            return false;
         }
         part.sent(&sent);
-        let asked = match shared.probe {
-            Probe::Ping => peer.session().probed && peer.ping(&sent.number.to_be_bytes()).is_ok(),
-            Probe::Echo => true,
-            Probe::Sink => false,
-        };
-        if asked {
+        peer.session().sent += 1;
+        let is_awaited = peer.session().probed
+            && match shared.probe {
+                Probe::Ping => peer.ping(&sent.number.to_be_bytes()).is_ok(),
+                Probe::Echo => true,
+                Probe::Ack { every } => peer.session().sent.is_multiple_of(every.get().into()),
+                Probe::Sink => false,
+            };
+        if is_awaited {
             part.counts.awaited += 1;
-            peer.session().waiting.push(sent);
+            if let Some(given_up) = peer.session().waiting.push(sent) {
+                tally.part(shared.is_measured(given_up.due)).unanswered(&given_up, sent.at);
+            }
         }
+        is_awaited
     }
 
-    /// The bytes of a message; `scratch` is where they are put together if need be.
-    fn bytes<'a>(&'a self, client: u32, number: u64, scratch: &'a mut Vec<u8>) -> &'a [u8] {
-        let payload = &self.shared.payload;
-        if self.shared.probe == Probe::Echo && payload.may_stamp() {
-            payload.stamp(client, number, scratch);
-            scratch
-        } else {
-            payload.message(client, number)
+    /// A message came that may be the echo of one of ours. Returns whether it stands for one.
+    fn echo(&self, session: &mut Session, bytes: &[u8], now: Duration) -> bool {
+        let shared = &*self.shared;
+        let mut tally = self.tally();
+        let mut scratch = std::mem::take(&mut tally.scratch);
+        let client = session.index;
+        let is_echo = |sent: &Sent| shared.payload.is_echo(shared.id(client, sent), bytes, &mut scratch);
+        let (answered, reordered, corrupt) = match session.waiting.echo(is_echo) {
+            Echo::InOrder(sent) => (Some(sent), 0, 0),
+            Echo::Late(sent) => (Some(sent), 1, 0),
+            // It stands for the oldest one; else that would seem lost.
+            Echo::Unknown => (session.waiting.oldest(), 0, 1),
+        };
+        tally.scratch = scratch;
+        let part = tally.part(answered.is_none_or(|sent| shared.is_measured(sent.due)));
+        part.counts.reordered += reordered;
+        part.counts.corrupt += corrupt;
+        answer(part, answered, now)
+    }
+
+    /// In a closed loop the next message follows its answer.
+    fn proceed(&self, peer: &mut Peer<'_, Session>, answered_at: Duration) {
+        if let Pace::Closed(closed) = &self.shared.pace {
+            peer.session().due = Some(answered_at + closed.think);
+            self.turn(peer);
         }
     }
 }
 
-fn message(kind: Kind, bytes: &[u8]) -> Message<'_> {
-    match kind {
-        Kind::Text => std::str::from_utf8(bytes).map_or(Message::Binary(bytes), Message::Text),
-        Kind::Binary => Message::Binary(bytes),
-    }
+/// Counts the answer to `sent`, and says whether there was one.
+fn answer(part: &mut Part, sent: Option<Sent>, now: Duration) -> bool {
+    sent.inspect(|sent| part.answered(sent, now)).is_some()
 }
 
 impl Handler for Clients {
@@ -190,29 +253,19 @@ impl Handler for Clients {
     }
 
     fn message(&self, peer: &mut Peer<'_, Session>, message: Message<'_>) {
-        if self.shared.probe != Probe::Echo {
-            return;
-        }
         let now = self.shared.now();
         let session = peer.session();
-        let client = session.index;
-        let mut tally = self.tally();
-        let mut scratch = std::mem::take(&mut tally.scratch);
-        let bytes = message.as_bytes();
-        let echo = session.waiting.echo(|sent| self.bytes(client, sent.number, &mut scratch) == bytes);
-        tally.scratch = scratch;
-        let (answered, reordered, corrupt) = match echo {
-            Echo::InOrder(sent) => (Some(sent), 0, 0),
-            Echo::Overtaking(sent) => (Some(sent), 1, 0),
-            // It stands for the oldest one; else every later echo would seem to overtake that.
-            Echo::Unknown => (session.waiting.echo(|_| true).sent(), 0, 1),
+        let was_answered = match self.shared.probe {
+            Probe::Echo => self.echo(session, message.as_bytes(), now),
+            Probe::Ack { .. } => {
+                let sent = session.waiting.oldest();
+                let measured = sent.is_none_or(|sent| self.shared.is_measured(sent.due));
+                answer(self.tally().part(measured), sent, now)
+            }
+            Probe::Ping | Probe::Sink => false,
         };
-        let measured = answered.is_none_or(|sent| self.shared.is_measured(sent.due));
-        let part = tally.part(measured);
-        part.counts.reordered += reordered;
-        part.counts.corrupt += corrupt;
-        if let Some(sent) = answered {
-            part.answered(&sent, now);
+        if was_answered {
+            self.proceed(peer, now);
         }
     }
 
@@ -221,8 +274,14 @@ impl Handler for Clients {
         let Ok(number) = payload.try_into().map(u64::from_be_bytes) else { return };
         let now = self.shared.now();
         let mut tally = self.tally();
+        let mut was_answered = false;
         for sent in peer.session().waiting.pong(number) {
             tally.part(self.shared.is_measured(sent.due)).answered(&sent, now);
+            was_answered = true;
+        }
+        drop(tally);
+        if was_answered {
+            self.proceed(peer, now);
         }
     }
 

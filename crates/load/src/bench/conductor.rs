@@ -5,9 +5,10 @@ use std::time::{Duration, Instant};
 use super::BenchError;
 use super::fleet::{Census, Fleet};
 use super::outcome::{
-    Connections, Generator, KernelUse, LatencySummary, Messages, Outcome, Verdict, is_saturated, judge,
+    ClosedLoop, Connections, Generator, KernelUse, LatencySummary, Messages, Outcome, Verdict, is_saturated,
+    judge,
 };
-use super::plan::{Plan, Prepared};
+use super::plan::{Model, Plan, Prepared, Probe};
 use super::tally::{Counts, Tally, advice};
 use super::timeline::{ClientCounts, Sample, Timeline};
 use super::watch::{Mark, Marks, Watch};
@@ -135,8 +136,11 @@ impl<'a> Conductor<'a> {
     /// Sends no more than what was due, and waits for the answers that are still to come.
     pub(crate) fn drain(&mut self) -> Result<(), BenchError> {
         let begun = Instant::now();
-        let due = self.plan.schedule().offered(Duration::ZERO, self.plan.until());
-        while self.counts().sent < due && begun.elapsed() < LAST_SENDS_MAX && self.is_going_on() {
+        let due = self.plan.pace().offered(Duration::ZERO, self.plan.until());
+        while due.is_some_and(|due| self.counts().sent < due)
+            && begun.elapsed() < LAST_SENDS_MAX
+            && self.is_going_on()
+        {
             std::thread::sleep(self.fleet.tick());
             self.census = self.fleet.census()?;
         }
@@ -242,7 +246,6 @@ impl<'a> Conductor<'a> {
                 connecting: self.census.connecting,
                 ..ClientCounts::default()
             },
-            offered: self.plan.schedule().offered(self.scheduled(self.sampled), self.scheduled(now)),
             generator: usage.generator,
             server: usage.server,
             kernel_socket_bytes: usage.kernel_socket_bytes,
@@ -250,6 +253,11 @@ impl<'a> Conductor<'a> {
         };
         let second = std::mem::take(&mut self.second);
         sample.count(&second);
+        sample.offered = self
+            .plan
+            .pace()
+            .offered(self.scheduled(self.sampled), self.scheduled(now))
+            .unwrap_or_else(|| second.counts().offered());
         sample.generator.saturated = is_saturated(&sample, self.plan.latency_limit);
         self.total.add(&second);
         self.timeline.push(sample.clone());
@@ -270,10 +278,12 @@ fn outcome(plan: &Plan, tally: &Tally, marks: &Marks) -> Outcome {
     let corrected = measured.latency.corrected.summary();
     Outcome {
         url: plan.url.clone(),
-        probe: plan.probe,
+        probe: plan.probe.name(),
+        ack_every: plan.probe.ack_every(),
         probe_one_in: plan.one_probed_in(),
         payload_kind: plan.payload.kind(),
         payload_bytes: plan.payload.len(),
+        model: plan.model,
         interval_seconds: plan.interval.as_secs_f64(),
         measured_seconds: marks.measured().as_secs_f64(),
         connections: Connections {
@@ -284,7 +294,8 @@ fn outcome(plan: &Plan, tally: &Tally, marks: &Marks) -> Outcome {
             handshake_us: tally.handshakes.summary(),
             ..Connections::default()
         },
-        messages: messages(tally, plan.schedule().offered(plan.warmup, plan.until())),
+        messages: messages(plan, tally),
+        closed_loop: closed_loop(plan, tally),
         latency_us: corrected.map(|corrected| LatencySummary {
             corrected,
             uncorrected: measured.latency.uncorrected.summary(),
@@ -304,8 +315,23 @@ fn outcome(plan: &Plan, tally: &Tally, marks: &Marks) -> Outcome {
     }
 }
 
-fn messages(tally: &Tally, offered: u64) -> Messages {
+/// What Little's law says of a closed loop in which something was answered.
+fn closed_loop(plan: &Plan, tally: &Tally) -> Option<ClosedLoop> {
+    let service = tally.measured.latency.uncorrected.summary()?;
+    let answered = tally.measured.counts.answered as f64;
+    let busy_seconds = answered * (service.mean / 1e6 + plan.interval.as_secs_f64());
+    let client_seconds = f64::from(tally.opened) * plan.duration.as_secs_f64();
+    (plan.model == Model::Closed).then(|| ClosedLoop {
+        cycles: answered / f64::from(tally.opened),
+        clients_by_littles_law: busy_seconds / plan.duration.as_secs_f64(),
+        accounted: busy_seconds / client_seconds,
+    })
+}
+
+fn messages(plan: &Plan, tally: &Tally) -> Messages {
     let (counts, in_all) = (&tally.measured.counts, tally.counts());
+    let offered = plan.pace().offered(plan.warmup, plan.until()).unwrap_or_else(|| counts.offered());
+    let is_echo = plan.probe == Probe::Echo;
     Messages {
         offered,
         sent: counts.sent,
@@ -313,6 +339,7 @@ fn messages(tally: &Tally, offered: u64) -> Messages {
         awaited: counts.awaited,
         answered: counts.answered,
         unanswered: counts.unanswered,
+        lost: if is_echo { in_all.unanswered } else { 0 },
         reordered: in_all.reordered,
         corrupt: in_all.corrupt,
         sent_in_all: in_all.sent,

@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::payload::Kind;
-use super::plan::Probe;
+use super::plan::Model;
 use super::timeline::Sample;
 use crate::histogram::Summary;
 use crate::measure::kernel::{MachineShare, Sockets};
@@ -20,20 +20,27 @@ const CORE_SHARE_MAX: f64 = 0.80;
 /// Sent below this share of what was due: the load was not the one that was asked for.
 const SENT_SHARE_MIN: f64 = 0.999;
 
+/// Little's law off by more than this: the generator lost time or answers.
+const LITTLE_ERROR_MAX: f64 = 0.05;
+
 /// Everything that a load found.
 #[derive(Debug, Clone, Serialize)]
 pub struct Outcome {
     /// The endpoint.
     pub url: String,
-    /// How latency was learnt.
-    pub probe: Probe,
+    /// How latency was learnt: `ping`, `echo`, `ack` or `sink`.
+    pub probe: &'static str,
+    /// With `ack`, each so many-th message of a client was acknowledged.
+    pub ack_every: Option<u32>,
     /// Of the clients, one in so many was probed.
     pub probe_one_in: u32,
     /// Text or binary.
     pub payload_kind: Kind,
     /// Length of each message, in bytes.
     pub payload_bytes: usize,
-    /// Time between two messages of one client, in seconds.
+    /// What decided when a client sent.
+    pub model: Model,
+    /// Time between two messages of one client, in seconds; in a closed loop between an answer and the next message.
     pub interval_seconds: f64,
     /// Length of the measured part as it was, in seconds.
     pub measured_seconds: f64,
@@ -41,6 +48,8 @@ pub struct Outcome {
     pub connections: Connections,
     /// Messages of the measured part.
     pub messages: Messages,
+    /// In a closed loop, whether the figures fit together.
+    pub closed_loop: Option<ClosedLoop>,
     /// Latency of the measured messages; none without answers.
     pub latency_us: Option<LatencySummary>,
     /// How late messages were sent after they were due.
@@ -117,12 +126,26 @@ pub struct Messages {
     pub answered: u64,
     /// The answer had not come when the load ended.
     pub unanswered: u64,
-    /// Echoes that overtook an earlier message.
+    /// Echoes that never came, warm-up included, as in the next two.
+    pub lost: u64,
+    /// Echoes that came after the echo of a later message.
     pub reordered: u64,
     /// Echoes that equal no message that was sent.
     pub corrupt: u64,
     /// Sent in all, warm-up included: what the server's own count should be.
     pub sent_in_all: u64,
+}
+
+/// Little's law: clients = rate × (time until the answer + time to think). It holds of any closed loop, so that where it
+/// does not, the generator lost time or answers.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct ClosedLoop {
+    /// Messages answered, a client.
+    pub cycles: f64,
+    /// The clients that rate and times come to.
+    pub clients_by_littles_law: f64,
+    /// The same as a share of the clients that were open.
+    pub accounted: f64,
 }
 
 /// Latency from two starting points.
@@ -242,6 +265,16 @@ fn saturation(outcome: &Outcome, latency_limit: Duration) -> Option<String> {
         return Some(format!("its busiest thread used {:.0} % of a processor", busiest * 100.0));
     }
     let messages = &outcome.messages;
+    if let Some(closed) = outcome.closed_loop.filter(|_| disconnected == 0 && messages.unanswered == 0)
+        // With few cycles the cut ones at both ends weigh more than that.
+        && closed.cycles * LITTLE_ERROR_MAX >= 1.0
+        && (closed.accounted - 1.0).abs() > LITTLE_ERROR_MAX
+    {
+        let (percent, law) = (closed.accounted * 100.0, "Little's law");
+        return Some(format!(
+            "{law} accounts for {percent:.0} % of the clients' time: it was late, or lost count"
+        ));
+    }
     let explained = messages.refused > 0 || opened < clients || disconnected > 0;
     if !explained && (messages.sent as f64) < messages.offered as f64 * SENT_SHARE_MIN {
         return Some(format!("it sent {} of the {} messages that were due", messages.sent, messages.offered));
@@ -265,7 +298,8 @@ fn problems(outcome: &Outcome, latency_limit: Duration) -> Vec<String> {
     let unanswered = if outcome.verdict.interrupted { 0 } else { messages.unanswered };
     let counts = [
         (messages.refused, "messages could not be sent: the server did not read"),
-        (unanswered, "messages were not answered"),
+        (if outcome.probe == "echo" { 0 } else { unanswered }, "messages were not answered"),
+        (if outcome.verdict.interrupted { 0 } else { messages.lost }, "echoes were lost"),
         (messages.reordered, "echoes came out of order"),
         (messages.corrupt, "echoes had other bytes than what was sent"),
     ];
@@ -301,10 +335,12 @@ mod tests {
     fn good() -> Outcome {
         Outcome {
             url: "ws://127.0.0.1:9".into(),
-            probe: Probe::Ping,
+            probe: "ping",
+            ack_every: None,
             probe_one_in: 1,
             payload_kind: Kind::Text,
             payload_bytes: 10_240,
+            model: Model::Open,
             interval_seconds: 1.0,
             measured_seconds: 10.0,
             connections: Connections { clients: 100, opened: 100, peak_open: 100, ..Connections::default() },
@@ -315,6 +351,7 @@ mod tests {
                 answered: 1000,
                 ..Messages::default()
             },
+            closed_loop: None,
             latency_us: Some(LatencySummary { corrected: summary(900.0), uncorrected: Some(summary(800.0)) }),
             schedule_lag_us: Some(summary(70.0)),
             generator: Generator { cpu_seconds: 1.0, busiest_thread: 0.1, ..Generator::default() },
@@ -375,14 +412,37 @@ mod tests {
             .insert("refused".into(), Failure { count: 3, example: "connection refused".into() });
         outcome.connections.disconnected.insert(1006, Failure { count: 2, example: "lost".into() });
         outcome.messages.unanswered = 4;
+        outcome.messages.lost = 7;
         outcome.messages.reordered = 5;
         outcome.messages.corrupt = 6;
         outcome.latency_us = Some(LatencySummary { corrected: summary(100_001.0), uncorrected: None });
         let problems = judge(&outcome, LIMIT).problems.join("\n");
-        for part in
-            ["3 of 100", "refused", "2 clients", "1006", "4 messages", "5 echoes", "6 echoes", "100.0 ms"]
-        {
+        for part in [
+            "3 of 100",
+            "refused",
+            "2 clients",
+            "1006",
+            "4 messages",
+            "7 echoes were lost",
+            "5 echoes",
+            "6 echoes",
+            "100.0 ms",
+        ] {
             assert!(problems.contains(part), "{part}: {problems}");
+        }
+    }
+
+    #[test]
+    fn a_closed_loop_obeys_littles_law() {
+        let closed = |cycles, accounted| {
+            let closed_loop =
+                Some(ClosedLoop { cycles, clients_by_littles_law: 100.0 * accounted, accounted });
+            judge(&Outcome { closed_loop, ..good() }, LIMIT)
+        };
+        assert!(closed(1000.0, 0.96).held() && closed(1000.0, 1.04).held());
+        for accounted in [0.94, 1.06] {
+            assert!(closed(1000.0, accounted).saturated.unwrap().contains("Little's law"));
+            assert!(closed(10.0, accounted).held());
         }
     }
 

@@ -1,6 +1,7 @@
 //! What a load is to do, and whether this machine can do it.
 
 use std::net::{IpAddr, Ipv4Addr};
+use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,7 +12,7 @@ use webscale::{ClientTls, Target};
 use super::BenchError;
 use super::payload::Payload;
 use crate::measure::kernel::Limits;
-use crate::schedule::{Ramp, Schedule};
+use crate::schedule::{Closed, Pace, Ramp, Schedule};
 
 /// Clients that share one source address before another is taken, on loopback. One address has ports for twice as
 /// many, but beyond half of them the kernel searches long for a free one: connecting becomes slow.
@@ -32,8 +33,41 @@ pub enum Probe {
     Ping,
     /// The server sends every message back, and the bytes are compared.
     Echo,
+    /// The server sends any message after each so many of a client: those are timed.
+    Ack {
+        /// Every so many-th message is acknowledged.
+        every: NonZeroU32,
+    },
     /// No answer is expected.
     Sink,
+}
+
+impl Probe {
+    /// With acknowledgements, each so many-th message has one.
+    pub fn ack_every(self) -> Option<u32> {
+        if let Probe::Ack { every } = self { Some(every.get()) } else { None }
+    }
+
+    /// `ping`, `echo`, `ack` or `sink`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Probe::Ping => "ping",
+            Probe::Echo => "echo",
+            Probe::Ack { .. } => "ack",
+            Probe::Sink => "sink",
+        }
+    }
+}
+
+/// What decides when a client sends its next message.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Model {
+    /// The time: one message an interval, whatever the server does.
+    #[default]
+    Open,
+    /// The answer: the interval is the time between it and the next message.
+    Closed,
 }
 
 /// Which server certificates are accepted.
@@ -57,7 +91,7 @@ pub struct Program {
     pub arguments: Vec<String>,
 }
 
-/// A load: an open model of clients that each send one message an interval.
+/// A load.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Plan {
     /// `ws://…` or `wss://…`.
@@ -66,7 +100,9 @@ pub struct Plan {
     pub trust: Trust,
     /// Clients, at least one.
     pub clients: u32,
-    /// Time between two messages of one client, above zero.
+    /// What decides when a client sends.
+    pub model: Model,
+    /// Time between two messages of one client, above zero; in a closed loop between an answer and the next message.
     pub interval: Duration,
     /// What they send.
     pub payload: Payload,
@@ -104,6 +140,7 @@ impl Plan {
             url: url.into(),
             trust: Trust::Any,
             clients: 100,
+            model: Model::Open,
             interval: Duration::from_secs(1),
             payload: Payload::telemetry(),
             probe: Probe::Ping,
@@ -123,8 +160,19 @@ impl Plan {
 
     /// One client in so many is probed.
     pub fn one_probed_in(&self) -> u32 {
-        let default = if self.clients <= CLIENTS_ALL_PROBED { 1 } else { PROBED_ONE_IN };
+        let all = self.clients <= CLIENTS_ALL_PROBED || self.model == Model::Closed;
+        let default = if all { 1 } else { PROBED_ONE_IN };
         self.probe_one_in.unwrap_or(default).max(1)
+    }
+
+    /// Whether an answer to each message is expected.
+    fn is_each_answered(&self) -> bool {
+        match self.probe {
+            Probe::Ping => self.one_probed_in() == 1,
+            Probe::Echo => true,
+            Probe::Ack { every } => every.get() == 1,
+            Probe::Sink => false,
+        }
     }
 
     /// Whether it is TLS that the URL asks for.
@@ -143,8 +191,11 @@ impl Plan {
     }
 
     /// When each message is due.
-    pub(crate) fn schedule(&self) -> Schedule {
-        Schedule::new(self.clients, self.interval)
+    pub(crate) fn pace(&self) -> Pace {
+        match self.model {
+            Model::Open => Pace::Open(Schedule::new(self.clients, self.interval)),
+            Model::Closed => Pace::Closed(Closed { clients: self.clients, think: self.interval }),
+        }
     }
 
     /// How often a connected client looks whether the schedule has begun: the more there are, the more it costs.
@@ -159,8 +210,12 @@ impl Plan {
 
     /// Looks the host up and checks everything that can be checked before the first connection.
     pub(crate) fn prepare(&self) -> Result<Prepared, BenchError> {
-        if self.clients == 0 || self.interval.is_zero() || self.duration.is_zero() || self.loops.is_empty() {
+        let is_idle = self.interval.is_zero() && self.model == Model::Open;
+        if self.clients == 0 || is_idle || self.duration.is_zero() || self.loops.is_empty() {
             return Err(BenchError::Nothing);
+        }
+        if self.model == Model::Closed && !self.is_each_answered() {
+            return Err(BenchError::NotAnswered);
         }
         check_processors(&self.loops)?;
         let target = self.target()?;

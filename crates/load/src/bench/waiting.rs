@@ -3,6 +3,9 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
+/// Messages of one client that may wait for their answers: a server that never answers makes nothing grow further.
+const WAITING_MAX: usize = 1024;
+
 /// A message on its way; the times count from the start of the schedule.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Sent {
@@ -17,33 +20,28 @@ pub(crate) struct Sent {
 /// What an echo turned out to be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Echo {
-    /// The oldest message that waited.
+    /// Of a message later than all that were answered. Those before it may still come.
     InOrder(Sent),
-    /// A later one: those before it were overtaken.
-    Overtaking(Sent),
-    /// None of those that wait.
+    /// A later message was answered before it.
+    Late(Sent),
+    /// Of none of those that wait.
     Unknown,
-}
-
-impl Echo {
-    /// The message that was answered.
-    pub(crate) fn sent(self) -> Option<Sent> {
-        match self {
-            Echo::InOrder(sent) | Echo::Overtaking(sent) => Some(sent),
-            Echo::Unknown => None,
-        }
-    }
 }
 
 /// A queue of sent messages. It holds no memory while nothing waits.
 #[derive(Debug, Default)]
 pub(crate) struct Waiting {
     queue: VecDeque<Sent>,
+    /// No message of this number or a later one was answered.
+    next: u64,
 }
 
 impl Waiting {
-    pub(crate) fn push(&mut self, sent: Sent) {
+    /// Puts a message into the queue. Where it is full, the oldest one is given up and returned.
+    pub(crate) fn push(&mut self, sent: Sent) -> Option<Sent> {
+        let given_up = if self.queue.len() >= WAITING_MAX { self.queue.pop_front() } else { None };
         self.queue.push_back(sent);
+        given_up
     }
 
     #[cfg(test)]
@@ -59,12 +57,20 @@ impl Waiting {
     }
 
     /// An echo came, whose bytes are those of the message for which `is` holds.
-    pub(crate) fn echo(&mut self, mut is: impl FnMut(&Sent) -> bool) -> Echo {
-        match self.queue.iter().position(&mut is) {
-            None => Echo::Unknown,
-            Some(0) => self.queue.pop_front().map_or(Echo::Unknown, Echo::InOrder),
-            Some(later) => self.queue.remove(later).map_or(Echo::Unknown, Echo::Overtaking),
+    pub(crate) fn echo(&mut self, is: impl FnMut(&Sent) -> bool) -> Echo {
+        let Some(sent) = self.queue.iter().position(is).and_then(|index| self.queue.remove(index)) else {
+            return Echo::Unknown;
+        };
+        if sent.number < self.next {
+            return Echo::Late(sent);
         }
+        self.next = sent.number + 1;
+        Echo::InOrder(sent)
+    }
+
+    /// Takes the message that waits longest.
+    pub(crate) fn oldest(&mut self) -> Option<Sent> {
+        self.queue.pop_front()
     }
 
     /// Takes everything that still waits.
@@ -95,11 +101,13 @@ mod tests {
     }
 
     #[test]
-    fn an_echo_is_in_order_or_overtakes_or_is_unknown() {
-        let mut some = waiting(&[3, 4, 5]);
-        assert!(matches!(some.echo(|sent| sent.number == 4), Echo::Overtaking(Sent { number: 4, .. })));
-        assert!(matches!(some.echo(|sent| sent.number == 3), Echo::InOrder(Sent { number: 3, .. })));
+    fn an_echo_is_in_order_or_late_or_unknown() {
+        let mut some = waiting(&[3, 4, 5, 6]);
+        assert!(matches!(some.echo(|sent| sent.number == 4), Echo::InOrder(Sent { number: 4, .. })));
+        assert!(matches!(some.echo(|sent| sent.number == 3), Echo::Late(Sent { number: 3, .. })));
         assert_eq!(some.echo(|sent| sent.number == 9), Echo::Unknown);
+        // The fifth is lost: what comes behind it is in order all the same.
+        assert!(matches!(some.echo(|sent| sent.number == 6), Echo::InOrder(Sent { number: 6, .. })));
         assert_eq!(some.take().map(|sent| sent.number).collect::<Vec<_>>(), [5]);
         assert_eq!(some.len(), 0);
     }
@@ -109,5 +117,15 @@ mod tests {
         let mut some = waiting(&[0, 1]);
         assert!(matches!(some.echo(|_| true), Echo::InOrder(Sent { number: 0, .. })));
         assert!(matches!(some.echo(|_| true), Echo::InOrder(Sent { number: 1, .. })));
+        assert_eq!(some.oldest(), None);
+    }
+
+    #[test]
+    fn a_server_that_never_answers_makes_nothing_grow() {
+        let numbers: Vec<u64> = (0..WAITING_MAX as u64).collect();
+        let mut some = waiting(&numbers);
+        let sent = Sent { number: 5000, due: Duration::ZERO, at: Duration::ZERO };
+        assert_eq!(some.push(sent).map(|sent| sent.number), Some(0));
+        assert_eq!(some.len(), WAITING_MAX);
     }
 }

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use webscale_load::bench::Plan;
+use webscale_load::bench::plan::Model;
 use webscale_load::schedule::Ramp;
 
 use crate::args::units;
@@ -14,12 +15,18 @@ pub(crate) struct LoadArgs {
     /// Clients
     #[arg(long, short, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) clients: u32,
-    /// Time between two messages of one client
+    /// Time between two messages of one client, whether or not the server keeps up
     #[arg(long, short, value_name = "TIME", default_value = "1s", value_parser = units::duration)]
     pub(crate) interval: Duration,
     /// Messages of all clients together, as 5000/s or 90/m, in place of --interval
     #[arg(long, value_name = "RATE", value_parser = units::rate, conflicts_with = "interval")]
     pub(crate) rate: Option<f64>,
+    /// Send the next message when the answer to the last one has come (closed loop), and not by the clock
+    #[arg(long, conflicts_with_all = ["interval", "rate"])]
+    pub(crate) closed: bool,
+    /// In a closed loop, time between an answer and the next message
+    #[arg(long, value_name = "TIME", default_value = "0s", value_parser = units::duration, requires = "closed")]
+    pub(crate) think: Duration,
     /// Length of the measured part: us, ms, s, m, h or d
     #[arg(long, short, value_name = "TIME", default_value = "30s", value_parser = units::duration)]
     pub(crate) duration: Duration,
@@ -43,7 +50,10 @@ pub(crate) struct LoadArgs {
 impl LoadArgs {
     pub(super) fn apply(&self, plan: &mut Plan) -> anyhow::Result<()> {
         plan.clients = self.clients;
-        plan.interval = self.interval()?;
+        (plan.model, plan.interval) = match self.closed {
+            true => (Model::Closed, self.think),
+            false => (Model::Open, self.interval()?),
+        };
         plan.ramp = self.ramp()?;
         plan.warmup = self.warmup;
         plan.duration = above_zero("--duration", self.duration)?;

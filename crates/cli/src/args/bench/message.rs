@@ -1,12 +1,16 @@
 //! What the clients send, and what counts as an answer.
 
 use std::fs;
+use std::num::NonZeroU32;
 use std::path::PathBuf;
 
 use clap::ValueEnum;
 use webscale_load::bench::payload::{Kind, Payload};
+use webscale_load::bench::plan::Model;
+use webscale_load::bench::template::Template;
 use webscale_load::bench::{Plan, Probe};
 
+use super::given;
 use crate::args::units;
 use crate::exit::Usage;
 
@@ -22,12 +26,19 @@ pub(crate) struct MessageArgs {
     /// Send the bytes of this file
     #[arg(long, value_name = "FILE", conflicts_with = "size")]
     pub(crate) payload: Option<PathBuf>,
+    /// Send this text with fields filled in, or that of @FILE: {seq} {client} {timestamp} {timestamp:ns}
+    /// {timestamp:rfc3339} {random:8} {random_int:1-100}; {{ is one {
+    #[arg(long, value_name = "TEXT", conflicts_with_all = ["size", "payload"])]
+    pub(crate) template: Option<String>,
     /// Send binary messages instead of text
     #[arg(long)]
     pub(crate) binary: bool,
     /// How latency is learnt
     #[arg(long, value_enum, default_value_t = ProbeArg::Ping)]
     pub(crate) probe: ProbeArg,
+    /// The server answers each K-th message of a client with any message: time those
+    #[arg(long, value_name = "K", conflicts_with_all = ["probe", "sample"])]
+    pub(crate) ack_every: Option<NonZeroU32>,
     /// With --probe ping: one client in N sends pings [default: all up to 1,000 clients, then one in 10]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) sample: Option<u32>,
@@ -47,13 +58,43 @@ pub(crate) enum ProbeArg {
 impl MessageArgs {
     pub(super) fn apply(&self, plan: &mut Plan) -> anyhow::Result<()> {
         plan.payload = self.payload()?;
-        plan.probe = match self.probe {
-            ProbeArg::Ping => Probe::Ping,
-            ProbeArg::Echo => Probe::Echo,
-            ProbeArg::Sink => Probe::Sink,
+        plan.probe = match (self.ack_every, self.probe) {
+            (Some(every), _) => Probe::Ack { every },
+            (None, ProbeArg::Ping) => Probe::Ping,
+            (None, ProbeArg::Echo) => Probe::Echo,
+            (None, ProbeArg::Sink) => Probe::Sink,
         };
         plan.probe_one_in = self.sample;
-        Ok(())
+        match self.contradiction(plan) {
+            Some(words) => Err(Usage(words.into()).into()),
+            None => Ok(()),
+        }
+    }
+
+    fn contradiction(&self, plan: &Plan) -> Option<&'static str> {
+        let is_closed = plan.model == Model::Closed;
+        match plan.probe {
+            Probe::Echo | Probe::Sink if self.sample.is_some() => {
+                Some("--sample says who sends pings: it needs --probe ping")
+            }
+            Probe::Ping if is_closed && self.sample.is_some_and(|one_in| one_in > 1) => {
+                Some("--closed waits for the answer to every message: it does not go with --sample")
+            }
+            Probe::Sink if is_closed => Some("--closed waits for answers: it does not go with --probe sink"),
+            Probe::Ack { every } if is_closed && every.get() > 1 => Some(
+                "--closed waits for the answer to every message: with --ack-every it needs --ack-every 1",
+            ),
+            _ => None,
+        }
+    }
+
+    fn template(text: &str, kind: Kind) -> anyhow::Result<Payload> {
+        let text = given::text("--template", text)?;
+        let template = Template::parse(&text).map_err(|error| Usage(format!("--template, {error}")))?;
+        if template.len_max() > SIZE_MAX {
+            return Err(Usage(format!("--template: a message may have at most {SIZE_MAX} bytes")).into());
+        }
+        Ok(Payload::template(template, kind))
     }
 
     fn payload(&self) -> anyhow::Result<Payload> {
@@ -61,6 +102,9 @@ impl MessageArgs {
             return Err(Usage(format!("--size {size}: a message may have at most {SIZE_MAX} bytes")).into());
         }
         let kind = if self.binary { Kind::Binary } else { Kind::Text };
+        if let Some(text) = &self.template {
+            return MessageArgs::template(text, kind);
+        }
         match (&self.payload, self.size) {
             (Some(path), _) => {
                 let bytes = fs::read(path)

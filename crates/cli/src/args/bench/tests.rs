@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use clap::{CommandFactory, Parser};
-use webscale_load::bench::Plan;
+use webscale_load::bench::plan::Model;
+use webscale_load::bench::{Plan, Probe};
 use webscale_load::schedule::Ramp;
 
 use crate::args::{Args, Command};
@@ -60,5 +61,42 @@ fn clients_arrive_as_asked() {
         (&["--connect-rate", "200/s", "--ramp-steps", "2"], "--ramp-steps"),
         (&["--ramp-steps", "4"], "--ramp"),
         (&["--ramp", "0s", "--ramp-steps", "4"], "--ramp must be above zero"),
+    ]);
+}
+
+#[test]
+fn a_closed_loop_is_asked_for() {
+    let asked = plan(&["--closed", "--think", "20ms", "--probe", "echo"]).unwrap();
+    assert_eq!((asked.model, asked.interval), (Model::Closed, Duration::from_millis(20)));
+    assert_eq!(plan(&["--closed"]).unwrap().interval, Duration::ZERO);
+    refused(&[
+        (&["--think", "1s"], "--closed"),
+        (&["--closed", "--interval", "1s"], "--interval"),
+        (&["--closed", "--rate", "5/s"], "--rate"),
+        (&["--closed", "--probe", "sink"], "--probe sink"),
+        (&["--closed", "--ack-every", "2"], "--ack-every 1"),
+        (&["--closed", "--sample", "2"], "--sample"),
+    ]);
+}
+
+#[test]
+fn answers_are_chosen() {
+    assert_eq!(plan(&["--probe", "none"]).unwrap().probe, Probe::Sink);
+    assert_eq!(plan(&["--ack-every", "5"]).unwrap().probe.ack_every(), Some(5));
+    refused(&[
+        (&["--ack-every", "0"], "--ack-every"),
+        (&["--ack-every", "2", "--probe", "echo"], "--probe"),
+        (&["--probe", "echo", "--sample", "2"], "--sample"),
+    ]);
+}
+
+#[test]
+fn templates_are_checked() {
+    assert_eq!(plan(&["--template", "{client}/{seq}"]).unwrap().payload.len(), 3);
+    refused(&[
+        (&["--template", "ab {nobody}"], "--template, at byte 3: {nobody} is no field"),
+        (&["--template", "@/nonexistent"], "@/nonexistent: No such file"),
+        (&["--template", "x", "--size", "5"], "--size"),
+        (&["--template", "x", "--payload", "x"], "--payload"),
     ]);
 }

@@ -46,7 +46,7 @@ impl Loops {
     /// Starts the event loops; nothing is connected yet.
     pub(super) fn new(plan: &Plan, prepared: &Prepared, share: Share) -> Result<Loops, BenchError> {
         let shared = Arc::new(Shared {
-            schedule: plan.schedule(),
+            pace: plan.pace(),
             payload: plan.payload.clone(),
             probe: plan.probe,
             one_probed_in: plan.one_probed_in(),
@@ -69,7 +69,7 @@ impl Loops {
     pub(super) fn obey(&mut self, order: Order) {
         match order {
             Order::Connect(begun) => self.begun = Some(begun.into()),
-            Order::Start(at) => _ = self.shared.start.get_or_init(|| at.into()),
+            Order::Start(at) => _ = self.shared.start.get_or_init(|| Instant::from(at).into()),
             Order::End => self.shared.ended.store(true, Ordering::Relaxed),
         }
     }
@@ -153,7 +153,7 @@ impl Loops {
 }
 
 fn start_loop(shared: &Arc<Shared>, cpu: Option<usize>) -> Result<EventLoop, BenchError> {
-    let message_bytes = USUAL_MESSAGE_BYTES.max(shared.payload.len());
+    let message_bytes = USUAL_MESSAGE_BYTES.max(shared.payload.len_max());
     let limits = Limits {
         message_bytes,
         // Room for some messages of the largest kind. What does not fit is counted, and the client goes on.

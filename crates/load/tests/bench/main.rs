@@ -4,12 +4,11 @@ use std::io::{Read, Write};
 use std::net::TcpListener;
 use std::path::PathBuf;
 use std::process::Command;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::thread::{self, JoinHandle};
+use std::sync::atomic::Ordering;
+use std::thread;
 use std::time::{Duration, Instant};
 
-use webscale::{Accept, CloseCode, Handle, Handler, Message, Peer, Reject, Request, Server, Tls};
+use webscale::Tls;
 use webscale_load::bench::outcome::Outcome;
 use webscale_load::bench::payload::{Kind, Payload};
 use webscale_load::bench::timeline::Sample;
@@ -18,121 +17,10 @@ use webscale_load::cert;
 use webscale_load::observe::{Observer, Unobserved};
 use webscale_load::schedule::Ramp;
 
-/// What the server does with each message.
-#[derive(Clone, Copy, PartialEq)]
-enum Behaviour {
-    Consume,
-    Echo,
-    /// Changes the last byte of every message whose number is divisible by 4.
-    Corrupt,
-    /// Sends every second message before the one that came first.
-    Swap,
-    /// Closes with 1008 at the third message.
-    TurnAway,
-    /// Stops everything for this long, once.
-    Pause(Duration),
-}
+mod answers;
+mod server;
 
-struct Behaving {
-    behaviour: Behaviour,
-    messages: Arc<AtomicU64>,
-}
-
-#[derive(Default)]
-struct Session {
-    count: u32,
-    held_back: Option<Vec<u8>>,
-}
-
-impl Handler for Behaving {
-    type Session = Session;
-
-    fn open(&self, _: &Request<'_>) -> Result<Accept<Session>, Reject> {
-        Ok(Session::default().into())
-    }
-
-    fn message(&self, peer: &mut Peer<'_, Session>, message: Message<'_>) {
-        let before = self.messages.fetch_add(1, Ordering::Relaxed);
-        peer.session().count += 1;
-        let count = peer.session().count;
-        match self.behaviour {
-            Behaviour::Consume => {}
-            Behaviour::Echo => peer.send(message).unwrap(),
-            Behaviour::Corrupt => {
-                let mut bytes = message.as_bytes().to_vec();
-                if count.is_multiple_of(4) {
-                    *bytes.last_mut().unwrap() ^= 1;
-                }
-                peer.send(Message::Binary(&bytes)).unwrap();
-            }
-            Behaviour::Swap => match peer.session().held_back.take() {
-                None => peer.session().held_back = Some(message.as_bytes().to_vec()),
-                Some(first) => {
-                    peer.send(message).unwrap();
-                    peer.send(Message::Binary(&first)).unwrap();
-                }
-            },
-            Behaviour::TurnAway if count == 3 => peer.close(CloseCode::POLICY, "enough"),
-            Behaviour::TurnAway => {}
-            Behaviour::Pause(time) if before == 40 => thread::sleep(time),
-            Behaviour::Pause(_) => {}
-        }
-    }
-}
-
-struct Running {
-    url: String,
-    messages: Arc<AtomicU64>,
-    handle: Handle,
-    thread: Option<JoinHandle<()>>,
-}
-
-impl Running {
-    fn start(behaviour: Behaviour, tls: Option<Tls>) -> Running {
-        let messages = Arc::new(AtomicU64::new(0));
-        let scheme = if tls.is_some() { "wss" } else { "ws" };
-        let builder = Server::builder().listen("127.0.0.1:0").threads(1);
-        let builder = match tls {
-            Some(tls) => builder.tls(tls),
-            None => builder,
-        };
-        let server = builder.build(Behaving { behaviour, messages: messages.clone() }).unwrap();
-        let url = format!("{scheme}://{}/", server.local_addr());
-        let handle = server.handle();
-        let thread = Some(thread::spawn(move || server.run().unwrap()));
-        Running { url, messages, handle, thread }
-    }
-
-    fn load(behaviour: Behaviour, change: impl FnOnce(&mut Plan)) -> Outcome {
-        let server = Running::start(behaviour, None);
-        let mut plan = server.plan();
-        change(&mut plan);
-        run(&plan, &mut Unobserved).unwrap()
-    }
-
-    /// 20 clients, a message each 50 ms. Nothing here depends on how fast the machine is: the limit is generous.
-    fn plan(&self) -> Plan {
-        Plan {
-            clients: 20,
-            interval: Duration::from_millis(50),
-            payload: Payload::filler(200, Kind::Text),
-            settle: Duration::ZERO,
-            warmup: Duration::from_millis(100),
-            duration: Duration::from_millis(600),
-            latency_limit: Duration::from_secs(60),
-            ..Plan::new(self.url.clone())
-        }
-    }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        self.handle.shutdown();
-        if let Some(thread) = self.thread.take() {
-            let _ = thread.join();
-        }
-    }
-}
+use server::{Behaviour, Running};
 
 #[test]
 fn every_message_is_counted_on_both_sides() {
