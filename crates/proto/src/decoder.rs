@@ -134,8 +134,8 @@ impl Decoder {
     /// Takes bytes from the front of `input`, at most one frame's, and gives how many it took and what they
     /// made. Call it again with the rest until it gives [`Step::NeedMore`].
     ///
-    /// `scratch` may be shared by all connections of a thread: what is whole in `input` is unmasked there. It
-    /// is cleared first and keeps its capacity. What is not whole is gathered in the decoder's own memory,
+    /// `scratch` may be shared by all connections of a thread: what is whole in `input` is unmasked there, in
+    /// place of what was there before. It keeps its capacity. What is not whole is gathered in the decoder's own memory,
     /// which grows only with bytes that arrived and is given back by the first call after its delivery, also
     /// with empty input.
     ///
@@ -313,12 +313,14 @@ impl Decoder {
 
     fn append(&mut self, frame: &mut Frame, payload: &[u8]) -> Result<(), ProtocolError> {
         let start = self.gathered.len();
-        self.gathered.extend_from_slice(payload);
-        let arrived = &mut self.gathered[start..];
-        if let Some(key) = &mut frame.mask {
-            mask::apply(arrived, *key, 0);
-            *key = mask::rotated(*key, payload.len());
+        match &mut frame.mask {
+            Some(key) => {
+                mask::extend(&mut self.gathered, payload, *key);
+                *key = mask::rotated(*key, payload.len());
+            }
+            None => self.gathered.extend_from_slice(payload),
         }
+        let arrived = &self.gathered[start..];
         frame.remaining -= payload.len() as u64;
         match &mut self.message {
             Some(begun) if frame.opcode == OpCode::Data(Data::Text) && begun.reserved.is_none() => {
@@ -367,10 +369,12 @@ fn whole(input: &[u8], len: u64) -> Option<&[u8]> {
 }
 
 fn unmask_into(scratch: &mut Vec<u8>, payload: &[u8], key: Option<MaskKey>) {
-    scratch.clear();
-    scratch.extend_from_slice(payload);
-    if let Some(key) = key {
-        mask::apply(scratch, key, 0);
+    match key {
+        Some(key) => mask::copy(scratch, payload, key),
+        None => {
+            scratch.clear();
+            scratch.extend_from_slice(payload);
+        }
     }
 }
 
