@@ -5,6 +5,7 @@ use std::fmt::Write;
 use webscale_load::bench::outcome::{Generator, LatencySummary, Messages, Outcome};
 use webscale_load::bench::{self, BenchError};
 use webscale_load::histogram::Summary;
+use webscale_load::report;
 
 use crate::args::BenchArgs;
 use crate::exit::Usage;
@@ -19,6 +20,8 @@ struct NotHeld(String);
 pub(crate) fn run(args: &BenchArgs) -> anyhow::Result<()> {
     let plan = args.plan()?;
     output::prepare(args.json.as_deref())?;
+    output::prepare_file("--html", args.html.as_deref())?;
+    output::prepare_file("--csv", args.csv.as_deref())?;
     let mut stderr = Stderr::new()?;
     crate::doctor::before_load(&plan, &mut stderr)?;
     let outcome = bench::run(&plan, &mut stderr);
@@ -30,6 +33,8 @@ pub(crate) fn run(args: &BenchArgs) -> anyhow::Result<()> {
         | BenchError::Processor { .. } => anyhow::Error::new(Usage(error.to_string())),
         other => other.into(),
     })?;
+    output::write_file(args.html.as_deref(), || report::html::html(&outcome))?;
+    output::write_file(args.csv.as_deref(), || report::csv::csv(&outcome))?;
     output::report(args.json.as_deref(), &outcome, || text(&outcome))?;
     let verdict = &outcome.verdict;
     match (&verdict.saturated, verdict.problems.first()) {
@@ -83,12 +88,15 @@ fn messages(text: &mut String, outcome: &Outcome) {
     let seconds = outcome.measured_seconds;
     let rate = messages.sent as f64 / seconds;
     let megabytes = rate * outcome.payload_bytes as f64 / 1e6;
-    line!(
-        text,
-        "messages     {} of {} sent in {seconds:.1} s, {rate:.0}/s, {megabytes:.1} MB/s",
-        messages.sent,
-        messages.offered
-    );
+    let (sent, offered) = (messages.sent, messages.offered);
+    if outcome.probe == "idle" {
+        line!(text, "pings        {sent} of {offered} sent in {seconds:.1} s, {rate:.0}/s; no messages");
+    } else {
+        line!(
+            text,
+            "messages     {sent} of {offered} sent in {seconds:.1} s, {rate:.0}/s, {megabytes:.1} MB/s"
+        );
+    }
     if messages.awaited > 0 {
         line!(text, "answers      {} of {} awaited", messages.answered, messages.awaited);
     }
@@ -106,11 +114,16 @@ fn latencies(text: &mut String, outcome: &Outcome, latency: &LatencySummary) {
     let what = match outcome.probe {
         "ping" if outcome.probe_one_in == 1 => "pings behind the messages".to_owned(),
         "ping" => format!("pings behind the messages of one client in {}", outcome.probe_one_in),
+        "idle" => "pings".to_owned(),
         "ack" => format!("answers to each {}. message", outcome.ack_every.unwrap_or(1)),
         probe => format!("{probe}es"),
     };
     line!(text, "latency      {}", percentiles(&latency.corrected));
-    line!(text, "             from when a message was due, by {what}");
+    line!(
+        text,
+        "             from when {} was due, by {what}",
+        if outcome.probe == "idle" { "a ping" } else { "a message" }
+    );
     if let Some(uncorrected) = &latency.uncorrected {
         line!(text, "uncorrected  {}", percentiles(uncorrected));
     }

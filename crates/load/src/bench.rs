@@ -15,6 +15,7 @@ mod fleet;
 pub mod outcome;
 pub mod payload;
 pub mod plan;
+pub mod provenance;
 mod tally;
 pub mod template;
 pub mod timeline;

@@ -6,6 +6,7 @@
 //! - [`measure`]: a server's process and the kernel below it, read from `/proc`.
 //! - [`observe`]: who watches a run, and may end it.
 //! - [`doctor`]: this machine's limits against a number of clients.
+//! - [`report`]: HTML and CSV of what a load found.
 //! - [`cert`]: certificates for tests.
 //! - [`compare`]: the article's experiment over several servers.
 //! - [`table`]: how tables are drawn.
@@ -13,9 +14,11 @@
 pub mod bench;
 pub mod cert;
 pub mod compare;
+mod date;
 pub mod doctor;
 pub mod histogram;
 pub mod measure;
 pub mod observe;
+pub mod report;
 pub mod schedule;
 pub mod table;

@@ -102,11 +102,11 @@ impl Reserved {
         (!self.rsv1 || claimed.rsv1) && (!self.rsv2 || claimed.rsv2) && (!self.rsv3 || claimed.rsv3)
     }
 
-    const fn from_byte(byte: u8) -> Self {
+    pub(crate) const fn from_byte(byte: u8) -> Self {
         Self { rsv1: byte & 0x40 != 0, rsv2: byte & 0x20 != 0, rsv3: byte & 0x10 != 0 }
     }
 
-    const fn to_byte(self) -> u8 {
+    pub(crate) const fn to_byte(self) -> u8 {
         (self.rsv1 as u8) << 6 | (self.rsv2 as u8) << 5 | (self.rsv3 as u8) << 4
     }
 }

@@ -172,7 +172,10 @@ impl Clients {
         let id = shared.id(peer.session().index, &sent);
         let mut tally = self.tally();
         let mut scratch = std::mem::take(&mut tally.scratch);
-        let outcome = peer.send(shared.payload.message(id, shared.probe == Probe::Echo, &mut scratch));
+        let outcome = match shared.probe {
+            Probe::Idle => peer.ping(&sent.number.to_be_bytes()),
+            probe => peer.send(shared.payload.message(id, probe == Probe::Echo, &mut scratch)),
+        };
         tally.scratch = scratch;
         let part = tally.part(shared.is_measured(sent.due));
         if outcome.is_err() {
@@ -184,7 +187,7 @@ impl Clients {
         let is_awaited = peer.session().probed
             && match shared.probe {
                 Probe::Ping => peer.ping(&sent.number.to_be_bytes()).is_ok(),
-                Probe::Echo => true,
+                Probe::Echo | Probe::Idle => true,
                 Probe::Ack { every } => peer.session().sent.is_multiple_of(every.get().into()),
                 Probe::Sink => false,
             };
@@ -262,7 +265,7 @@ impl Handler for Clients {
                 let measured = sent.is_none_or(|sent| self.shared.is_measured(sent.due));
                 answer(self.tally().part(measured), sent, now)
             }
-            Probe::Ping | Probe::Sink => false,
+            Probe::Ping | Probe::Sink | Probe::Idle => false,
         };
         if was_answered {
             self.proceed(peer, now);

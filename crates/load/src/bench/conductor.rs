@@ -9,10 +9,12 @@ use super::outcome::{
     judge,
 };
 use super::plan::{Model, Plan, Prepared, Probe};
+use super::provenance::Provenance;
 use super::tally::{Counts, Tally, advice};
 use super::timeline::{ClientCounts, Sample, Timeline};
 use super::watch::{Mark, Marks, Watch};
 use crate::observe::{Observer, Phase, Progress};
+use crate::report::redact;
 
 /// How often the conductor looks up while it waits.
 const TICK: Duration = Duration::from_millis(100);
@@ -33,6 +35,7 @@ pub(crate) struct Conductor<'a> {
     census: Census,
     watch: Watch,
     observer: &'a mut dyn Observer,
+    provenance: Provenance,
     /// What was collected since the last sample.
     second: Tally,
     /// What was collected before.
@@ -63,6 +66,7 @@ impl<'a> Conductor<'a> {
             census: Census::default(),
             watch,
             observer,
+            provenance: Provenance::now(),
             second: Tally::default(),
             total: Tally::default(),
             timeline: Timeline::new(),
@@ -170,10 +174,11 @@ impl<'a> Conductor<'a> {
         self.second.add(&rest);
         self.sample(Phase::Draining);
         let mut outcome = outcome(self.plan, &self.total, marks);
+        outcome.provenance = self.provenance;
         outcome.timeline = self.timeline.into_samples();
         outcome.connections.peak_open = peak_open;
         outcome.connections.connect_seconds = connect_time.as_secs_f64();
-        outcome.generator = marks.generator(processes, self.total.opened);
+        outcome.generator = marks.generator(processes, self.plan.pinned_to(), self.total.opened);
         outcome.server = self.watch.server_use(marks, self.total.opened);
         outcome.verdict.interrupted = self.interrupted;
         outcome.verdict = judge(&outcome, self.plan.latency_limit);
@@ -277,12 +282,13 @@ fn outcome(plan: &Plan, tally: &Tally, marks: &Marks) -> Outcome {
     let measured = &tally.measured;
     let corrected = measured.latency.corrected.summary();
     Outcome {
-        url: plan.url.clone(),
+        provenance: Provenance::default(),
+        url: redact::url(&plan.url),
         probe: plan.probe.name(),
         ack_every: plan.probe.ack_every(),
         probe_one_in: plan.one_probed_in(),
         payload_kind: plan.payload.kind(),
-        payload_bytes: plan.payload.len(),
+        payload_bytes: if plan.probe == Probe::Idle { 0 } else { plan.payload.len() },
         model: plan.model,
         interval_seconds: plan.interval.as_secs_f64(),
         measured_seconds: marks.measured().as_secs_f64(),
@@ -300,6 +306,8 @@ fn outcome(plan: &Plan, tally: &Tally, marks: &Marks) -> Outcome {
             corrected,
             uncorrected: measured.latency.uncorrected.summary(),
         }),
+        latency_curve: measured.latency.curve(),
+        latency_limit_seconds: plan.latency_limit.as_secs_f64(),
         schedule_lag_us: measured.lag.summary(),
         generator: Generator::default(),
         machine: marks.end.machine.since(&marks.begin.machine),
@@ -309,6 +317,7 @@ fn outcome(plan: &Plan, tally: &Tally, marks: &Marks) -> Outcome {
             idle: marks.idle.sockets,
             connected: marks.connected.sockets,
             loaded: marks.end.sockets,
+            listen_overflows: marks.connected.listen_overflows.saturating_sub(marks.idle.listen_overflows),
         },
         timeline: Vec::new(),
         verdict: Verdict::default(),

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::payload::Kind;
 use super::plan::Model;
+use super::provenance::Provenance;
 use super::timeline::Sample;
 use crate::histogram::Summary;
 use crate::measure::kernel::{MachineShare, Sockets};
@@ -26,7 +27,9 @@ const LITTLE_ERROR_MAX: f64 = 0.05;
 /// Everything that a load found.
 #[derive(Debug, Clone, Serialize)]
 pub struct Outcome {
-    /// The endpoint.
+    /// What made the load.
+    pub provenance: Provenance,
+    /// The endpoint, without credentials.
     pub url: String,
     /// How latency was learnt: `ping`, `echo`, `ack` or `sink`.
     pub probe: &'static str,
@@ -52,6 +55,10 @@ pub struct Outcome {
     pub closed_loop: Option<ClosedLoop>,
     /// Latency of the measured messages; none without answers.
     pub latency_us: Option<LatencySummary>,
+    /// The same as a curve, from the median to the slowest.
+    pub latency_curve: Vec<CurvePoint>,
+    /// Corrected p99 latency above this is a failure, in seconds.
+    pub latency_limit_seconds: f64,
     /// How late messages were sent after they were due.
     pub schedule_lag_us: Option<Summary>,
     /// What made the load.
@@ -157,6 +164,17 @@ pub struct LatencySummary {
     pub uncorrected: Option<Summary>,
 }
 
+/// One point of the latency curve: the time that the share `quantile` of all messages stays at or below.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct CurvePoint {
+    /// From 0.0 to 1.0.
+    pub quantile: f64,
+    /// From when the message was due, in µs.
+    pub corrected_us: f64,
+    /// From when it was sent, in µs.
+    pub uncorrected_us: f64,
+}
+
 /// What the load itself took.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
 pub struct Generator {
@@ -168,6 +186,8 @@ pub struct Generator {
     pub cpu_us_per_message: Option<f64>,
     /// The busiest of the threads, as a share of one processor.
     pub busiest_thread: f64,
+    /// All of them together, as a share of the processors to which they are pinned; none where they are not.
+    pub pinned_share: Option<f64>,
     /// Memory of all of them before the first connection.
     pub memory_idle: Memory,
     /// With all clients connected, none having sent.
@@ -216,6 +236,9 @@ pub struct KernelUse {
     pub connected: Sockets,
     /// At the end of the measured part.
     pub loaded: Sockets,
+    /// Connections that the kernel of this machine dropped while the clients connected, because the backlog of a listener
+    /// was full.
+    pub listen_overflows: u64,
 }
 
 /// Whether the figures count, and whether the server held.
@@ -230,6 +253,16 @@ pub struct Verdict {
 }
 
 impl Verdict {
+    /// In one word: `held`, `failed`, `saturated` or `interrupted`.
+    pub fn word(&self) -> &'static str {
+        match self {
+            _ if self.interrupted => "interrupted",
+            Verdict { saturated: Some(_), .. } => "saturated",
+            _ if !self.problems.is_empty() => "failed",
+            _ => "held",
+        }
+    }
+
     /// Whether the whole load was made, and held.
     pub fn held(&self) -> bool {
         self.saturated.is_none() && self.problems.is_empty() && !self.interrupted
@@ -264,6 +297,14 @@ fn saturation(outcome: &Outcome, latency_limit: Duration) -> Option<String> {
     if busiest > CORE_SHARE_MAX && disconnected < u64::from(opened) {
         return Some(format!("its busiest thread used {:.0} % of a processor", busiest * 100.0));
     }
+    // Threads of several processes may share a processor, each with little.
+    if let Some(share) = outcome
+        .generator
+        .pinned_share
+        .filter(|share| *share > CORE_SHARE_MAX && outcome.generator.processes > 1)
+    {
+        return Some(format!("it used {:.0} % of the processors to which it is pinned", share * 100.0));
+    }
     let messages = &outcome.messages;
     if let Some(closed) = outcome.closed_loop.filter(|_| disconnected == 0 && messages.unanswered == 0)
         // With few cycles the cut ones at both ends weigh more than that.
@@ -289,6 +330,10 @@ fn problems(outcome: &Outcome, latency_limit: Duration) -> Vec<String> {
         let (count, clients) = (failure.count, connections.clients);
         problems
             .push(format!("{count} of {clients} clients could not connect ({kind}: {})", failure.example));
+    }
+    if let (false, dropped @ 1..) = (connections.failed.is_empty(), outcome.kernel.listen_overflows) {
+        problems
+            .push(format!("the kernel dropped {dropped} connections: the backlog of a listener was full"));
     }
     for (code, failure) in &connections.disconnected {
         problems
@@ -318,7 +363,7 @@ fn problems(outcome: &Outcome, latency_limit: Duration) -> Vec<String> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
 
     const LIMIT: Duration = Duration::from_millis(100);
@@ -332,8 +377,9 @@ mod tests {
     }
 
     /// A load of which everything went well.
-    fn good() -> Outcome {
+    pub(crate) fn good() -> Outcome {
         Outcome {
+            provenance: Provenance::default(),
             url: "ws://127.0.0.1:9".into(),
             probe: "ping",
             ack_every: None,
@@ -353,12 +399,19 @@ mod tests {
             },
             closed_loop: None,
             latency_us: Some(LatencySummary { corrected: summary(900.0), uncorrected: Some(summary(800.0)) }),
+            latency_curve: Vec::new(),
+            latency_limit_seconds: 0.1,
             schedule_lag_us: Some(summary(70.0)),
             generator: Generator { cpu_seconds: 1.0, busiest_thread: 0.1, ..Generator::default() },
             machine: MachineShare { busy: 0.2, interrupts: 0.0, stolen: 0.0 },
             other_programs: None,
             server: None,
-            kernel: KernelUse { idle: sockets(), connected: sockets(), loaded: sockets() },
+            kernel: KernelUse {
+                idle: sockets(),
+                connected: sockets(),
+                loaded: sockets(),
+                listen_overflows: 0,
+            },
             timeline: Vec::new(),
             verdict: Verdict::default(),
         }
@@ -386,6 +439,9 @@ mod tests {
         let busy =
             Outcome { generator: Generator { busiest_thread: 0.81, ..Generator::default() }, ..good() };
         assert!(judge(&busy, LIMIT).saturated.unwrap().contains("81 %"));
+        let crowded =
+            Generator { processes: 3, busiest_thread: 0.3, pinned_share: Some(0.9), ..Generator::default() };
+        assert!(judge(&Outcome { generator: crowded, ..good() }, LIMIT).saturated.unwrap().contains("90 %"));
         let mut deserted = busy;
         deserted.connections.disconnected.insert(1003, Failure { count: 100, example: "text".into() });
         let verdict = judge(&deserted, LIMIT);
@@ -411,6 +467,7 @@ mod tests {
             .failed
             .insert("refused".into(), Failure { count: 3, example: "connection refused".into() });
         outcome.connections.disconnected.insert(1006, Failure { count: 2, example: "lost".into() });
+        outcome.kernel.listen_overflows = 7;
         outcome.messages.unanswered = 4;
         outcome.messages.lost = 7;
         outcome.messages.reordered = 5;
@@ -424,6 +481,7 @@ mod tests {
             "1006",
             "4 messages",
             "7 echoes were lost",
+            "dropped 7",
             "5 echoes",
             "6 echoes",
             "100.0 ms",

@@ -1,5 +1,6 @@
 //! What a load is to do, and whether this machine can do it.
 
+use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr};
 use std::num::NonZeroU32;
 use std::path::PathBuf;
@@ -28,6 +29,8 @@ const PROBED_ONE_IN: u32 = 10;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Probe {
+    /// No messages: every client sends pings on the schedule, and awaits their pongs. For connections that are only held.
+    Idle,
     /// Some clients send a ping directly behind each message: the pong comes back after the message was read. For
     /// servers that consume what they get.
     Ping,
@@ -48,13 +51,14 @@ impl Probe {
         if let Probe::Ack { every } = self { Some(every.get()) } else { None }
     }
 
-    /// `ping`, `echo`, `ack` or `sink`.
+    /// `ping`, `echo`, `ack`, `sink` or `idle`.
     pub fn name(self) -> &'static str {
         match self {
             Probe::Ping => "ping",
             Probe::Echo => "echo",
             Probe::Ack { .. } => "ack",
             Probe::Sink => "sink",
+            Probe::Idle => "idle",
         }
     }
 }
@@ -160,7 +164,8 @@ impl Plan {
 
     /// One client in so many is probed.
     pub fn one_probed_in(&self) -> u32 {
-        let all = self.clients <= CLIENTS_ALL_PROBED || self.model == Model::Closed;
+        let all =
+            self.clients <= CLIENTS_ALL_PROBED || self.model == Model::Closed || self.probe == Probe::Idle;
         let default = if all { 1 } else { PROBED_ONE_IN };
         self.probe_one_in.unwrap_or(default).max(1)
     }
@@ -169,7 +174,7 @@ impl Plan {
     fn is_each_answered(&self) -> bool {
         match self.probe {
             Probe::Ping => self.one_probed_in() == 1,
-            Probe::Echo => true,
+            Probe::Echo | Probe::Idle => true,
             Probe::Ack { every } => every.get() == 1,
             Probe::Sink => false,
         }
@@ -196,6 +201,12 @@ impl Plan {
             Model::Open => Pace::Open(Schedule::new(self.clients, self.interval)),
             Model::Closed => Pace::Closed(Closed { clients: self.clients, think: self.interval }),
         }
+    }
+
+    /// How many processors the loops are pinned to; none if one of them is not.
+    pub(crate) fn pinned_to(&self) -> Option<usize> {
+        let processors: Option<BTreeSet<usize>> = self.loops.iter().copied().collect();
+        processors.map(|processors| processors.len())
     }
 
     /// How often a connected client looks whether the schedule has begun: the more there are, the more it costs.

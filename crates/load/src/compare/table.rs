@@ -151,7 +151,8 @@ fn notes(text: &mut String, comparison: &Comparison) {
         let (server, purpose) = (run.server, format!("{:?}", run.purpose).to_lowercase());
         line(format!("A run was rejected ({server}, {purpose}): {why}."));
     }
-    let (cpu, cpus, kernel, rustc) = (&machine.cpu, machine.cpus, &machine.kernel, &machine.rustc);
+    let (cpu, cpus, kernel) = (&machine.host.cpu, machine.host.cpus, &machine.host.kernel);
+    let rustc = &machine.rustc;
     line(format!("{cpu}, {cpus} processors, Linux {kernel}, {rustc}."));
 }
 

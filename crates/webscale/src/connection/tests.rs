@@ -12,6 +12,8 @@ mod deflate;
 mod egress;
 mod harness;
 #[cfg(test)]
+mod http;
+#[cfg(test)]
 mod messages;
 #[cfg(test)]
 mod opening;
@@ -19,7 +21,11 @@ mod opening;
 mod operations;
 pub(crate) mod play;
 mod recorder;
+#[cfg(test)]
+mod sending;
 mod socket;
+#[cfg(test)]
+mod streaming;
 #[cfg(test)]
 mod tampering;
 #[cfg(test)]

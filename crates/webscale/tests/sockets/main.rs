@@ -2,10 +2,12 @@
 //!
 //! Nothing here is timed. [`support::PATIENCE`] ends a test that hangs; ports are the kernel's choice.
 
+mod addresses;
 mod counters;
 mod deflate;
 mod echo;
 mod failures;
+mod identity;
 mod senders;
 mod shutdown;
 mod slow;

@@ -81,6 +81,6 @@ impl LoadArgs {
     }
 }
 
-fn above_zero(flag: &str, time: Duration) -> anyhow::Result<Duration> {
+pub(super) fn above_zero(flag: &str, time: Duration) -> anyhow::Result<Duration> {
     if time.is_zero() { Err(Usage(format!("{flag} must be above zero")).into()) } else { Ok(time) }
 }

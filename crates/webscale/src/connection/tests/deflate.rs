@@ -15,12 +15,12 @@ use crate::close::CloseKind;
 use crate::limits::Limits;
 use crate::target::Target;
 
-fn takeover() -> Deflate {
+pub(super) fn takeover() -> Deflate {
     Deflate::default().own_context_takeover(true).peer_context_takeover(true)
 }
 
 /// A server's side that agreed on what a client offers with these parameters.
-fn open(limits: Limits, deflate: Deflate, parameters: &str) -> World {
+pub(super) fn open(limits: Limits, deflate: Deflate, parameters: &str) -> World {
     let mut world = World::server(limits);
     world.config.deflate = Some(deflate);
     let head = String::from_utf8(request("/")).unwrap();
@@ -33,23 +33,23 @@ fn open(limits: Limits, deflate: Deflate, parameters: &str) -> World {
 }
 
 /// The peer: compresses, and reads what we send.
-struct Peer {
+pub(super) struct Peer {
     deflater: Deflater,
     inflater: Inflater,
     mask: Option<MaskKey>,
 }
 
 impl Peer {
-    fn new(takeover: bool, mask: Option<MaskKey>) -> Self {
+    pub(super) fn new(takeover: bool, mask: Option<MaskKey>) -> Self {
         Self { deflater: Deflater::new(6, 15, takeover), inflater: Inflater::new(15, takeover), mask }
     }
 
-    fn payload(&mut self, message: &[u8]) -> Vec<u8> {
+    pub(super) fn payload(&mut self, message: &[u8]) -> Vec<u8> {
         let mut out = Vec::new();
         self.deflater.message(message, &mut out).expect("something that compresses").to_vec()
     }
 
-    fn text(&mut self, text: &str) -> Vec<u8> {
+    pub(super) fn text(&mut self, text: &str) -> Vec<u8> {
         let payload = self.payload(text.as_bytes());
         let mut frame = Vec::new();
         encoder::compressed(&mut frame, true, &payload, self.mask);
@@ -57,7 +57,7 @@ impl Peer {
     }
 
     /// The messages in `bytes`, and how many of them were compressed.
-    fn read(&mut self, bytes: &[u8]) -> (Vec<String>, usize) {
+    pub(super) fn read(&mut self, bytes: &[u8]) -> (Vec<String>, usize) {
         let role = if self.mask.is_some() { Role::Client } else { Role::Server };
         let config = DecoderConfig { reserved: Reserved::RSV1, ..DecoderConfig::new(role) };
         let (mut decoder, mut scratch, mut out) = (Decoder::new(), Vec::new(), Vec::new());
@@ -80,7 +80,7 @@ impl Peer {
     }
 }
 
-fn long(word: &str) -> String {
+pub(super) fn long(word: &str) -> String {
     format!("{word} ").repeat(200)
 }
 
