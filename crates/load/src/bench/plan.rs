@@ -1,7 +1,7 @@
 //! What a load is to do, and whether this machine can do it.
 
 use std::collections::BTreeSet;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, UdpSocket};
 use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -17,7 +17,7 @@ use crate::schedule::{Closed, Pace, Ramp, Schedule};
 
 /// Clients that share one source address before another is taken, on loopback. One address has ports for twice as
 /// many, but beyond half of them the kernel searches long for a free one: connecting becomes slow.
-const CLIENTS_PER_SOURCE: u32 = 12_500;
+pub(crate) const CLIENTS_PER_SOURCE: u32 = 12_500;
 /// Descriptors beside the clients': event loops, `/proc`, standard streams, room.
 pub(crate) const DESCRIPTORS_BESIDE: u64 = 64;
 /// Up to so many clients, each one is probed.
@@ -183,6 +183,16 @@ impl Plan {
     /// Whether it is TLS that the URL asks for.
     pub fn is_secure(&self) -> bool {
         self.url.get(..4).is_some_and(|scheme| scheme.eq_ignore_ascii_case("wss:"))
+    }
+
+    /// Whether the server is on this machine: only an address of this machine can be bound.
+    pub fn is_near(&self) -> bool {
+        self.address().is_ok_and(|address| UdpSocket::bind((address, 0)).is_ok())
+    }
+
+    /// The server's processes that are measured.
+    pub(crate) fn pids(&self) -> Vec<u32> {
+        self.pid.into_iter().collect()
     }
 
     /// The server's first address.

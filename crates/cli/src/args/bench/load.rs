@@ -16,13 +16,13 @@ pub(crate) struct LoadArgs {
     #[arg(long, short, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) clients: u32,
     /// Time between two messages of one client, whether or not the server keeps up
-    #[arg(long, short, value_name = "TIME", default_value = "1s", value_parser = units::duration)]
+    #[arg(long, short, value_name = "TIME", default_value = "1s", value_parser = units::duration, conflicts_with = "idle")]
     pub(crate) interval: Duration,
     /// Messages of all clients together, as 5000/s or 90/m, in place of --interval
-    #[arg(long, value_name = "RATE", value_parser = units::rate, conflicts_with = "interval")]
+    #[arg(long, value_name = "RATE", value_parser = units::rate, conflicts_with_all = ["interval", "idle"])]
     pub(crate) rate: Option<f64>,
     /// Send the next message when the answer to the last one has come (closed loop), and not by the clock
-    #[arg(long, conflicts_with_all = ["interval", "rate"])]
+    #[arg(long, conflicts_with_all = ["interval", "rate", "idle"])]
     pub(crate) closed: bool,
     /// In a closed loop, time between an answer and the next message
     #[arg(long, value_name = "TIME", default_value = "0s", value_parser = units::duration, requires = "closed")]
