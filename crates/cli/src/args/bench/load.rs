@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use webscale_load::bench::Plan;
 use webscale_load::bench::plan::Model;
+use webscale_load::bench::stop::StopConditions;
 use webscale_load::schedule::Ramp;
 
 use crate::args::units;
@@ -42,6 +43,17 @@ pub(crate) struct LoadArgs {
     /// Open so many connections a second, as 200/s, whether or not the server keeps up
     #[arg(long, value_name = "RATE", value_parser = units::rate, conflicts_with_all = ["ramp", "ramp_steps"])]
     pub(crate) connect_rate: Option<f64>,
+    /// Clients that lost their connection connect again, after 0.1 s, 0.2 s, … 30 s and by chance up to half of that
+    /// earlier [default: they are counted]
+    #[arg(long)]
+    pub(crate) reconnect: bool,
+    /// End early with exit code 1 when more than this share of the connections or messages has failed, as 1% or 0.01;
+    /// less than that is borne [default: every failure counts, at the end]
+    #[arg(long, value_name = "SHARE", value_parser = units::share)]
+    pub(crate) max_failures: Option<f64>,
+    /// End early with exit code 1 when the corrected p99 latency so far is above this
+    #[arg(long, value_name = "TIME", value_parser = units::duration)]
+    pub(crate) stop_above_p99: Option<Duration>,
     /// Corrected p99 latency above this is a failure
     #[arg(long, value_name = "TIME", default_value = "100ms", value_parser = units::duration)]
     pub(crate) latency_limit: Duration,
@@ -55,6 +67,8 @@ impl LoadArgs {
             false => (Model::Open, self.interval()?),
         };
         plan.ramp = self.ramp()?;
+        plan.reconnect = self.reconnect;
+        plan.stop = StopConditions { failures: self.max_failures, p99: self.stop_above_p99 };
         plan.warmup = self.warmup;
         plan.duration = above_zero("--duration", self.duration)?;
         plan.latency_limit = self.latency_limit;
