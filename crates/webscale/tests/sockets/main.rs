@@ -7,6 +7,7 @@ mod counters;
 mod deflate;
 mod echo;
 mod failures;
+mod identity;
 mod own_client;
 mod senders;
 mod shutdown;
