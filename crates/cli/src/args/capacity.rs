@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::ValueEnum;
-use webscale_load::capacity::search::Range;
+use webscale_load::capacity::search::{Range, STEPS_MAX};
 use webscale_load::capacity::{Find, Settings};
 use webscale_load::schedule::Ramp;
 
@@ -132,6 +132,7 @@ impl CapacityArgs {
             first: search.from.unwrap_or(FIRST),
             most: search.most.unwrap_or(u32::MAX),
             resolution: search.resolution.unwrap_or(if search.quick { 0.05 } else { 0.03 }),
+            steps: STEPS_MAX,
         };
         let hold = or(search.hold, s(60), s(5));
         Ok(Settings { plan, find, range, hold, memory: search.memory.map(|bytes| bytes as u64) })

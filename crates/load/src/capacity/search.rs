@@ -11,8 +11,8 @@ use std::collections::BTreeMap;
 
 use super::binding::Binding;
 
-/// No search takes more steps, however noisy the machine.
-const STEPS_MAX: u32 = 60;
+/// No search needs more steps, however noisy the machine.
+pub const STEPS_MAX: u32 = 60;
 /// What was held so often is held.
 const HELD_TIMES: u32 = 2;
 
@@ -25,6 +25,8 @@ pub struct Range {
     pub most: u32,
     /// The result may be below the boundary by this share.
     pub resolution: f64,
+    /// No more steps than this, [`STEPS_MAX`] if there is time.
+    pub steps: u32,
 }
 
 /// One step.
@@ -78,15 +80,24 @@ impl Search {
         Search { range, held, failed, steps: 0, over: None, ceiling: None }
     }
 
+    /// A search that knows already that `value` was held, once.
+    #[must_use]
+    pub fn knowing(mut self, value: u32) -> Search {
+        if value > 0 {
+            self.held.insert(value.min(self.range.most), 1);
+        }
+        self
+    }
+
     /// What to try next; none when the search is over.
     pub fn next_step(&self) -> Option<Step> {
-        if self.over.is_some() || self.steps >= STEPS_MAX {
+        if self.over.is_some() || self.steps >= self.range.steps {
             return None;
         }
         let short = |value| Some(Step { value, whole: false });
         let held = self.most_held();
         match self.failed.first_key_value() {
-            None if held == 0 => short(self.range.first),
+            None if held < self.range.first => short(self.range.first),
             None if held < self.range.most => short(held.saturating_mul(2).min(self.range.most)),
             Some((&failed, _)) if failed - held > self.gap(failed) => short(held + (failed - held) / 2),
             Some((&failed, failure)) if failure.times < 2 => short(failed),
@@ -173,7 +184,7 @@ mod tests {
         Binding { resource: Resource::Latency, at: value, evidence: Vec::new() }
     }
 
-    const RANGE: Range = Range { first: 1000, most: 1_000_000, resolution: 0.03 };
+    const RANGE: Range = Range { first: 1000, most: 1_000_000, resolution: 0.03, steps: STEPS_MAX };
 
     /// Searches with a load that is made up; the steps with what became of them.
     fn search(range: Range, mut trial: impl FnMut(Step) -> Trial) -> (Found, Vec<Step>) {
@@ -270,6 +281,19 @@ mod tests {
     fn the_most_that_is_asked_for_is_no_boundary() {
         let (found, _) = search(Range { most: 3_000, ..RANGE }, exact(9_000));
         assert_eq!((found.most, found.confirmed, found.binding), (Some(3_000), true, None));
+    }
+
+    #[test]
+    fn what_is_known_is_not_tried() {
+        let range = Range { first: 9_000, steps: 3, ..RANGE };
+        let mut search = Search::new(range).knowing(4_000);
+        let mut values = Vec::new();
+        while let Some(step) = search.next_step() {
+            values.push(step.value);
+            search.tried(step, exact(8_000)(step));
+        }
+        assert_eq!(values, [9_000, 6_500, 7_750]);
+        assert_eq!((search.found().most, search.found().confirmed), (Some(7_750), false));
     }
 
     #[test]
