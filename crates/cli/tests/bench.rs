@@ -137,6 +137,17 @@ fn a_stopped_server_shows_in_the_corrected_latency() {
     assert!(corrected["max"].as_f64().unwrap() > 900_000.0, "{corrected}");
     // A quarter of the messages was due while it stood still.
     assert!(corrected["p90"].as_f64().unwrap() > 400_000.0, "{corrected}");
+    // Counted from the time of sending, most messages know nothing of it.
+    let uncorrected = &result["latency_us"]["uncorrected"];
+    assert!(uncorrected["p50"].as_f64().unwrap() < corrected["p90"].as_f64().unwrap(), "{uncorrected}");
+}
+
+#[test]
+fn a_limit_that_was_passed_ends_it() {
+    let server = Server::start(&["--mode", "echo", "--plain"]);
+    let path = format!("{}/{{client}}", server.url.trim_end_matches('/'));
+    let flags = ["--size", "8", "--interval", "10ms", "--duration", "1d", "--stop-above-p99", "1us"];
+    assert_fails(&[&["bench", &path], &flags[..]].concat(), 1, &["ended early", "p99 latency"]);
 }
 
 #[test]

@@ -7,7 +7,6 @@ pub mod figures;
 pub mod machine;
 pub mod report;
 pub mod runner;
-pub mod search;
 pub mod server;
 pub mod settings;
 pub mod table;

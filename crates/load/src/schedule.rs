@@ -31,6 +31,12 @@ impl Schedule {
         from_nanoseconds(phase + interval * u128::from(message))
     }
 
+    /// The number of the first message of `client` that is due at `from` or later.
+    pub fn first_from(&self, client: u32, from: Duration) -> u64 {
+        let behind = from.saturating_sub(self.due(client, 0)).as_nanos();
+        u64::try_from(behind.div_ceil(self.interval.as_nanos())).unwrap_or(u64::MAX)
+    }
+
     /// How many messages of all clients are due in `from..until`.
     pub fn offered(&self, from: Duration, until: Duration) -> u64 {
         self.due_before(until).saturating_sub(self.due_before(from))
@@ -150,6 +156,16 @@ mod tests {
         // The phase is a fraction of the interval, not a multiple of a rounded step.
         assert_eq!(schedule.due(29_999, 0), Duration::from_nanos(999_966_666));
         assert_eq!(schedule.due(15_000, 86_400), Duration::from_millis(86_400_500));
+    }
+
+    #[test]
+    fn first_from_is_the_inverse_of_due() {
+        let schedule = Schedule::new(7, Duration::from_millis(33));
+        for (client, message) in (0..7).flat_map(|client| (0..50).map(move |message| (client, message))) {
+            let due = schedule.due(client, message);
+            assert_eq!(schedule.first_from(client, due), message);
+            assert_eq!(schedule.first_from(client, due + Duration::from_nanos(1)), message + 1);
+        }
     }
 
     #[test]

@@ -92,7 +92,7 @@ impl BenchArgs {
 }
 
 impl MachineArgs {
-    fn apply(&self, plan: &mut Plan) -> anyhow::Result<()> {
+    pub(crate) fn apply(&self, plan: &mut Plan) -> anyhow::Result<()> {
         plan.loops = match self.cpu.as_slice() {
             [] => vec![None; usize::from(self.threads)],
             cpus => cpus.iter().copied().map(Some).collect(),

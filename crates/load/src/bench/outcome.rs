@@ -24,6 +24,9 @@ const SENT_SHARE_MIN: f64 = 0.999;
 /// Little's law off by more than this: the generator lost time or answers.
 const LITTLE_ERROR_MAX: f64 = 0.05;
 
+/// Of a run that was cut shorter, the shares say nothing: it may be microseconds.
+const SHARES_FROM_SECONDS: f64 = 1.0;
+
 /// Everything that a load found.
 #[derive(Debug, Clone, Serialize)]
 pub struct Outcome {
@@ -93,6 +96,10 @@ pub struct Connections {
     pub clients: u32,
     /// Opening handshakes that succeeded.
     pub opened: u32,
+    /// Connections of clients that had lost one.
+    pub reconnected: u32,
+    /// TLS handshakes that really resumed an earlier session.
+    pub resumed: u64,
     /// Those that did not, by kind.
     pub failed: BTreeMap<Cow<'static, str>, Failure>,
     /// Most that were open at the same time.
@@ -258,6 +265,10 @@ pub struct Verdict {
     pub problems: Vec<String>,
     /// The user ended the run early.
     pub interrupted: bool,
+    /// Which limit ended the run early, if one did.
+    pub stopped: Option<String>,
+    /// What failed stayed within the share that was allowed, and is no problem.
+    pub tolerated: bool,
 }
 
 impl Verdict {
@@ -273,16 +284,21 @@ impl Verdict {
 
     /// Whether the whole load was made, and held.
     pub fn held(&self) -> bool {
-        self.saturated.is_none() && self.problems.is_empty() && !self.interrupted
+        self.saturated.is_none() && self.problems.is_empty() && !self.is_cut()
+    }
+
+    /// Whether it ended before its time.
+    fn is_cut(&self) -> bool {
+        self.interrupted || self.stopped.is_some()
     }
 }
 
-/// Judges an outcome whose verdict is not yet filled in, but for [`Verdict::interrupted`].
+/// Judges an outcome of whose verdict it is known only why it ended, and what is tolerated.
 pub(crate) fn judge(outcome: &Outcome, latency_limit: Duration) -> Verdict {
-    let interrupted = outcome.verdict.interrupted;
-    // What was measured until then may be microseconds, of which the shares say nothing.
-    let saturated = if interrupted { None } else { saturation(outcome, latency_limit) };
-    Verdict { saturated, problems: problems(outcome, latency_limit), interrupted }
+    let Verdict { interrupted, stopped, .. } = &outcome.verdict;
+    let is_short = *interrupted || (stopped.is_some() && outcome.measured_seconds < SHARES_FROM_SECONDS);
+    let saturated = if is_short { None } else { saturation(outcome, latency_limit) };
+    Verdict { saturated, problems: problems(outcome, latency_limit), ..outcome.verdict.clone() }
 }
 
 /// Whether the generator was too late or too busy in this second.
@@ -332,6 +348,23 @@ fn saturation(outcome: &Outcome, latency_limit: Duration) -> Option<String> {
 }
 
 fn problems(outcome: &Outcome, latency_limit: Duration) -> Vec<String> {
+    let mut problems = if outcome.verdict.tolerated { Vec::new() } else { failures(outcome) };
+    if let Some(server) =
+        outcome.server.filter(|server| outcome.messages.sent > 0 && server.cpu_seconds == 0.0)
+    {
+        problems
+            .push(format!("process {} took no CPU time under the load: it is not the server", server.pid));
+    }
+    let limit_us = latency_limit.as_secs_f64() * 1e6;
+    if let Some(latency) = outcome.latency_us.filter(|latency| latency.corrected.p99 > limit_us) {
+        let (p99, limit) = (latency.corrected.p99 / 1e3, limit_us / 1e3);
+        problems.push(format!("p99 latency was {p99:.1} ms, above the limit of {limit:.0} ms"));
+    }
+    problems
+}
+
+/// Connections and messages that failed.
+fn failures(outcome: &Outcome) -> Vec<String> {
     let Outcome { connections, messages, .. } = outcome;
     let mut problems = Vec::new();
     for (kind, failure) in &connections.failed {
@@ -347,26 +380,21 @@ fn problems(outcome: &Outcome, latency_limit: Duration) -> Vec<String> {
         problems
             .push(format!("{} clients were disconnected with {code} ({})", failure.count, failure.example));
     }
-    // Who interrupts a load does not wait for the last answers.
-    let unanswered = if outcome.verdict.interrupted { 0 } else { messages.unanswered };
+    // Who cuts a load short does not wait for the last answers.
+    let (unanswered, lost) = match outcome.probe {
+        _ if outcome.verdict.is_cut() => (0, 0),
+        "echo" => (0, messages.lost),
+        _ => (messages.unanswered, 0),
+    };
     let counts = [
         (messages.refused, "messages could not be sent: the server did not read"),
-        (if outcome.probe == "echo" { 0 } else { unanswered }, "messages were not answered"),
-        (if outcome.verdict.interrupted { 0 } else { messages.lost }, "echoes were lost"),
+        (unanswered, "messages were not answered"),
+        (lost, "echoes were lost"),
         (messages.reordered, "echoes came out of order"),
         (messages.corrupt, "echoes had other bytes than what was sent"),
     ];
     problems
         .extend(counts.iter().filter(|(count, _)| *count > 0).map(|(count, what)| format!("{count} {what}")));
-    if let Some(server) = outcome.server.filter(|server| messages.sent > 0 && server.cpu_seconds == 0.0) {
-        problems
-            .push(format!("process {} took no CPU time under the load: it is not the server", server.pid));
-    }
-    let limit_us = latency_limit.as_secs_f64() * 1e6;
-    if let Some(latency) = outcome.latency_us.filter(|latency| latency.corrected.p99 > limit_us) {
-        let (p99, limit) = (latency.corrected.p99 / 1e3, limit_us / 1e3);
-        problems.push(format!("p99 latency was {p99:.1} ms, above the limit of {limit:.0} ms"));
-    }
     problems
 }
 
@@ -477,7 +505,6 @@ pub(crate) mod tests {
         outcome.connections.disconnected.insert(1006, Failure { count: 2, example: "lost".into() });
         outcome.kernel.listen_overflows = 7;
         outcome.messages.unanswered = 4;
-        outcome.messages.lost = 7;
         outcome.messages.reordered = 5;
         outcome.messages.corrupt = 6;
         outcome.latency_us = Some(LatencySummary { corrected: summary(100_001.0), uncorrected: None });
@@ -488,7 +515,6 @@ pub(crate) mod tests {
             "2 clients",
             "1006",
             "4 messages",
-            "7 echoes were lost",
             "dropped 7",
             "5 echoes",
             "6 echoes",
@@ -510,6 +536,17 @@ pub(crate) mod tests {
             assert!(closed(1000.0, accounted).saturated.unwrap().contains("Little's law"));
             assert!(closed(10.0, accounted).held());
         }
+    }
+
+    #[test]
+    fn what_is_tolerated_is_no_problem_and_a_limit_that_was_passed_is_one() {
+        let mut outcome = good();
+        (outcome.probe, outcome.messages.lost) = ("echo", 7);
+        assert_eq!(judge(&outcome, LIMIT).problems, ["7 echoes were lost"]);
+        outcome.verdict.tolerated = true;
+        assert!(judge(&outcome, LIMIT).held());
+        outcome.verdict.stopped = Some("11 of 1000 messages failed, more than 1 %".into());
+        assert!(!judge(&outcome, LIMIT).held());
     }
 
     #[test]

@@ -15,7 +15,10 @@ use super::settings::{ECHO_BYTES, Stage};
 use crate::bench::outcome::Outcome;
 use crate::bench::payload::{Kind, Payload};
 use crate::bench::{self, BenchError, Plan, Probe, Trust, timeline};
+use crate::capacity::binding::{Binding, Resource, judge};
+use crate::capacity::witness::{Witness, Witnessed};
 use crate::cert::Files;
+use crate::doctor::Root;
 use crate::observe::Observer;
 
 /// Of the clients, one in so many is probed: each pong is work for the server that the article's server had not.
@@ -72,6 +75,8 @@ pub struct Run {
     pub server_messages: u64,
     /// Connections that the server itself counted.
     pub server_connections: u64,
+    /// What stopped it, for a step towards the most clients that was not held.
+    pub binding: Option<Binding>,
     /// What the load found.
     pub outcome: Outcome,
 }
@@ -118,14 +123,21 @@ impl Runner {
         let arguments = self.arguments(contestant, mode);
         let mut server = Server::start(&Launch { binary, arguments, environment, cpu })?;
         let plan = self.plan(&server, purpose, stage);
-        let mut outcome = match bench::run(&plan, observer) {
+        let witness = Witness::new(Root::default(), &[server.pid()], &[]);
+        let mut watched = Witnessed { witness, observer };
+        let mut outcome = match bench::run(&plan, &mut watched) {
             Ok(outcome) => outcome,
             // If the server died, that is why.
             Err(error) => return Err(server.death().map_or(RunError::Bench(error), RunError::Server)),
         };
+        let mut witness = watched.witness;
+        witness.look();
+        let stopped_by = (!outcome.verdict.held()).then(|| judge(&outcome, &witness, stage.clients));
         outcome.timeline = timeline::thinned(&outcome.timeline, SAMPLES_MAX);
         let counts = server.finish()?;
         let rejected = rejection(&outcome, &counts, mode);
+        let miscounted = || Some(Binding::new(Resource::Messages, stage.clients, rejected.clone()?));
+        let binding = stopped_by.or_else(miscounted).filter(|_| purpose == Purpose::Capacity);
         Ok(Run {
             server: contestant.name(),
             purpose,
@@ -133,6 +145,7 @@ impl Runner {
             rejected,
             server_messages: counts.messages,
             server_connections: counts.connections,
+            binding,
             outcome,
         })
     }

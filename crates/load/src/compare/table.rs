@@ -176,6 +176,7 @@ mod tests {
             error: error.map(str::to_owned),
             peak_heap_bytes: Some(1_230_000),
             max_clients: Some(19_000),
+            max_clients_confirmed: true,
             stopped_by: Some("descriptors (RLIMIT_NOFILE is 20000)".into()),
         };
         let rows = [row(Contestant::Tokio, None), row(Contestant::Webscale, Some("load: the server ended"))];

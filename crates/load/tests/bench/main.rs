@@ -18,6 +18,8 @@ use webscale_load::observe::{Observer, Unobserved};
 use webscale_load::schedule::Ramp;
 
 mod answers;
+mod endpoint;
+mod ends;
 mod server;
 
 use server::{Behaviour, Running};
