@@ -81,6 +81,14 @@ pub struct Outcome {
     pub verdict: Verdict,
 }
 
+impl Outcome {
+    /// CPU time of the load for each second of the server's, in the measured part; none without a server that worked.
+    pub fn generator_to_server(&self) -> Option<f64> {
+        let server = self.server.as_ref()?.cpu_seconds;
+        (server > 0.0).then(|| self.generator.cpu_seconds / server)
+    }
+}
+
 /// What became of the connections.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
 pub struct Connections {
