@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::build::{self, Build, BuildError};
 use super::contestant::{Contestant, interleaved};
@@ -83,10 +83,9 @@ fn build_all(
 ) -> Vec<Row> {
     let mut builds: BTreeMap<&str, Result<Build, String>> = BTreeMap::new();
     for contestant in &settings.servers {
-        let package = contestant.package();
-        if builds.contains_key(package) {
+        let Some(package) = contestant.package().filter(|package| !builds.contains_key(package)) else {
             continue;
-        }
+        };
         let built = if settings.reuse_builds {
             build::reuse(scratch.path(), package)
         } else {
@@ -104,11 +103,11 @@ fn build_all(
         builds.insert(package, built.map_err(|error| error.to_string()));
     }
     let row = |contestant: &Contestant| {
-        let built = &builds[contestant.package()];
+        let built = contestant.package().map(|package| &builds[package]);
         Row {
             contestant: *contestant,
-            build: built.as_ref().ok().cloned(),
-            error: built.as_ref().err().map(|why| format!("not built: {why}")),
+            build: built.and_then(|built| built.as_ref().ok().cloned()),
+            error: built.and_then(|built| Some(format!("not built: {}", built.as_ref().err()?))),
             peak_heap_bytes: None,
             max_clients: None,
             max_clients_confirmed: false,
@@ -178,7 +177,10 @@ impl Experiment<'_> {
     }
 
     fn rounds(&mut self, purpose: Purpose, stage: Stage, rounds: usize) {
-        for (round, contestant) in interleaved(&self.alive(), rounds) {
+        // The user's own servers consume messages, and are not asked to send them back.
+        let takes_part = |who: &Contestant| purpose != Purpose::Echo || who.package().is_some();
+        let alive: Vec<Contestant> = self.alive().into_iter().filter(takes_part).collect();
+        for (round, contestant) in interleaved(&alive, rounds) {
             self.one(Task { contestant, purpose, round, stage });
         }
     }
@@ -199,7 +201,7 @@ impl Experiment<'_> {
     fn perform(&mut self, task: Task, environment: Vec<(&'static str, OsString)>) -> Option<&Run> {
         let Task { contestant, purpose, .. } = task;
         let index = self.rows.iter().position(|row| row.contestant == contestant && row.error.is_none())?;
-        let binary = self.rows[index].build.as_ref()?.binary.clone();
+        let binary = self.rows[index].build.as_ref().map_or_else(PathBuf::new, |build| build.binary.clone());
         if self.observer.stopped() {
             return None;
         }
@@ -227,7 +229,7 @@ impl Experiment<'_> {
             self.observer.note("heaptrack is not installed: peak memory is PSS, not heap");
             return;
         };
-        for contestant in self.alive() {
+        for contestant in self.alive().into_iter().filter(|who| who.package().is_some()) {
             let record = self.scratch.path().join(format!("heaptrack-{}", contestant.name()));
             let environment = heaptrack.environment(&record).to_vec();
             let task = Task { contestant, purpose: Purpose::Heap, round: 0, stage: self.settings.heap };
