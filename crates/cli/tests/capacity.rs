@@ -242,6 +242,7 @@ fn what_cannot_be_done_is_said() {
     assert_fails(&["capacity", &url, "--clients", "9"], 2, &["--find rate"]);
     assert_fails(&["capacity", &url, "--find", "rate", "--interval", "1s"], 2, &["--interval"]);
     assert_fails(&["capacity", &url, "--find", "rate", "--memory", "4GiB"], 2, &["--memory"]);
+    assert_fails(&["capacity", &url, "--memory", "4GiB"], 2, &["--memory", "--pid"]);
     assert_fails(&["capacity", &url, "--from", "9", "--most", "8"], 2, &["--from", "--most"]);
     assert_fails(&["capacity", &url, "--hold", "0s"], 2, &["--hold", "above zero"]);
     assert_fails(&["capacity", &url, "--resolution", "2"], 2, &["0.001"]);
