@@ -7,6 +7,9 @@ use comfy_table::CellAlignment;
 use super::{Capacity, StepReport};
 use crate::table::Look;
 
+/// A line that explains less of the spread is no basis for a projection.
+const STRAIGHT: f64 = 0.95;
+
 /// The steps as a table, then the result with what stopped more.
 pub fn text(capacity: &Capacity, look: Look) -> String {
     let mut text = format!("{}\n\n{}\n\n", capacity.url, table(capacity, look));
@@ -29,6 +32,10 @@ pub fn text(capacity: &Capacity, look: Look) -> String {
         line(format!(
             "memory       {server:.1} kB a client in the server, {kernel:.1} kB in the kernel; {base:.1} MB besides"
         ));
+    }
+    if let Some(memory) = capacity.memory.filter(|memory| memory.r_squared < STRAIGHT) {
+        let share = memory.r_squared * 100.0;
+        line(format!("             a poor line: it explains {share:.0} % of the spread; try more clients"));
     }
     if let Some(projection) = &capacity.projection {
         let (clients, budget) = (projection.clients, projection.budget_bytes as f64 / 1e9);

@@ -309,3 +309,82 @@ impl Observer for Witnessed<'_> {
         self.observer.stopped()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    /// A machine of files with one process, 7; removed when dropped.
+    struct Machine(PathBuf);
+
+    impl Machine {
+        fn new(name: &str) -> Machine {
+            let machine =
+                Machine(std::env::temp_dir().join(format!("webscale-witness-{name}-{}", std::process::id())));
+            machine.write("proc/7/statm", "900 800 0 0 0 0 0\n");
+            machine.write("proc/7/status", "Cpus_allowed_list:\t0-2,5\n");
+            machine.write("proc/meminfo", "MemTotal: 1000000 kB\nMemAvailable: 500000 kB\n");
+            machine.write("proc/sys/net/ipv4/tcp_mem", "100 200 300\n");
+            machine.write("proc/net/sockstat", "TCP: inuse 7 orphan 0 tw 3 alloc 9 mem 12\n");
+            machine.write("proc/vmstat", "oom_kill 3\n");
+            machine
+        }
+
+        fn write(&self, file: &str, text: &str) {
+            let path = self.0.join(file);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, text).unwrap();
+        }
+
+        fn witness(&self, growth: &[(f64, f64)]) -> Witness {
+            Witness::new(Root::new(&self.0), &[7], growth)
+        }
+    }
+
+    impl Drop for Machine {
+        fn drop(&mut self) {
+            let _ = fs::remove_dir_all(&self.0);
+        }
+    }
+
+    #[test]
+    fn nothing_is_wrong_on_a_calm_machine() {
+        let machine = Machine::new("calm");
+        let witness = machine.witness(&[]);
+        assert!(!witness.is_gone() && witness.processors() == 4.0);
+        assert_eq!(
+            (witness.memory_exhausted(), witness.tcp_memory_pressed(), witness.tracked()),
+            (None, None, None)
+        );
+    }
+
+    #[test]
+    fn the_worst_is_remembered() {
+        let machine = Machine::new("worst");
+        let mut witness = machine.witness(&[]);
+        machine.write("proc/net/sockstat", "TCP: inuse 7 orphan 0 tw 3 alloc 9 mem 250\n");
+        machine.write("proc/meminfo", "MemTotal: 1000000 kB\nMemAvailable: 9000 kB\n");
+        witness.look();
+        machine.write("proc/net/sockstat", "TCP: inuse 7 orphan 0 tw 3 alloc 9 mem 12\n");
+        machine.write("proc/meminfo", "MemTotal: 1000000 kB\nMemAvailable: 500000 kB\n");
+        witness.look();
+        assert!(witness.tcp_memory_pressed().is_some() && witness.memory_exhausted().is_some());
+    }
+
+    #[test]
+    fn a_death_for_want_of_memory() {
+        let machine = Machine::new("death");
+        let limits = "Max open files 100 100 files\nMax address space 400000000 400000000 bytes\n";
+        machine.write("proc/7/limits", limits);
+        let witness = machine.witness(&[(100.0, 120e6), (200.0, 220e6)]);
+        // It had grown by a megabyte a client.
+        assert!(witness.memory_limit(360).is_some_and(|text| text.contains("380 of 400 MB")));
+        assert_eq!(witness.memory_limit(210), None);
+        machine.write("proc/vmstat", "oom_kill 4\n");
+        assert!(witness.memory_limit(210).is_some_and(|text| text.contains("killed 1 process")));
+        fs::remove_file(machine.0.join("proc/7/statm")).unwrap();
+        assert!(witness.is_gone());
+    }
+}
