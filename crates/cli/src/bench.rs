@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use webscale_load::bench::outcome::{Generator, LatencySummary, Messages, Outcome};
+use webscale_load::bench::outcome::{Generator, KernelUse, LatencySummary, Messages, Outcome};
 use webscale_load::bench::{self, BenchError};
 use webscale_load::histogram::Summary;
 use webscale_load::report;
@@ -165,9 +165,15 @@ fn usage(text: &mut String, outcome: &Outcome) {
         generator.busiest_thread * 100.0,
         costs(generator)
     );
+    if let Some(share) = outcome.generator_to_server() {
+        line!(text, "             {share:.2} of the server's CPU");
+    }
     if let Some(lag) = &outcome.schedule_lag_us {
         line!(text, "sent late by {}", percentiles(lag));
     }
+    let KernelUse { idle, loaded, .. } = &outcome.kernel;
+    let (bytes, sockets) = (loaded.total_bytes().saturating_sub(idle.total_bytes()), loaded.tcp_in_use);
+    line!(text, "kernel       {:.1} MB more for sockets, of which {sockets} are in use", bytes as f64 / 1e6);
     line!(
         text,
         "machine      {:.1} % busy, {:.1} % in interrupts, {:.1} % stolen",
