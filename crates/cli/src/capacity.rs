@@ -1,7 +1,7 @@
 //! `webscale capacity`: the search, its table and its JSON.
 
 use webscale_load::bench::BenchError;
-use webscale_load::capacity::{self, Capacity, text};
+use webscale_load::capacity::{self, Capacity, html, text};
 use webscale_load::table::Look;
 
 use crate::args::CapacityArgs;
@@ -17,6 +17,7 @@ struct NotFound(String);
 pub(crate) fn run(args: &CapacityArgs) -> anyhow::Result<()> {
     let settings = args.settings()?;
     output::prepare(args.json.as_deref())?;
+    output::prepare_file("--html", args.html.as_deref())?;
     let mut stderr = Stderr::with_notes_alone()?;
     let capacity = capacity::run(&settings, &mut stderr);
     stderr.finish();
@@ -27,6 +28,7 @@ pub(crate) fn run(args: &CapacityArgs) -> anyhow::Result<()> {
         | BenchError::Processor { .. } => anyhow::Error::new(Usage(error.to_string())),
         other => other.into(),
     })?;
+    output::write_file(args.html.as_deref(), || html::html(&capacity))?;
     let look = if output::stdout_is_terminal() { Look::Lines } else { Look::Plain };
     output::report(args.json.as_deref(), &capacity, || text(&capacity, look))?;
     match shortcoming(&capacity) {

@@ -6,6 +6,7 @@
 
 pub mod binding;
 mod figures;
+pub mod html;
 pub mod search;
 mod text;
 pub(crate) mod witness;

@@ -4,6 +4,7 @@ pub mod build;
 pub mod contestant;
 mod experiment;
 pub mod figures;
+pub mod html;
 pub mod machine;
 pub mod report;
 pub mod runner;

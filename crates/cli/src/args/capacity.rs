@@ -27,7 +27,7 @@ Examples:
   webscale capacity wss://127.0.0.1:9001 --pid $(pidof my-server)
   webscale capacity wss://127.0.0.1:9001 --quick --memory 4GiB
   webscale capacity ws://127.0.0.1:9001 --find rate --clients 100 --size 128 --probe echo
-  webscale capacity wss://127.0.0.1:9001 --from 5000 --most 40000 --json capacity.json
+  webscale capacity wss://127.0.0.1:9001 --from 5000 --most 40000 --html capacity.html
 
 Exit code 0 when a number was found and confirmed, also if the load was at its end first (`at least`); 1 when nothing
 was held, the server ended, or the search was interrupted.")]
@@ -43,6 +43,9 @@ pub(crate) struct CapacityArgs {
     /// Write the result as JSON, to FILE or else to stdout in place of the text
     #[arg(long, value_name = "FILE", num_args = 0..=1, default_missing_value = "-", help_heading = "Output")]
     pub(crate) json: Option<PathBuf>,
+    /// Write one HTML page with plots, which opens offline
+    #[arg(long, value_name = "FILE", help_heading = "Output")]
+    pub(crate) html: Option<PathBuf>,
 }
 
 /// What is looked for.

@@ -19,7 +19,7 @@ use webscale_load::compare::settings::Settings;
 #[command(after_help = "\
 Examples:
   webscale compare --quick
-  webscale compare --servers tokio,webscale --json compare.json
+  webscale compare --servers tokio,webscale --json compare.json --html compare.html
 
 Exit code 1 when a server could not be built or measured; the table has the others then.")]
 pub(crate) struct CompareArgs {
@@ -35,6 +35,9 @@ pub(crate) struct CompareArgs {
     /// Write all figures and every run as JSON, to FILE or else to stdout in place of the table
     #[arg(long, value_name = "FILE", num_args = 0..=1, default_missing_value = "-")]
     pub(crate) json: Option<PathBuf>,
+    /// Write one HTML page with plots, which opens offline
+    #[arg(long, value_name = "FILE")]
+    pub(crate) html: Option<PathBuf>,
 }
 
 fn contestant(name: &str) -> Result<Contestant, String> {
@@ -59,7 +62,8 @@ mod tests {
     use super::*;
 
     fn settings(servers: &[Contestant]) -> Settings {
-        CompareArgs { quick: true, servers: servers.to_vec(), reuse_builds: false, json: None }.settings()
+        CompareArgs { quick: true, servers: servers.to_vec(), reuse_builds: false, json: None, html: None }
+            .settings()
     }
 
     #[test]

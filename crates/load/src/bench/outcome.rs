@@ -367,10 +367,10 @@ fn problems(outcome: &Outcome, latency_limit: Duration) -> Vec<String> {
 fn failures(outcome: &Outcome) -> Vec<String> {
     let Outcome { connections, messages, .. } = outcome;
     let mut problems = Vec::new();
-    for (kind, failure) in &connections.failed {
-        let (count, clients) = (failure.count, connections.clients);
-        problems
-            .push(format!("{count} of {clients} clients could not connect ({kind}: {})", failure.example));
+    let opened = u64::from(connections.opened) + u64::from(connections.reconnected);
+    let attempts = opened + connections.failed_count();
+    for (kind, Failure { count, example }) in &connections.failed {
+        problems.push(format!("{count} of {attempts} attempts to connect failed ({kind}: {example})"));
     }
     if let (false, dropped @ 1..) = (connections.failed.is_empty(), outcome.kernel.listen_overflows) {
         problems
@@ -510,7 +510,7 @@ pub(crate) mod tests {
         outcome.latency_us = Some(LatencySummary { corrected: summary(100_001.0), uncorrected: None });
         let problems = judge(&outcome, LIMIT).problems.join("\n");
         for part in [
-            "3 of 100",
+            "3 of 103",
             "refused",
             "2 clients",
             "1006",

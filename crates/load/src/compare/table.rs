@@ -46,10 +46,10 @@ fn table(comparison: &Comparison, look: Look) -> Table {
 }
 
 /// One line of the table.
-struct Figure {
-    name: &'static str,
-    cell: fn(&ServerReport) -> Option<String>,
-    article: fn(&ServerReport) -> Option<String>,
+pub(super) struct Figure {
+    pub(super) name: &'static str,
+    pub(super) cell: fn(&ServerReport) -> Option<String>,
+    pub(super) article: fn(&ServerReport) -> Option<String>,
 }
 
 impl Figure {
@@ -58,7 +58,7 @@ impl Figure {
     }
 }
 
-const FIGURES: [Figure; 18] = [
+pub(super) const FIGURES: [Figure; 18] = [
     Figure::new("compile time, s", |s| Some(format!("{:.1}", s.compile_seconds?))),
     Figure::new("binary, stripped, MB", |s| Some(megabytes(s.binary_bytes?))),
     Figure::new("dependencies linked", |s| Some(s.dependencies?.to_string())),
@@ -110,7 +110,7 @@ fn ratio(ratios: Option<Spread>) -> Option<String> {
     spread(ratios, 2)
 }
 
-fn notes(text: &mut String, comparison: &Comparison) {
+pub(super) fn notes(text: &mut String, comparison: &Comparison) {
     let machine = &comparison.machine;
     let mut line = |note: String| {
         let _ = writeln!(text, "{note}");

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 
 use std::time::Duration;
-use webscale::{Accept, Deflate, Handler, Message, Peer, Reject, Request, Server, Tls};
+use webscale::{Accept, ClientAuth, Deflate, Handler, Message, Peer, Reject, Request, Server, Tls};
 use webscale_load::bench::endpoint::{Compression, Handshake, Header, TlsOptions, TlsVersion};
 use webscale_load::bench::payload::{Kind, Payload};
 use webscale_load::bench::{Plan, Probe, run};
@@ -13,6 +13,7 @@ use webscale_load::cert;
 use webscale_load::observe::Unobserved;
 use webscale_load::schedule::Ramp;
 
+use super::Directory;
 use super::server::{Behaviour, Running};
 
 /// Accepts who says all that is wanted, and remembers each path.
@@ -128,4 +129,23 @@ fn an_empty_echo_shows_the_floor() {
     // The one counts from an earlier time than the other.
     assert!(latency.corrected.p50 >= uncorrected.p50 && latency.corrected.max >= uncorrected.max);
     assert_eq!((outcome.messages.lost, outcome.messages.corrupt, outcome.messages.reordered), (0, 0, 0));
+}
+
+#[test]
+fn a_server_may_ask_for_a_certificate() {
+    let issued = cert::issue(&[]).unwrap();
+    let directory = Directory::new("identity");
+    let [ca, certificate, key] = [
+        directory.file("ca", &issued.ca.cert_pem),
+        directory.file("cert", &issued.leaf.cert_pem),
+        directory.file("key", &issued.leaf.key_pem),
+    ];
+    let tls = Tls::from_pem_files(&certificate, &key).unwrap();
+    let tls = tls.client_certificates(ClientAuth::required(&ca).unwrap()).unwrap();
+    let server = Running::start(Behaviour::Consume, Some(tls));
+    let stranger = run(&server.plan(), &mut Unobserved).unwrap_err().to_string();
+    assert!(stranger.contains("no client could connect: TLS"), "{stranger}");
+    let tls = TlsOptions { identity: Some((certificate, key)), ..TlsOptions::default() };
+    let outcome = run(&Plan { tls, ..server.plan() }, &mut Unobserved).unwrap();
+    assert!(outcome.verdict.held(), "{:?}", outcome.verdict);
 }
