@@ -224,3 +224,31 @@ fn a_server_that_speaks_something_else() {
 fn unknown_servers_cannot_be_compared() {
     assert_fails(&["compare", "--servers", "node"], 2, &["node", "tokio-4k"]);
 }
+
+/// Names of fields at any depth; what is keyed by kinds or codes has no names.
+fn field_names<'a>(value: &'a serde_json::Value, names: &mut Vec<&'a str>) {
+    match value {
+        serde_json::Value::Object(fields) => {
+            for (name, value) in fields {
+                names.push(name);
+                field_names(value, names);
+            }
+        }
+        serde_json::Value::Array(values) => values.iter().for_each(|value| field_names(value, names)),
+        _ => {}
+    }
+}
+
+#[test]
+fn every_field_is_documented() {
+    let documented = include_str!("../../../docs/bench-json.md");
+    let server = Server::start(&["--mode", "echo", "--plain"]);
+    let mut result =
+        json(&short(&server.url, &["--probe", "echo", "--pid", &server.child.id().to_string(), "--json"]));
+    result["provenance"]["host"] = serde_json::Value::Null;
+    let mut names = Vec::new();
+    field_names(&result, &mut names);
+    let unknown: Vec<&&str> =
+        names.iter().filter(|name| !documented.contains(&format!("`{name}`"))).collect();
+    assert!(names.contains(&"peak_pss_bytes") && unknown.is_empty(), "{unknown:?}");
+}

@@ -286,7 +286,7 @@ impl Decoder {
             self.begun(&header).way = Way::Streamed;
         }
         let alone = header.opcode.is_control() || (header.fin && self.message.is_none());
-        if alone && let Some(payload) = whole(&input[used..], header.len) {
+        if alone && let Some(payload) = whole(behind(input, used), header.len) {
             unmask_into(scratch, payload, header.mask);
             let step = interpret(header.opcode, header.reserved, scratch);
             self.state = state_after(&step);
@@ -424,7 +424,7 @@ impl Decoder {
         input: &[u8],
         used: usize,
     ) -> Result<(usize, Step<'d>), ProtocolError> {
-        let arrived = &input[used..];
+        let arrived = behind(input, used);
         let payload = whole(arrived, frame.remaining).unwrap_or(arrived);
         let used = used + payload.len();
         if let Err(error) = self.append(&mut frame, payload) {
@@ -440,7 +440,7 @@ impl Decoder {
     fn append(&mut self, frame: &mut Frame, payload: &[u8]) -> Result<(), ProtocolError> {
         let start = self.gathered.len();
         frame.take(payload, &mut self.gathered);
-        let arrived = &self.gathered[start..];
+        let arrived = behind(&self.gathered, start);
         match &mut self.message {
             Some(begun) if begun.is_text() && !frame.opcode.is_control() => {
                 begun.utf8.push(arrived).map_err(|_| ProtocolError::InvalidUtf8)
@@ -458,7 +458,7 @@ impl Decoder {
         used: usize,
         scratch: &'d mut Vec<u8>,
     ) -> Result<(usize, Step<'d>), ProtocolError> {
-        let arrived = &input[used..];
+        let arrived = behind(input, used);
         let payload = whole(arrived, frame.remaining).unwrap_or(arrived);
         scratch.clear();
         if begun.way == Way::Streamed && !self.gathered.is_empty() {
@@ -492,7 +492,7 @@ impl Decoder {
                 (0, self.message.take().map_or(Reserved::NONE, |begun| Reserved::from_byte(begun.reserved)))
             }
         };
-        let step = interpret(frame.opcode, reserved, &self.gathered[start..]);
+        let step = interpret(frame.opcode, reserved, behind(&self.gathered, start));
         self.state = state_after(&step);
         step
     }
@@ -510,6 +510,11 @@ fn check_mask(role: Role, masked: bool) -> Result<(), ProtocolError> {
         (Role::Client, true) => Err(ProtocolError::Masked),
         _ => Ok(()),
     }
+}
+
+/// What stands in `bytes` behind the first `used`.
+fn behind(bytes: &[u8], used: usize) -> &[u8] {
+    bytes.get(used..).unwrap_or_default()
 }
 
 /// The first `len` bytes of `input`, if they are there.

@@ -112,6 +112,8 @@ pub struct Plan {
     pub model: Model,
     /// Time between two messages of one client, above zero; in a closed loop between an answer and the next message.
     pub interval: Duration,
+    /// In the open model, clients that are due within so long send together; zero for each at its own time.
+    pub tick: Duration,
     /// What they send.
     pub payload: Payload,
     /// How latency is learnt.
@@ -156,6 +158,7 @@ impl Plan {
             clients: 100,
             model: Model::Open,
             interval: Duration::from_secs(1),
+            tick: Duration::ZERO,
             payload: Payload::telemetry(),
             probe: Probe::Ping,
             probe_one_in: None,
@@ -218,7 +221,7 @@ impl Plan {
     /// When each message is due.
     pub(crate) fn pace(&self) -> Pace {
         match self.model {
-            Model::Open => Pace::Open(Schedule::new(self.clients, self.interval)),
+            Model::Open => Pace::Open(Schedule::new(self.clients, self.interval).in_ticks(self.tick)),
             Model::Closed => Pace::Closed(Closed { clients: self.clients, think: self.interval }),
         }
     }

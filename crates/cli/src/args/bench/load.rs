@@ -22,6 +22,10 @@ pub(crate) struct LoadArgs {
     /// Messages of all clients together, as 5000/s or 90/m, in place of --interval
     #[arg(long, value_name = "RATE", value_parser = units::rate, conflicts_with_all = ["interval", "idle"])]
     pub(crate) rate: Option<f64>,
+    /// Have clients that are due within so long send together: small bursts, which cost the load much less CPU time than
+    /// messages one by one [default: each at its own time]
+    #[arg(long, value_name = "TIME", value_parser = units::duration, conflicts_with = "closed")]
+    pub(crate) tick: Option<Duration>,
     /// Send the next message when the answer to the last one has come (closed loop), and not by the clock
     #[arg(long, conflicts_with_all = ["interval", "rate", "idle"])]
     pub(crate) closed: bool,
@@ -66,6 +70,7 @@ impl LoadArgs {
             true => (Model::Closed, self.think),
             false => (Model::Open, self.interval()?),
         };
+        plan.tick = self.tick.unwrap_or_default();
         plan.ramp = self.ramp()?;
         plan.reconnect = self.reconnect;
         plan.stop = StopConditions { failures: self.max_failures, p99: self.stop_above_p99 };

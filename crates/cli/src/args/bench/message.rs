@@ -27,8 +27,8 @@ pub(crate) struct MessageArgs {
     /// Send the bytes of this file
     #[arg(long, value_name = "FILE", conflicts_with = "size")]
     pub(crate) payload: Option<PathBuf>,
-    /// Send this text with fields filled in, or that of @FILE: {seq} {client} {timestamp} {timestamp:ns}
-    /// {timestamp:rfc3339} {random:8} {random_int:1-100}; {{ is one {
+    /// Send this text, or that of @FILE, with its fields filled in: {seq}, {client}, {timestamp}, {random:8} and others,
+    /// which stand below
     #[arg(long, value_name = "TEXT", conflicts_with_all = ["size", "payload"])]
     pub(crate) template: Option<String>,
     /// Send binary messages instead of text

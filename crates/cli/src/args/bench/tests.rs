@@ -81,6 +81,26 @@ fn a_closed_loop_is_asked_for() {
 }
 
 #[test]
+fn clients_send_in_ticks_where_asked() {
+    assert_eq!(plan(&["--tick", "2ms"]).unwrap().tick, Duration::from_millis(2));
+    assert_eq!(plan(&[]).unwrap().tick, Duration::ZERO);
+    refused(&[(&["--tick", "2ms", "--closed"], "--tick"), (&["--tick", "2"], "no unit")]);
+}
+
+#[test]
+fn idle_clients_send_pings_alone() {
+    let idle = plan(&["--idle", "--ping-every", "5s", "--clients", "5000"]).unwrap();
+    assert_eq!((idle.probe, idle.interval, idle.one_probed_in()), (Probe::Idle, Duration::from_secs(5), 1));
+    assert_eq!(plan(&["--idle"]).unwrap().interval, Duration::from_secs(20));
+    refused(&[
+        (&["--idle", "--probe", "echo"], "--idle"),
+        (&["--idle", "--interval", "1s"], "--idle"),
+        (&["--idle", "--closed"], "--idle"),
+        (&["--ping-every", "5s"], "--idle"),
+    ]);
+}
+
+#[test]
 fn answers_are_chosen() {
     assert_eq!(plan(&["--probe", "none"]).unwrap().probe, Probe::Sink);
     assert_eq!(plan(&["--ack-every", "5"]).unwrap().probe.ack_every(), Some(5));
