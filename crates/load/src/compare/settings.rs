@@ -100,7 +100,7 @@ impl Settings {
             memory: vec![Stage::each_second(100, s(1), s(1))],
             heap: Stage::each_second(100, s(1), s(2)),
             capacity: Stage::each_second(0, s(1), s(3)),
-            capacity_steps: 4,
+            capacity_steps: 3,
             capacity_resolution: 0.1,
             ..Settings::full(servers)
         }
