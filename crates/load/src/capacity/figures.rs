@@ -41,7 +41,7 @@ pub struct StepReport {
 }
 
 impl StepReport {
-    pub(super) fn new(step: Step, outcome: &Outcome, binding: Option<Binding>) -> StepReport {
+    pub(crate) fn new(step: Step, outcome: &Outcome, binding: Option<Binding>) -> StepReport {
         let latency = outcome.latency_us.map(|latency| latency.corrected);
         let server = outcome.server.as_ref();
         StepReport {

@@ -18,7 +18,7 @@ pub fn html(capacity: &Capacity) -> String {
         "Steps",
         "Latency counts from when a message was due. Where a number was tried twice, the last try counts.",
     );
-    page.plots(&plots(&capacity.steps, capacity.find, Some(capacity.latency_limit_seconds)));
+    page.plots(&plots("", &capacity.steps, capacity.find, Some(capacity.latency_limit_seconds)));
     page.table(&steps(capacity));
     page.section("Made with", "");
     page.facts(&facts(capacity));
@@ -59,8 +59,8 @@ fn figures(capacity: &Capacity) -> Vec<Figure> {
     figures
 }
 
-/// Latency and CPU over what was tried.
-pub(crate) fn plots(steps: &[StepReport], find: Find, limit_seconds: Option<f64>) -> [String; 2] {
+/// Latency and CPU over what was tried, each title behind `lead`.
+pub(crate) fn plots(lead: &str, steps: &[StepReport], find: Find, limit_seconds: Option<f64>) -> [String; 2] {
     let mut sorted: Vec<&StepReport> = steps.iter().collect();
     sorted.sort_by_key(|step| step.value);
     // Of equal numbers the last that was tried.
@@ -77,7 +77,11 @@ pub(crate) fn plots(steps: &[StepReport], find: Find, limit_seconds: Option<f64>
         x_unit: Unit::Count,
         x_axis: Axis::FromZero,
         series,
-        ..LinePlot::over_time(title, of(|step| Some(step.value.into())).into_iter().flatten().collect(), unit)
+        ..LinePlot::over_time(
+            format!("{lead}{title}"),
+            of(|step| Some(step.value.into())).into_iter().flatten().collect(),
+            unit,
+        )
     };
     let latency =
         vec![Series::new("p50", of(|step| step.p50_us)), Series::new("p99", of(|step| step.p99_us))];

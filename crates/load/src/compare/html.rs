@@ -5,9 +5,11 @@ use super::figures::Spread;
 use super::report::{Comparison, ServerReport};
 use super::runner::{Purpose, Run};
 use super::table::{FIGURES, notes};
-use crate::capacity::html::host_facts;
+use crate::capacity::html::{host_facts, plots};
+use crate::capacity::search::Step;
+use crate::capacity::{Find, StepReport};
 use crate::report::page::{Page, Table, Tone};
-use crate::report::plot::{Axis, Bar, BarPlot, LinePlot, Series};
+use crate::report::plot::{Bar, BarPlot};
 use crate::report::unit::Unit;
 
 /// One page that needs nothing else.
@@ -18,8 +20,11 @@ pub fn html(comparison: &Comparison) -> String {
     page.section("Figures", "Medians, with the range of interleaved runs in parentheses. The article's are from a Raspberry Pi 4.");
     page.table(&table(comparison));
     page.plots(&bars(comparison));
-    page.section("Most clients", "Every step of the search, each with a fresh server. The line of a server ends where it was not held.");
-    page.plots(&[latency_over_clients(comparison), cpu_over_clients(comparison)]);
+    page.section(
+        "Most clients",
+        "Every step of the search, each with a fresh server; of equal numbers the last counts.",
+    );
+    page.plots(&steps(comparison));
     page.section("What is compared", "");
     let described = |server: &ServerReport| {
         let stopped = server
@@ -107,44 +112,24 @@ fn bars(comparison: &Comparison) -> Vec<String> {
     ]
 }
 
-/// The steps of all servers over one axis.
-fn over_clients(
-    comparison: &Comparison,
-    title: &str,
-    unit: Unit,
-    value: fn(&Run) -> Option<f64>,
-) -> LinePlot {
-    let steps = || comparison.runs.iter().filter(|run| run.purpose == Purpose::Capacity);
-    let mut x: Vec<u32> = steps().map(|run| run.outcome.connections.clients).collect();
-    x.sort_unstable();
-    x.dedup();
-    let of = |server: &ServerReport, clients: u32| {
-        steps()
-            .rfind(|run| run.server == server.name && run.outcome.connections.clients == clients)
-            .and_then(value)
+/// The steps of each server that was searched.
+fn steps(comparison: &Comparison) -> Vec<String> {
+    let limit = Some(comparison.settings.latency_limit.as_secs_f64());
+    let of = |server: &ServerReport| {
+        let runs = comparison
+            .runs
+            .iter()
+            .filter(|run| run.purpose == Purpose::Capacity && run.server == server.name);
+        let steps: Vec<StepReport> = runs.map(step).collect();
+        let lead = format!("{}: ", server.name);
+        if steps.is_empty() { Vec::new() } else { plots(&lead, &steps, Find::Clients, limit).to_vec() }
     };
-    let series = comparison.servers.iter().map(|server| {
-        Series::new(server.name.to_owned(), x.iter().map(|clients| of(server, *clients)).collect())
-    });
-    LinePlot {
-        x_name: "clients".into(),
-        x_unit: Unit::Count,
-        x_axis: Axis::FromZero,
-        series: series.collect(),
-        ..LinePlot::over_time(title, x.iter().copied().map(f64::from).collect(), unit)
-    }
+    comparison.servers.iter().flat_map(of).collect()
 }
 
-fn latency_over_clients(comparison: &Comparison) -> String {
-    let p99 = |run: &Run| Some(run.outcome.latency_us?.corrected.p99);
-    let limit = comparison.settings.latency_limit.as_secs_f64() * 1e6;
-    let plot = over_clients(comparison, "Latency p99", Unit::Microseconds, p99);
-    LinePlot { y_axis: Axis::Log, limit: Some((limit, "limit".into())), ..plot }.html()
-}
-
-fn cpu_over_clients(comparison: &Comparison) -> String {
-    let cpu = |run: &Run| run.outcome.server.as_ref().map(|server| server.cpu_share);
-    over_clients(comparison, "Server CPU", Unit::Processor, cpu).html()
+fn step(run: &Run) -> StepReport {
+    let step = Step { value: run.outcome.connections.clients, whole: false };
+    StepReport::new(step, &run.outcome, run.binding.clone())
 }
 
 fn facts(comparison: &Comparison) -> Vec<(String, String)> {

@@ -206,6 +206,14 @@ mod tests {
     }
 
     #[test]
+    fn the_page_has_the_tables_figures() {
+        let page = crate::compare::html::html(&comparison());
+        for part in ["about 25000", "2.35", "article: tokio", "load: the server ended", "19,000"] {
+            assert!(page.contains(part), "{part}");
+        }
+    }
+
+    #[test]
     fn both_looks_have_the_same_figures() {
         let lines = text(&comparison(), Look::Lines);
         assert!(lines.contains('│') && lines.contains("2.35") && lines.contains("article: tokio"));
