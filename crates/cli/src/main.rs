@@ -11,6 +11,7 @@ mod cert;
 mod compare;
 mod doctor;
 mod exit;
+mod live;
 mod output;
 mod payload;
 mod progress;

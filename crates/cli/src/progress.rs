@@ -1,5 +1,6 @@
-//! Progress on stderr: one line that is written over where a person looks on, plain lines otherwise.
+//! Progress on stderr: a block that is drawn in place where a person looks on, plain lines otherwise.
 
+use std::env;
 use std::io::{self, IsTerminal, Write};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -7,16 +8,17 @@ use std::time::{Duration, Instant};
 
 use webscale_load::observe::{Observer, Phase, Progress};
 
+use crate::live::Live;
+
 /// Where stderr is no terminal, progress is written this often, and when a phase begins.
 const PLAIN_EVERY: Duration = Duration::from_secs(10);
 
 /// Writes progress, and passes on that the user wants to stop.
 pub(crate) struct Stderr {
-    live: bool,
+    /// Where stderr is a terminal that can move its cursor.
+    live: Option<Live>,
     /// How often progress is written where it is not live; never if none.
     plain_every: Option<Duration>,
-    /// A live line stands there unfinished.
-    pending: bool,
     last_plain: Option<(Phase, Instant)>,
     interrupted: Arc<AtomicBool>,
 }
@@ -40,38 +42,45 @@ impl Stderr {
             signal_hook::flag::register_conditional_default(signal, Arc::clone(&interrupted))?;
             signal_hook::flag::register(signal, Arc::clone(&interrupted))?;
         }
-        let live = io::stderr().is_terminal();
-        Ok(Stderr { live, plain_every, pending: false, last_plain: None, interrupted })
+        let dumb = env::var_os("TERM").is_none_or(|term| term == "dumb");
+        let colours = env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+        let live = (io::stderr().is_terminal() && !dumb).then(|| Live::new(colours));
+        Ok(Stderr { live, plain_every, last_plain: None, interrupted })
     }
 
-    fn write(&mut self, text: &str) {
-        // Who closed stderr does not want to know.
-        let _ = io::stderr().lock().write_all(text.as_bytes());
-    }
-
-    /// Ends a live line, so that what follows has a line of its own.
+    /// Leaves what the last second showed, so that what follows stands below it.
     pub(crate) fn finish(&mut self) {
-        if std::mem::take(&mut self.pending) {
-            self.write("\r\x1b[2K");
+        if let Some(live) = &mut self.live {
+            live.leave();
         }
     }
 }
 
+fn write(text: &str) {
+    // Who closed stderr does not want to know.
+    let _ = io::stderr().lock().write_all(text.as_bytes());
+}
+
+/// Columns of the terminal; asked each time, because it may change.
+fn columns() -> usize {
+    let size = rustix::termios::tcgetwinsize(io::stderr());
+    size.ok().map(|size| usize::from(size.ws_col)).filter(|columns| *columns > 0).unwrap_or(80)
+}
+
 impl Observer for Stderr {
     fn note(&mut self, text: &str) {
-        self.finish();
-        self.write(&format!("{text}\n"));
+        let erased = self.live.as_mut().map_or_else(String::new, |live| live.erase(columns()));
+        write(&format!("{erased}{text}\n"));
     }
 
     fn progress(&mut self, progress: &Progress) {
-        if self.live {
-            self.write(&format!("\r\x1b[2K{}", line(progress)));
-            self.pending = true;
+        if let Some(live) = &mut self.live {
+            write(&live.draw(progress, columns()));
         } else if let Some(every) = self.plain_every
             && self.last_plain.is_none_or(|(phase, at)| phase != progress.phase || at.elapsed() >= every)
         {
             self.last_plain = Some((progress.phase, Instant::now()));
-            self.write(&format!("{}\n", line(progress)));
+            write(&format!("{}\n", line(progress)));
         }
     }
 

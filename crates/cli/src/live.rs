@@ -1,0 +1,280 @@
+//! What a person sees of a load on a terminal: a few lines that are drawn over again each second.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::fmt::Write;
+
+use webscale_load::bench::timeline::Sample;
+use webscale_load::observe::Progress;
+use webscale_load::report::unit::Unit;
+
+/// Seconds that the small curves show.
+const HISTORY: usize = 60;
+/// The text's part of a line; behind it stands a curve where there is room.
+const TEXT_COLUMNS: usize = 46;
+/// No line is longer, however wide the terminal is.
+const COLUMNS_MAX: usize = 100;
+const BARS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
+
+/// The block of lines, and what it has to remember.
+#[derive(Debug, Default)]
+pub(crate) struct Live {
+    colours: bool,
+    last_minute: VecDeque<Sample>,
+    /// Everything that went wrong so far, by kind.
+    errors: BTreeMap<String, u64>,
+    /// Lengths of the lines that stand on the terminal.
+    drawn: Vec<usize>,
+}
+
+impl Live {
+    pub(crate) fn new(colours: bool) -> Live {
+        Live { colours, ..Live::default() }
+    }
+
+    /// What is to be written to a terminal of so many columns, so that it shows `progress` in place of what was drawn.
+    pub(crate) fn draw(&mut self, progress: &Progress, columns: usize) -> String {
+        self.remember(&progress.sample);
+        let width = columns.saturating_sub(1).clamp(1, COLUMNS_MAX);
+        let lines: Vec<String> = self.lines(progress, width).iter().map(|line| cut(line, width)).collect();
+        let mut text = self.erase(columns);
+        for line in &lines {
+            let (on, off) = match self.colours {
+                true if line.contains(SATURATED) || line.starts_with("errors") => ("\x1b[31m", "\x1b[0m"),
+                _ => ("", ""),
+            };
+            let _ = writeln!(text, "{on}{line}{off}");
+        }
+        self.drawn = lines.iter().map(|line| line.chars().count()).collect();
+        text
+    }
+
+    /// What takes the lines away. Where the terminal became narrower, each stands on several rows by now.
+    pub(crate) fn erase(&mut self, columns: usize) -> String {
+        let rows: usize = self.drawn.drain(..).map(|length| length.div_ceil(columns.max(1)).max(1)).sum();
+        // Row by row: a terminal may keep what is cleared all at once, and it would come back when the window grows.
+        "\x1b[1A\x1b[2K".repeat(rows)
+    }
+
+    /// The lines stay as they are; what follows stands below.
+    pub(crate) fn leave(&mut self) {
+        self.drawn.clear();
+    }
+
+    fn remember(&mut self, sample: &Sample) {
+        for (kind, count) in &sample.errors {
+            *self.errors.entry(kind.clone()).or_default() += count;
+        }
+        self.last_minute.push_back(sample.clone());
+        if self.last_minute.len() > HISTORY {
+            self.last_minute.pop_front();
+        }
+    }
+
+    fn lines(&self, progress: &Progress, width: usize) -> Vec<String> {
+        let sample = &progress.sample;
+        let clients = &sample.clients;
+        let mut lines = vec![
+            phase(progress, width),
+            format!("clients    {} of {} open{}", clients.open, progress.clients, also(progress)),
+            self.with_curve(
+                format!(
+                    "rate       due {}  sent {}",
+                    Unit::PerSecond.format(sample.offered_rate()),
+                    Unit::PerSecond.format(sample.sent_rate())
+                ),
+                width,
+                |sample| Some(sample.sent_rate()),
+            ),
+        ];
+        let latency = sample.latency_us.map_or_else(
+            || "–".to_owned(),
+            |latency| {
+                let us = |us| Unit::Microseconds.format(us);
+                format!("p50 {}  p99 {}", us(latency.corrected.p50), us(latency.corrected.p99))
+            },
+        );
+        lines.push(self.with_curve(format!("latency    {latency}"), width, |sample| {
+            Some(sample.latency_us.as_ref()?.corrected.p99)
+        }));
+        if let Some(server) = &sample.server {
+            let known = self.last_minute.iter().rev().find_map(|sample| sample.server.as_ref()?.pss_bytes);
+            let memory =
+                known.map_or_else(String::new, |bytes| format!("  {}", Unit::Bytes.format(bytes as f64)));
+            let cpu = Unit::Processor.format(server.cpu_share);
+            lines.push(self.with_curve(format!("server     CPU {cpu}{memory}"), width, |sample| {
+                Some(sample.server.as_ref()?.cpu_share)
+            }));
+        }
+        lines.push(self.generator(sample));
+        if !self.errors.is_empty() {
+            let kinds = self.errors.iter().map(|(kind, count)| format!("{count} {kind}"));
+            lines.push(format!("errors     {}", kinds.collect::<Vec<_>>().join(", ")));
+        }
+        lines
+    }
+
+    fn generator(&self, sample: &Sample) -> String {
+        let mut line = format!("generator  CPU {}", Unit::Processor.format(sample.generator.busiest_thread));
+        if let Some(lag) = sample.lag_p99_us {
+            let _ = write!(line, "  late by {}", Unit::Microseconds.format(lag));
+        }
+        if sample.generator.saturated {
+            let _ = write!(line, "  {SATURATED}: these figures are not the server's");
+        } else if self.last_minute.iter().any(|sample| sample.generator.saturated) {
+            let _ = write!(line, "  {SATURATED} within the last minute");
+        }
+        line
+    }
+
+    fn with_curve(&self, text: String, width: usize, figure: impl Fn(&Sample) -> Option<f64>) -> String {
+        let room = width.saturating_sub(TEXT_COLUMNS + 1).min(HISTORY);
+        let values: Vec<Option<f64>> = self.last_minute.iter().map(figure).collect();
+        let curve = curve(&values[values.len().saturating_sub(room)..]);
+        if room < 8 { text } else { format!("{text:<TEXT_COLUMNS$} {curve}") }
+    }
+}
+
+const SATURATED: &str = "SATURATED";
+
+fn phase(progress: &Progress, width: usize) -> String {
+    let (name, elapsed) = (progress.phase.name(), progress.elapsed.as_secs_f64());
+    let Some(planned) = progress.planned.filter(|planned| !planned.is_zero()) else {
+        return format!("{name}  {elapsed:.0} s");
+    };
+    let planned = planned.as_secs_f64();
+    let times =
+        format!("{} of {}", Unit::Seconds.format(elapsed.floor()), Unit::Seconds.format(planned.round()));
+    let room = width.saturating_sub(name.len() + times.chars().count() + 4).min(40);
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "a share of `room`, which is small"
+    )]
+    let done = ((elapsed / planned).clamp(0.0, 1.0) * room as f64) as usize;
+    format!("{name}  {}{}  {times}", "█".repeat(done), "░".repeat(room - done))
+}
+
+fn also(progress: &Progress) -> String {
+    let mut text = String::new();
+    if progress.sample.clients.connecting > 0 {
+        let _ = write!(text, ", {} connecting", progress.sample.clients.connecting);
+    }
+    if progress.failed > 0 {
+        let _ = write!(text, ", {} failed", progress.failed);
+    }
+    text
+}
+
+/// From zero to the greatest value; a gap where there is none.
+fn curve(values: &[Option<f64>]) -> String {
+    let most = values.iter().flatten().copied().filter(|value| value.is_finite()).fold(0.0, f64::max);
+    let bar = |value: f64| {
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "clamped to the bars there are"
+        )]
+        let step = (value / most * BARS.len() as f64).clamp(0.0, 7.0) as usize;
+        BARS[step]
+    };
+    values.iter().map(|value| value.filter(|_| most > 0.0).map_or(' ', bar)).collect()
+}
+
+/// What comes from a server may hold anything: no control character reaches the terminal.
+fn cut(line: &str, width: usize) -> String {
+    line.chars().filter(|c| !c.is_control()).take(width).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use webscale_load::bench::timeline::{ClientCounts, Points, SampleLatency, ServerSample};
+    use webscale_load::observe::Phase;
+
+    use super::*;
+
+    fn progress() -> Progress {
+        let points = Points { p50: 250.0, p90: 500.0, p99: 1234.0, max: 2000.0 };
+        let sample = Sample {
+            length_seconds: 1.0,
+            phase: Phase::Measuring,
+            clients: ClientCounts { open: 98, ..ClientCounts::default() },
+            offered: 100,
+            sent: 99,
+            errors: BTreeMap::from([("closed: 1006".to_owned(), 2)]),
+            latency_us: Some(SampleLatency { corrected: points, uncorrected: points }),
+            server: Some(ServerSample {
+                cpu_share: 0.25,
+                pss_bytes: Some(8_200_000),
+                ..ServerSample::default()
+            }),
+            ..Sample::default()
+        };
+        Progress {
+            phase: Phase::Measuring,
+            elapsed: Duration::from_secs(15),
+            planned: Some(Duration::from_secs(30)),
+            clients: 100,
+            sample,
+            failed: 0,
+            sent: 99,
+            latency: None,
+        }
+    }
+
+    #[test]
+    fn a_block_says_what_is_known() {
+        let text = Live::new(false).draw(&progress(), 80);
+        let lines: Vec<&str> = text.lines().collect();
+        assert_eq!(lines.len(), 7, "{text}");
+        assert!(
+            lines[0].starts_with("measuring  ████████████████████░░░") && lines[0].ends_with("15 s of 30 s")
+        );
+        assert_eq!(lines[1], "clients    98 of 100 open");
+        assert_eq!(lines[2], format!("{:<46} █", "rate       due 100/s  sent 99/s"));
+        assert!(lines[3].starts_with("latency    p50 250 µs  p99 1.23 ms"));
+        assert!(lines[4].starts_with("server     CPU 25 %  8.2 MB"));
+        assert_eq!((lines[5], lines[6]), ("generator  CPU 0 %", "errors     2 closed: 1006"));
+        assert!(!text.contains('\x1b'));
+    }
+
+    #[test]
+    fn it_is_drawn_in_place_also_after_the_terminal_became_narrower() {
+        let mut live = Live::new(false);
+        live.draw(&progress(), 80);
+        assert_eq!(live.draw(&progress(), 80).matches("\x1b[1A\x1b[2K").count(), 7);
+        let rows: usize = live.drawn.iter().map(|length| length.div_ceil(30)).sum();
+        assert!(rows > 7);
+        assert_eq!(live.draw(&progress(), 30).matches("\x1b[1A\x1b[2K").count(), rows);
+        live.leave();
+        assert_eq!(live.erase(30), "");
+    }
+
+    #[test]
+    fn no_line_is_wider_than_the_terminal() {
+        for columns in [1, 2, 10, 40, 80, 300] {
+            let mut live = Live::new(false);
+            (0..70).for_each(|_| drop(live.draw(&progress(), columns)));
+            assert!(live.drawn.iter().all(|length| *length < columns.max(2)), "{columns}: {:?}", live.drawn);
+        }
+    }
+
+    #[test]
+    fn saturation_and_errors_are_red_where_colours_are_wanted() {
+        let mut hot = progress();
+        hot.sample.generator.saturated = true;
+        hot.sample.errors.insert("evil \x1b[2J".into(), 1);
+        let text = Live::new(true).draw(&hot, 100);
+        assert!(text.contains("\x1b[31mgenerator  CPU 0 %  SATURATED") && text.contains("\x1b[31merrors"));
+        assert!(!text.contains("\x1b[2J"));
+        assert!(Live::new(false).draw(&hot, 100).contains("SATURATED"));
+    }
+
+    #[test]
+    fn curves_have_gaps_and_need_no_values() {
+        assert_eq!(curve(&[Some(0.0), None, Some(5.0), Some(10.0)]), "▁ ▅█");
+        assert_eq!(curve(&[Some(0.0), Some(f64::NAN)]), "  ");
+        assert_eq!(curve(&[]), "");
+    }
+}
