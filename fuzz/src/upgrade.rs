@@ -2,7 +2,9 @@
 
 use arbitrary::{Arbitrary, Unstructured};
 use webscale_proto::handshake::client::{self, ClientRequest, ResponseError, verify_response};
-use webscale_proto::handshake::{HeadLimits, accept, accept_key, head_end, parse_request, reject};
+use webscale_proto::handshake::{
+    Answer, HeadLimits, accept, accept_key, check_lines, head_end, parse_request, respond,
+};
 use webscale_proto::{Deflate, Role};
 
 /// The key of RFC 6455 §1.3.
@@ -52,24 +54,31 @@ fn request(bytes: &[u8]) {
         Ok(request) => request,
         Err(error) => {
             let mut refusal = Vec::new();
-            error.write(&mut refusal);
-            assert_eq!(head_end(&refusal, 0), Some(refusal.len() - error.reason().len()));
+            error.write(&mut refusal, head);
+            let body = if head.starts_with(b"HEAD ") { 0 } else { error.reason().len() };
+            assert_eq!(head_end(&refusal, 0), Some(refusal.len() - body));
             return;
         }
     };
+    assert_eq!(check_lines(head, 0), Ok(()));
     let fields = fields(head);
-    check_request(head, &fields);
+    check_request(head, &fields, request.method());
+    check_purpose(&fields, request.key());
     assert_eq!(request.headers().count(), fields.len());
     for (ours, theirs) in request.headers().zip(&fields) {
         assert_eq!((ours.0.as_bytes(), ours.1), *theirs);
     }
+    let Some(key) = request.key() else {
+        assert!(accept(&mut Vec::new(), &request, None, None, &[]).is_err(), "it opens no WebSocket");
+        return;
+    };
     let agreed = Deflate::default().answer(request.extensions());
     let protocol = request.protocols().next();
     let mut out = Vec::new();
     accept(&mut out, &request, protocol, agreed.as_ref(), &[]).expect("what was offered may be chosen");
     let offered: Vec<&str> = protocol.into_iter().collect();
     let wishes = Deflate::default().peer_context_takeover(true).own_context_takeover(true);
-    let response = verify_response(&out, request.key(), &offered, Some(&wishes));
+    let response = verify_response(&out, key, &offered, Some(&wishes));
     let response = response.expect("our client takes what our server answers");
     assert_eq!((response.protocol(), response.deflate().is_some()), (protocol, agreed.is_some()));
 }
@@ -87,28 +96,40 @@ fn fields(head: &[u8]) -> Vec<(&[u8], &[u8])> {
         .collect()
 }
 
+/// The values of the fields called so.
+fn all<'a>(fields: &[(&'a [u8], &'a [u8])], name: &str) -> Vec<&'a [u8]> {
+    let named = fields.iter().filter(|field| field.0.eq_ignore_ascii_case(name.as_bytes()));
+    named.map(|field| field.1).collect()
+}
+
+/// Whether one of the fields called so lists this token.
+fn lists(fields: &[(&[u8], &[u8])], name: &str, token: &str) -> bool {
+    let values = all(fields, name).join(&b',').to_ascii_lowercase();
+    values.split(|&byte| byte == b',').any(|value| value.trim_ascii() == token.as_bytes())
+}
+
 /// What two readers of a request could disagree about must not be there (RFC 9112 §11.2).
-fn check_request(head: &[u8], fields: &[(&[u8], &[u8])]) {
+fn check_request(head: &[u8], fields: &[(&[u8], &[u8])], method: &str) {
     check_bytes(head);
     let line = head.split(|&byte| byte == b'\r').next().expect("a first line");
     let parts: Vec<&[u8]> = line.split(|&byte| byte == b' ').collect();
-    assert!(matches!(parts[..], [b"GET", [_, ..], b"HTTP/1.1"]), "{}", line.escape_ascii());
-    let all = |name: &str| -> Vec<&[u8]> {
-        fields
-            .iter()
-            .filter(|field| field.0.eq_ignore_ascii_case(name.as_bytes()))
-            .map(|field| field.1)
-            .collect()
-    };
-    assert_eq!(all("host").len(), 1);
-    assert_eq!(all("sec-websocket-key").len(), 1);
-    assert_eq!(all("sec-websocket-version"), [b"13"]);
-    assert!(all("transfer-encoding").is_empty());
-    assert!(all("content-length").iter().all(|value| *value == b"0"));
-    assert!(all("content-length").len() <= 1 && all("origin").len() <= 1);
-    for (name, token) in [("upgrade", "websocket"), ("connection", "upgrade")] {
-        let values = all(name).join(&b',').to_ascii_lowercase();
-        assert!(values.split(|&byte| byte == b',').any(|value| value.trim_ascii() == token.as_bytes()));
+    assert!(matches!(parts[..], [b"GET" | b"HEAD", [_, ..], b"HTTP/1.1"]), "{}", line.escape_ascii());
+    assert_eq!(parts[0], method.as_bytes());
+    assert_eq!(all(fields, "host").len(), 1);
+    assert!(all(fields, "transfer-encoding").is_empty());
+    assert!(all(fields, "content-length").iter().all(|value| *value == b"0"));
+    for name in ["content-length", "origin", "upgrade", "sec-websocket-key", "sec-websocket-version"] {
+        assert!(all(fields, name).len() <= 1, "{name} twice");
+    }
+}
+
+/// A request opens a WebSocket if it asks for one, with all that belongs to it (RFC 6455 §4.2.1).
+fn check_purpose(fields: &[(&[u8], &[u8])], key: Option<&str>) {
+    assert_eq!(lists(fields, "upgrade", "websocket"), key.is_some());
+    if let Some(key) = key {
+        assert!(lists(fields, "connection", "upgrade"));
+        assert_eq!(all(fields, "sec-websocket-version"), [b"13"]);
+        assert_eq!(all(fields, "sec-websocket-key"), [key.as_bytes()]);
     }
 }
 
@@ -168,13 +189,15 @@ fn write(written: &Written<'_>) {
     } else {
         assert!(out.is_empty(), "a part was written");
     }
-    out.clear();
-    if reject(&mut out, status, headers, body).is_ok() {
-        let head = &out[..head_end(&out, 0).expect("a head")];
-        assert_eq!(&out[head.len()..], body.as_bytes());
-        check_bytes(head);
-        assert!(fields(head).len() >= headers.len() + 2);
-    } else {
-        assert!(out.is_empty(), "a part was written");
+    for is_head in [false, true] {
+        out.clear();
+        if respond(&mut out, &Answer { status, headers, body: body.as_bytes() }, is_head).is_ok() {
+            let head = &out[..head_end(&out, 0).expect("a head")];
+            assert_eq!(&out[head.len()..], if is_head { b"" } else { body.as_bytes() });
+            check_bytes(head);
+            assert!(fields(head).len() > headers.len());
+        } else {
+            assert!(out.is_empty(), "a part was written");
+        }
     }
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
 use server_webscale::{Echo, Ingest, Json, counts, limits};
-use webscale::{BuildError, Deflate, Handler, Server, ServerBuilder, Tls};
+use webscale::{BuildError, Deflate, Handler, Origins, Server, ServerBuilder, Tls};
 use webscale_load::cert;
 use workload::{Mode, report};
 
@@ -52,6 +52,7 @@ fn builder(args: &ServeArgs, tls: Option<Tls>, mode: Mode) -> ServerBuilder {
         .listen(args.listen)
         .workers(args.workers.into())
         .limits(limits(mode, args.max_message))
+        .origins(origins(&args.origins))
         .shutdown_on_signals();
     if let Some(threads) = args.threads {
         builder = builder.threads(threads.into());
@@ -63,6 +64,14 @@ fn builder(args: &ServeArgs, tls: Option<Tls>, mode: Mode) -> ServerBuilder {
         builder = builder.deflate(Deflate::default());
     }
     if args.share_port { builder.share_port() } else { builder }
+}
+
+fn origins(named: &[String]) -> Origins {
+    match named {
+        [] => Origins::same(),
+        named if named.iter().any(|origin| origin == "any") => Origins::any(),
+        named => Origins::list(named),
+    }
 }
 
 /// The certificate that was named, or one made here; checked before anything is started.

@@ -46,6 +46,8 @@ fn flags_that_do_not_go_together() {
     assert_fails(&["serve", "--processes", "0"], 2, &["--processes"]);
     assert_fails(&["serve", "--max-message", "huge"], 2, &["--max-message"]);
     assert_fails(&["serve", "--mode", "chat"], 2, &["chat", "echo"]);
+    let wildcard = ["serve", "--plain", "--listen", "127.0.0.1:0", "--origin", "https://*.example.com"];
+    assert_fails(&wildcard, 2, &["https://*.example.com", "no wildcards"]);
 }
 
 /// The process ids of the children of `pid`.
@@ -54,14 +56,15 @@ fn children(pid: u32) -> Vec<u32> {
     text.split_whitespace().map(|pid| pid.parse().unwrap()).collect()
 }
 
-/// What a server with these flags answers to a client that offers permessage-deflate.
-fn answer_to_offer(flags: &[&str]) -> String {
+/// What a server with these flags answers to a client with these fields in its request.
+fn answer_to(field: &str, flags: &[&str]) -> String {
     let server = Server::start(&[&["--plain"], flags].concat());
     let mut stream = TcpStream::connect(server.url.strip_prefix("ws://").unwrap()).unwrap();
     stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
-    let request = "GET / HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
-         Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\
-         Sec-WebSocket-Extensions: permessage-deflate; client_max_window_bits\r\n\r\n";
+    let request = format!(
+        "GET / HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+         Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n{field}\r\n\r\n"
+    );
     stream.write_all(request.as_bytes()).unwrap();
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\n") {
@@ -74,11 +77,28 @@ fn answer_to_offer(flags: &[&str]) -> String {
 
 #[test]
 fn messages_are_compressed_where_that_was_asked_for() {
-    assert!(!answer_to_offer(&[]).contains("Extensions"));
+    let offer = "Sec-WebSocket-Extensions: permessage-deflate; client_max_window_bits";
+    assert!(!answer_to(offer, &[]).contains("Extensions"));
     for flags in [&["--deflate"][..], &["--deflate", "--processes", "2", "--threads", "1"]] {
-        let answer = answer_to_offer(flags);
+        let answer = answer_to(offer, flags);
         assert!(answer.contains("\r\nSec-WebSocket-Extensions: permessage-deflate; "), "{answer}");
     }
+}
+
+#[test]
+fn pages_connect_from_the_origins_that_were_named() {
+    let status = |origin: &str, flags: &[&str]| {
+        let answer = answer_to(&format!("Origin: {origin}"), flags);
+        answer["HTTP/1.1 ".len()..][..3].to_owned()
+    };
+    assert_eq!((status("http://a", &[]), status("https://b.example", &[])), ("101".into(), "403".into()));
+    let named = ["--origin", "https://b.example", "--origin", "null"];
+    for origin in ["https://b.example", "null"] {
+        assert_eq!(status(origin, &named), "101", "{origin}");
+    }
+    assert_eq!(status("http://a", &named), "403");
+    let processes = ["--processes", "2", "--threads", "1", "--origin", "any"];
+    assert_eq!(status("https://whoever.example", &processes), "101");
 }
 
 #[test]

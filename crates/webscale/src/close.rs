@@ -58,6 +58,8 @@ pub enum CloseCause {
     Tls(rustls::Error),
     /// The opening handshake failed.
     Upgrade(String),
+    /// It was no WebSocket, but a plain HTTP request, answered with this status. There was no session to tell.
+    Http(u16),
     /// No TCP connection came about (client role).
     Connect(io::Error),
 }
@@ -99,6 +101,7 @@ impl fmt::Display for CloseCause {
             Self::Lost(kind) => write!(f, "connection lost: {kind}"),
             Self::Tls(error) => write!(f, "TLS failed: {error}"),
             Self::Upgrade(what) => write!(f, "opening handshake failed: {what}"),
+            Self::Http(status) => write!(f, "plain HTTP request, answered with status {status}"),
             Self::Connect(error) => write!(f, "no connection: {error}"),
         }
     }
@@ -117,6 +120,7 @@ pub(crate) enum CloseKind {
     Lost,
     Tls,
     Upgrade,
+    Http,
     Connect,
 }
 
@@ -133,6 +137,7 @@ impl CloseKind {
         "lost",
         "tls",
         "upgrade",
+        "http",
         "connect",
     ];
 }
@@ -150,6 +155,7 @@ impl CloseCause {
             Self::Lost(_) => CloseKind::Lost,
             Self::Tls(_) => CloseKind::Tls,
             Self::Upgrade(_) => CloseKind::Upgrade,
+            Self::Http(_) => CloseKind::Http,
             Self::Connect(_) => CloseKind::Connect,
         }
     }

@@ -35,11 +35,12 @@ use crate::handler::Handler;
 use crate::limits::Limits;
 use crate::mailbox::Mailbox;
 use crate::metrics::Metrics;
+use crate::origin::Origins;
 use crate::peer::{ConnectionId, Outgoing};
 use crate::sender::{Command, OwnedMessage};
 use crate::target::Target;
 use crate::timer::TimerId;
-use crate::tls::{RECORD_BYTES, TlsStream};
+use crate::tls::{Incoming, RECORD_BYTES, TlsStream};
 use crate::worker::{Done, Pool};
 
 pub(crate) use channel::{Channel, call_close};
@@ -83,6 +84,7 @@ pub(crate) struct Config {
     /// What a server takes up; a client's target says what it offers.
     pub(crate) deflate: Option<Deflate>,
     pub(crate) head: HeadLimits,
+    pub(crate) origins: Origins,
 }
 
 impl Config {
@@ -90,7 +92,7 @@ impl Config {
         let decoder = DecoderConfig { max_message: limits.message_bytes, ..DecoderConfig::new(role) };
         let deflate_decoder = DecoderConfig { reserved: Reserved::RSV1, ..decoder };
         let head = HeadLimits { bytes: limits.head_bytes, headers: limits.head_fields };
-        Self { role, limits, decoder, deflate_decoder, deflate, head }
+        Self { role, limits, decoder, deflate_decoder, deflate, head, origins: Origins::default() }
     }
 
     /// What the decoder demands of a connection that has agreed on permessage-deflate, or has not.
@@ -303,8 +305,14 @@ impl<K: Socket, S: Send + 'static> Connection<K, S> {
 
     /// When [`Connection::on_deadline`] has something to do, unless something else happens before.
     pub(crate) fn deadline(&self, limits: &Limits, id: ConnectionId) -> Time {
-        if self.link.phase() != Phase::Live || !self.channel.is_open() || self.channel.is_closing() {
-            return self.phase_deadline;
+        match self.link.phase() {
+            Phase::Live if self.channel.is_open() && !self.channel.is_closing() => {}
+            // A long answer may take its time, while the peer goes on taking bytes.
+            Phase::Finishing => {
+                let taken = self.phase_deadline.max(self.last_heard + limits.close_time);
+                return taken.min(self.phase_deadline + limits.message_time);
+            }
+            _ => return self.phase_deadline,
         }
         let silence = match self.pinged {
             Some(pinged) => pinged + limits.pong_time,
@@ -475,10 +483,14 @@ impl<K: Socket, S: Send + 'static> Connection<K, S> {
             self.phase_deadline = turn.context.now + limits.close_time;
         }
         self.settle(turn);
+        let was_finishing = self.link.phase() == Phase::Finishing;
         if let Err(error) = self.link.flush(turn) {
             turn.context.outgoing.frames.clear();
             self.lost(turn, error.kind());
             self.settle(turn);
+        }
+        if was_finishing && self.link.phase() == Phase::Lingering {
+            self.phase_deadline = turn.context.now + turn.context.config.limits.close_time;
         }
         let metrics = turn.context.metrics;
         metrics.messages_out.add(turn.context.outgoing.messages);
@@ -511,7 +523,7 @@ impl<K: Socket, S: Send + 'static> Connection<K, S> {
     fn connected<H: Handler<Session = S>>(&mut self, turn: &mut Turn<'_, H>) {
         match self.link.connected(&mut turn.wire.sealed) {
             Ok(()) if self.link.is_handshaking() => {}
-            Ok(()) => self.channel.secured(&mut turn.context),
+            Ok(()) => self.channel.secured(&mut turn.context, None),
             Err(error) => {
                 self.channel.lost(&mut turn.context, CloseCause::Connect(error));
                 self.link.kill();
@@ -525,7 +537,9 @@ impl<K: Socket, S: Send + 'static> Connection<K, S> {
         loop {
             match self.link.recv(turn) {
                 Ok(link::Received::Bytes { count, more }) => {
-                    self.heard(turn.context.now);
+                    if self.link.phase() == Phase::Live {
+                        self.heard(turn.context.now);
+                    }
                     self.open_bytes(turn, count);
                     self.settle(turn);
                     left = left.saturating_sub(count);
@@ -556,15 +570,17 @@ impl<K: Socket, S: Send + 'static> Connection<K, S> {
         if self.link.phase() != Phase::Live {
             return;
         }
-        let was_handshaking = self.link.is_handshaking();
         let (channel, context) = (&mut self.channel, &mut turn.context);
-        let opened = self.link.open(turn.wire, count, &mut |plaintext| channel.receive(context, plaintext));
+        let opened = self.link.open(turn.wire, count, &mut |incoming| match incoming {
+            Incoming::ServerName(name) => channel.named(name),
+            Incoming::Secured(session) => {
+                context.metrics.resumed.add(u64::from(session.is_resumed()));
+                channel.secured(context, Some(session));
+            }
+            Incoming::Plaintext(bytes) => channel.receive(context, bytes),
+        });
         match opened {
             Ok(still_open) => {
-                if was_handshaking && !self.link.is_handshaking() {
-                    turn.context.metrics.resumed.add(u64::from(self.link.is_resumed()));
-                    self.channel.secured(&mut turn.context);
-                }
                 if !still_open {
                     self.channel.lost(&mut turn.context, CloseCause::Lost(io::ErrorKind::UnexpectedEof));
                 }

@@ -1,11 +1,11 @@
 //! What a user of the library writes.
 
-use std::net::SocketAddr;
-
-use webscale_proto::{Message, handshake};
+use webscale_proto::Message;
 
 use crate::close::Close;
 use crate::peer::Peer;
+use crate::request::Request;
+use crate::response::{Accept, Reject, Response};
 
 /// The behaviour of all connections of a server or client.
 ///
@@ -13,15 +13,15 @@ use crate::peer::Peer;
 /// what takes long there delays the other clients of that loop. A server built with
 /// [`workers`](crate::ServerBuilder::workers) runs `message` on a pool of threads instead.
 ///
-/// A panic in a method closes its connection with 1011 and nothing else; in `open` it is answered with 500, in `close` it
-/// is swallowed.
+/// A panic in a method closes its connection with 1011 and nothing else; in `open` and `http` it is answered with 500, in
+/// `close` it is swallowed.
 pub trait Handler: Send + Sync + 'static {
     /// The state of one connection, made by [`Handler::open`] and given back by [`Handler::close`].
     type Session: Send + 'static;
 
-    /// A client asks to open a connection (servers only): route, check the `Origin`, authenticate. Runs on the event
+    /// A client asks to open a connection (servers only): route, authenticate, choose a subprotocol. Runs on the event
     /// loop, before anything but an HTTP head of [`Limits::head_bytes`](crate::Limits::head_bytes) was accepted from
-    /// the client.
+    /// the client. A page of another [origin](crate::Origins) was turned away before with 403.
     ///
     /// The default turns everybody away with 404: a program that only connects need not write it.
     ///
@@ -30,6 +30,16 @@ pub trait Handler: Send + Sync + 'static {
     fn open(&self, request: &Request<'_>) -> Result<Accept<Self::Session>, Reject> {
         let _ = request;
         Err(Reject::new(404, "no WebSocket is served here\n"))
+    }
+
+    /// A plain HTTP request came to the same port (servers only), a well-formed GET or HEAD without a body: health,
+    /// metrics, a page. The connection closes behind the answer; to a HEAD, its body is left out. Any page on the web can make
+    /// a browser ask, though not read the answer: [`Origins`](crate::Origins) are for WebSockets.
+    ///
+    /// The default says with 426 that this is a WebSocket endpoint.
+    fn http(&self, request: &Request<'_>) -> Response {
+        let _ = request;
+        Response::new(426, "this is a WebSocket endpoint\n")
     }
 
     /// The opening handshake is done; messages may be sent.
@@ -57,124 +67,6 @@ pub trait Handler: Send + Sync + 'static {
     /// no connection came about.
     fn close(&self, session: Self::Session, close: Close) {
         let _ = (session, close);
-    }
-}
-
-/// A client's request to open a connection.
-pub struct Request<'a> {
-    head: &'a handshake::Request<'a>,
-    peer_addr: SocketAddr,
-}
-
-impl<'a> Request<'a> {
-    pub(crate) fn new(head: &'a handshake::Request<'a>, peer_addr: SocketAddr) -> Self {
-        Self { head, peer_addr }
-    }
-
-    /// The path, without the query: `/chat`.
-    #[must_use]
-    pub fn path(&self) -> &str {
-        self.head.path()
-    }
-
-    /// What stands behind the `?`, undecoded.
-    #[must_use]
-    pub fn query(&self) -> Option<&str> {
-        self.head.query()
-    }
-
-    /// The first header field of this name; case does not matter.
-    #[must_use]
-    pub fn header(&self, name: &str) -> Option<&[u8]> {
-        self.head.header(name)
-    }
-
-    /// All header fields, in order.
-    pub fn headers(&self) -> impl Iterator<Item = (&str, &[u8])> {
-        self.head.headers()
-    }
-
-    /// The `Host` field.
-    #[must_use]
-    pub fn host(&self) -> &str {
-        self.head.host()
-    }
-
-    /// The `Origin` field, which browsers send and scripts in them cannot change (RFC 6455 §10.2). A server that
-    /// answers browsers with more than public data must check it.
-    #[must_use]
-    pub fn origin(&self) -> Option<&str> {
-        self.head.origin()
-    }
-
-    /// The subprotocols that the client offers, in its order of preference.
-    pub fn protocols(&self) -> impl Iterator<Item = &str> {
-        self.head.protocols()
-    }
-
-    /// The address that the TCP connection comes from.
-    #[must_use]
-    pub fn peer_addr(&self) -> SocketAddr {
-        self.peer_addr
-    }
-}
-
-/// A connection accepted by [`Handler::open`]. `Ok(session.into())` is enough where there is nothing to add.
-#[derive(Clone, Debug)]
-pub struct Accept<S> {
-    pub(crate) session: S,
-    pub(crate) protocol: Option<String>,
-    pub(crate) headers: Vec<(String, String)>,
-}
-
-impl<S> Accept<S> {
-    /// Accepts, without a subprotocol.
-    #[must_use]
-    pub fn new(session: S) -> Self {
-        Self { session, protocol: None, headers: Vec::new() }
-    }
-
-    /// Chooses one of the subprotocols that the client offered.
-    #[must_use]
-    pub fn protocol(mut self, protocol: impl Into<String>) -> Self {
-        self.protocol = Some(protocol.into());
-        self
-    }
-
-    /// Adds a header field to the answer. A name or value that would break the head fails the handshake with 500.
-    #[must_use]
-    pub fn header(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
-        self.headers.push((name.into(), value.into()));
-        self
-    }
-}
-
-impl<S> From<S> for Accept<S> {
-    fn from(session: S) -> Self {
-        Self::new(session)
-    }
-}
-
-/// An HTTP answer in place of a connection.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Reject {
-    pub(crate) status: u16,
-    pub(crate) headers: Vec<(String, String)>,
-    pub(crate) body: String,
-}
-
-impl Reject {
-    /// Answers with this status, 400 to 599 as a rule, and a text for people.
-    #[must_use]
-    pub fn new(status: u16, body: impl Into<String>) -> Self {
-        Self { status, headers: Vec::new(), body: body.into() }
-    }
-
-    /// Adds a header field, such as `WWW-Authenticate`.
-    #[must_use]
-    pub fn header(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
-        self.headers.push((name.into(), value.into()));
-        self
     }
 }
 

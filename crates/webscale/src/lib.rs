@@ -55,12 +55,14 @@
 //! ```
 //!
 //! - [`Handler`]: what happens on [open](Handler::open), [message](Handler::message) and [close](Handler::close);
-//!   [`Request`], [`Accept`] and [`Reject`] are the opening handshake, [`Close`] is how it ended.
+//!   [`Request`], [`Accept`] and [`Reject`] are the opening handshake, [`Close`] is how it ended. [`Handler::http`] answers
+//!   plain HTTP on the same port with a [`Response`].
+//! - [`Origins`]: which web pages may connect; by default the server's own.
 //! - [`Peer`]: what a handler can do with the connection that called it; [`Sender`] does it from any other thread.
 //! - [`Server`]: listens, serves, and is shut down by its [`Handle`] or a signal.
 //! - [`Client`]: many connections to a [`Target`], on one loop.
 //! - [`Limits`]: how far a peer can make anything grow, with the defaults.
-//! - [`Tls`] and [`ClientTls`]: certificates and trust, by rustls.
+//! - [`Tls`] and [`ClientTls`]: certificates and trust, by rustls; [`ClientAuth`]: which clients must show one.
 //! - [`Deflate`]: compression of messages (permessage-deflate, RFC 7692), where it is wanted.
 //! - [`Snapshot`]: counters, readable at any time.
 //!
@@ -105,7 +107,10 @@ mod limits;
 mod mailbox;
 mod mask;
 mod metrics;
+mod origin;
 mod peer;
+mod request;
+mod response;
 mod sender;
 mod server;
 mod signals;
@@ -117,14 +122,17 @@ mod worker;
 
 pub use client::{Client, ClientBuilder, ConnectError};
 pub use close::{Close, CloseCause, Timeout};
-pub use handler::{Accept, Handler, Reject, Request};
+pub use handler::Handler;
 pub use limits::{Limits, SlowConsumer};
 pub use metrics::Snapshot;
+pub use origin::{OriginFault, Origins};
 pub use peer::{ConnectionId, Peer, SendError};
+pub use request::Request;
+pub use response::{Accept, Reject, Response};
 pub use sender::Sender;
 pub use server::{BuildError, Handle, Server, ServerBuilder};
 pub use target::{Target, TargetError};
-pub use tls::{ClientTls, ClientTlsBuilder, Tls, TlsConfigError, TlsVersions};
+pub use tls::{ClientAuth, ClientTls, ClientTlsBuilder, Tls, TlsConfigError, TlsSession, TlsVersions};
 pub use webscale_proto::{CloseCode, Deflate, Message, ProtocolError};
 
 /// For the fuzz target, which lies outside of this crate.

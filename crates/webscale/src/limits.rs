@@ -31,8 +31,8 @@ pub struct Limits {
     pub message_bytes: usize,
     /// One message, from its first byte to its last; then 1008. Default 60 s.
     pub message_time: Duration,
-    /// What may wait for one client's socket, in bytes of frames; also the longest message that can be sent. Default
-    /// 1 MiB.
+    /// What may wait for one client's socket, in bytes of frames; also the longest message that can be sent, and the longest
+    /// body of an HTTP answer. Default 1 MiB.
     pub egress_bytes: usize,
     /// Above this many waiting bytes the client is not read; below half of it, it is read again. Default 256 KiB.
     pub egress_high_water: usize,
@@ -43,7 +43,8 @@ pub struct Limits {
     pub ping_after: Duration,
     /// How long the peer may neither send nor take a byte after that ping; then the connection is ended. Default 30 s.
     pub pong_time: Duration,
-    /// The closing handshake, and then the end of the TCP connection. Default 5 s.
+    /// The closing handshake, and then the end of the TCP connection. What is queued then may take until `message_time`
+    /// longer, while the peer goes on taking it. Default 5 s.
     pub close_time: Duration,
     /// After a shutdown began, the time until connections still open are dropped. Default 10 s.
     pub shutdown_time: Duration,

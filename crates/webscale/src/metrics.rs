@@ -22,6 +22,9 @@ impl Counter {
     }
 }
 
+/// The statuses that a rejection can have, by their first digit, from 2 on (RFC 9110 §15).
+const STATUS_CLASSES: [&str; 4] = ["2xx", "3xx", "4xx", "5xx"];
+
 /// The counters of one loop. On cache lines of their own, so that a reader of one loop's does not slow another.
 #[derive(Default)]
 #[repr(align(128))]
@@ -30,7 +33,9 @@ pub(crate) struct Metrics {
     pub(crate) connected: Counter,
     pub(crate) resumed: Counter,
     pub(crate) opened: Counter,
-    pub(crate) rejected: Counter,
+    /// By [`STATUS_CLASSES`].
+    pub(crate) rejected: [Counter; STATUS_CLASSES.len()],
+    pub(crate) http: Counter,
     pub(crate) refused: Counter,
     pub(crate) accept_pauses: Counter,
     pub(crate) bytes_in: Counter,
@@ -44,6 +49,13 @@ pub(crate) struct Metrics {
 impl Metrics {
     pub(crate) fn count_close(&self, kind: CloseKind) {
         self.closes[kind as usize].add(1);
+    }
+
+    /// `status` is 200 to 599.
+    pub(crate) fn count_rejection(&self, status: u16) {
+        if let Some(counter) = self.rejected.get(usize::from(status / 100).saturating_sub(2)) {
+            counter.add(1);
+        }
     }
 }
 
@@ -60,8 +72,10 @@ pub struct Snapshot {
     pub resumed: u64,
     /// Opening handshakes that ended well.
     pub opened: u64,
-    /// Opening handshakes that were answered with another status than 101.
+    /// Opening handshakes that were answered with another status than 101; [`Snapshot::rejections`] tells them apart.
     pub rejected: u64,
+    /// Plain HTTP requests that [`Handler::http`](crate::Handler::http) answered.
+    pub http: u64,
     /// Connections closed at accept, because of [`Limits::connections`](crate::Limits::connections).
     pub refused: u64,
     /// Times that accepting was paused for want of descriptors.
@@ -78,9 +92,15 @@ pub struct Snapshot {
     /// for any ([`SendError::TooLong`](crate::SendError::TooLong)).
     pub messages_dropped: u64,
     closes: [u64; CloseKind::COUNT],
+    rejections: [u64; STATUS_CLASSES.len()],
 }
 
 impl Snapshot {
+    /// The opening handshakes that were rejected, by class of status: `("4xx", 7)`. Their sum is `rejected`.
+    pub fn rejections(&self) -> impl Iterator<Item = (&'static str, u64)> + '_ {
+        STATUS_CLASSES.into_iter().zip(self.rejections)
+    }
+
     /// How connections ended, by cause: the name of the cause (as in [`CloseCause`](crate::CloseCause), in
     /// `snake_case`) and how many. Their sum and `connections` make up `accepted` and `connected`.
     pub fn closes(&self) -> impl Iterator<Item = (&'static str, u64)> + '_ {
@@ -101,7 +121,12 @@ impl Snapshot {
         self.connected += connected;
         self.resumed += metrics.resumed.get();
         self.opened += metrics.opened.get();
-        self.rejected += metrics.rejected.get();
+        for (sum, counter) in self.rejections.iter_mut().zip(&metrics.rejected) {
+            let rejections = counter.get();
+            self.rejected += rejections;
+            *sum += rejections;
+        }
+        self.http += metrics.http.get();
         self.refused += metrics.refused.get();
         self.accept_pauses += metrics.accept_pauses.get();
         self.bytes_in += metrics.bytes_in.get();

@@ -16,6 +16,7 @@ use crate::handler::Handler;
 use crate::limits::Limits;
 use crate::mailbox::Mailbox;
 use crate::metrics::{Metrics, Snapshot};
+use crate::origin::{OriginFault, Origins};
 use crate::sender::Command;
 use crate::signals;
 use crate::tls::Tls;
@@ -34,6 +35,8 @@ pub enum BuildError {
     Listen(SocketAddr, io::Error),
     /// The [`Limits`] contradict themselves.
     Limits(&'static str),
+    /// One of the [`Origins`] is none, and what is wrong with it.
+    Origin(String, OriginFault),
     /// The kernel gave no epoll instance, eventfd or thread.
     Resources(io::Error),
 }
@@ -52,6 +55,7 @@ impl fmt::Display for BuildError {
             }
             Self::Listen(address, error) => write!(f, "cannot listen on {address}: {error}"),
             Self::Limits(fault) => write!(f, "invalid limits: {fault}"),
+            Self::Origin(text, fault) => write!(f, "{text:?} is no origin: {fault}"),
             Self::Resources(error) => write!(f, "the kernel refused a resource: {error}"),
         }
     }
@@ -67,6 +71,7 @@ pub struct ServerBuilder {
     threads: usize,
     workers: usize,
     limits: Limits,
+    origins: Origins,
     deflate: Option<Deflate>,
     signals: bool,
     port_is_shared: bool,
@@ -81,6 +86,7 @@ impl ServerBuilder {
             threads: thread::available_parallelism().map_or(1, usize::from),
             workers: 0,
             limits: Limits::default(),
+            origins: Origins::default(),
             deflate: None,
             signals: false,
             port_is_shared: false,
@@ -126,6 +132,14 @@ impl ServerBuilder {
         self
     }
 
+    /// Which web pages may open a WebSocket here; others get 403, before [`Handler::open`] is asked. Default:
+    /// [`Origins::same`].
+    #[must_use]
+    pub fn origins(mut self, origins: Origins) -> Self {
+        self.origins = origins;
+        self
+    }
+
     /// Compresses messages to and from the clients that offer permessage-deflate (RFC 7692). Default: declines it.
     #[cfg(feature = "deflate")]
     #[must_use]
@@ -166,6 +180,9 @@ impl ServerBuilder {
         if let Some(fault) = self.limits.fault() {
             return Err(BuildError::Limits(fault));
         }
+        if let Some((text, fault)) = self.origins.fault() {
+            return Err(BuildError::Origin(text, fault));
+        }
         // A sandbox may forbid it; then the limit stays as it is.
         let _ = limits::raise_descriptors();
         let listeners =
@@ -178,7 +195,7 @@ impl ServerBuilder {
         } else {
             Some(Workers::start(self.workers, role, &self.limits, &handler).map_err(BuildError::Resources)?)
         };
-        let config = Config::new(role, self.limits, self.deflate);
+        let config = Config { origins: self.origins, ..Config::new(role, self.limits, self.deflate) };
         let shared = Shared { handler, config, tls: self.tls, connections: AtomicUsize::new(0) };
         let shared = Arc::new(shared);
         let mut loops = Vec::with_capacity(self.threads);

@@ -4,6 +4,7 @@ use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::PathBuf;
 
 use clap::ValueEnum;
+use webscale::Origins;
 
 use super::units;
 
@@ -17,6 +18,7 @@ use super::units;
 Examples:
   webscale serve --mode echo --plain
   webscale serve --listen 0.0.0.0:9001 --cert cert.pem --key key.pem --mode ingest
+  webscale serve --origin https://example.com --origin http://localhost:8080
   webscale serve --processes 2 --threads 1")]
 pub(crate) struct ServeArgs {
     /// Address and port; port 0 lets the kernel choose
@@ -49,6 +51,9 @@ pub(crate) struct ServeArgs {
     /// Compress messages where the client offers it (permessage-deflate, RFC 7692)
     #[arg(long)]
     pub(crate) deflate: bool,
+    /// Let pages of this origin connect: scheme://host[:port], null, or any; may be repeated [default: the server's own]
+    #[arg(long = "origin", value_name = "ORIGIN", value_parser = origin)]
+    pub(crate) origins: Vec<String>,
     /// Share the port with the sibling that has it: for the children of --processes
     #[arg(long, hide = true)]
     pub(crate) share_port: bool,
@@ -65,4 +70,11 @@ pub(crate) enum ModeArg {
 fn address(text: &str) -> Result<SocketAddr, String> {
     let mut found = text.to_socket_addrs().map_err(|error| format!("{error}; wanted ADDR:PORT"))?;
     found.next().ok_or_else(|| "the name has no address".to_owned())
+}
+
+fn origin(text: &str) -> Result<String, String> {
+    match Origins::list([text]).fault() {
+        Some((_, fault)) if text != "any" => Err(format!("{fault}; `any` lets every page connect")),
+        _ => Ok(text.to_owned()),
+    }
 }

@@ -120,6 +120,9 @@ fn spawn(
     if args.deflate {
         command.arg("--deflate");
     }
+    for origin in &args.origins {
+        command.args(["--origin", origin]);
+    }
     if share_port {
         command.arg("--share-port");
     }

@@ -202,7 +202,7 @@ pub fn verify_response<'a>(
     offered: &[&str],
     deflate: Option<&Deflate>,
 ) -> Result<Response<'a>, ResponseError> {
-    check_lines(head)?;
+    check_lines(head, 0)?;
     let mut fields = Fields::EMPTY;
     let mut parsed = httparse::Response::new(fields.room(MAX_HEADERS));
     let used = parsed.parse(head)?;

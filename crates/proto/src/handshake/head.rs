@@ -34,7 +34,7 @@ pub fn head_end(buf: &[u8], from: usize) -> Option<usize> {
 
 /// What is wrong with the lines of a head, where httparse would be lenient.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum LineFault {
+pub enum LineFault {
     /// CR or LF alone (RFC 9112 §2.2).
     BareLineEnd,
     /// NUL or another control character (RFC 9110 §5.5).
@@ -43,10 +43,17 @@ pub(super) enum LineFault {
     Folded,
 }
 
-/// Checks every line of a head: readers that disagree about where a line ends are how requests are smuggled.
-pub(super) fn check_lines(head: &[u8]) -> Result<(), LineFault> {
-    let mut before = b'\n';
-    for &byte in head {
+/// Checks the lines of a head as far as it has come: readers that disagree about where a line ends are how requests
+/// are smuggled. What is wrong here does not get better with more bytes.
+///
+/// `from` is the number of bytes that an earlier call has found right.
+///
+/// # Errors
+///
+/// [`LineFault`].
+pub fn check_lines(head: &[u8], from: usize) -> Result<(), LineFault> {
+    let mut before = from.checked_sub(1).and_then(|last| head.get(last)).copied().unwrap_or(b'\n');
+    for &byte in head.get(from..).unwrap_or_default() {
         match (before, byte) {
             (b'\r', b'\n') => {}
             (b'\r', _) | (_, b'\n') => return Err(LineFault::BareLineEnd),
@@ -57,7 +64,7 @@ pub(super) fn check_lines(head: &[u8]) -> Result<(), LineFault> {
         }
         before = byte;
     }
-    if before == b'\r' { Err(LineFault::BareLineEnd) } else { Ok(()) }
+    Ok(())
 }
 
 /// Header fields in the order in which they came, without heap.
@@ -188,7 +195,7 @@ pub enum InvalidHeader {
     Owned,
     /// The subprotocol is no token, is given twice, or was not offered by the client.
     Protocol,
-    /// The status is not one of a refusal: 200 to 599 without 204, 205 and 304, which have no body.
+    /// The status is not one of 200 to 599, or is 204, 205 or 304, which have no body, and there is one.
     Status,
     /// The host is empty or holds a character that no host has.
     Host,
@@ -206,7 +213,7 @@ impl fmt::Display for InvalidHeader {
             Self::Value => "header value holds a control character",
             Self::Owned => "header is written by the handshake itself",
             Self::Protocol => "subprotocol is not a token, is repeated or was not offered",
-            Self::Status => "status does not refuse with a body",
+            Self::Status => "status is no final one, or allows no body",
             Self::Host => "host is not valid",
             Self::Target => "request target is not valid",
             Self::Key => "key is not 16 bytes in base64",

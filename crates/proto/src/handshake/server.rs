@@ -1,32 +1,44 @@
 //! The server's half of the handshake (RFC 6455 §4.2).
 
 use core::fmt;
-use std::io::Write;
+use core::str;
 
 use data_encoding::BASE64;
 
+use super::answer::{Answer, push_display, write};
 use super::head::{
     Fields, HeadLimits, InvalidHeader, LineFault, check_fields, check_lines, extensions, is_host, is_target,
     is_token, push_field, push_fields,
 };
 use crate::deflate::Agreed;
 
-/// A request to open a WebSocket, checked. Borrows from the bytes it came in.
+/// What a request asks for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Purpose<'a> {
+    WebSocket { key: &'a str },
+    Get,
+    Head,
+}
+
+/// A well-formed request: it opens a WebSocket, or is a plain GET or HEAD. Borrows from the bytes it came in.
 #[derive(Clone, Debug)]
 pub struct Request<'a> {
+    purpose: Purpose<'a>,
     target: &'a str,
     path: &'a str,
     query: Option<&'a str>,
     host: &'a str,
     origin: Option<&'a str>,
-    key: &'a str,
     fields: Fields<'a>,
 }
 
 impl<'a> Request<'a> {
-    /// Always `GET` (RFC 6455 §4.2.1).
-    pub fn method(&self) -> &'a str {
-        "GET"
+    /// `GET` or `HEAD`; what opens a WebSocket is a `GET` (RFC 6455 §4.2.1).
+    pub fn method(&self) -> &'static str {
+        match self.purpose {
+            Purpose::WebSocket { .. } | Purpose::Get => "GET",
+            Purpose::Head => "HEAD",
+        }
     }
 
     /// The request target as it stands in the request line.
@@ -55,14 +67,18 @@ impl<'a> Request<'a> {
         self.origin
     }
 
-    /// The Sec-WebSocket-Key: 16 bytes in base64.
-    pub fn key(&self) -> &'a str {
-        self.key
+    /// The Sec-WebSocket-Key, 16 bytes in base64, of a request that opens a WebSocket; `None` for a plain HTTP
+    /// request.
+    pub fn key(&self) -> Option<&'a str> {
+        match self.purpose {
+            Purpose::WebSocket { key } => Some(key),
+            Purpose::Get | Purpose::Head => None,
+        }
     }
 
     /// The subprotocols that the client offers, as it prefers them (RFC 6455 §1.9).
     pub fn protocols(&self) -> impl Iterator<Item = &'a str> {
-        self.list("sec-websocket-protocol")
+        self.fields.list("sec-websocket-protocol").filter_map(|element| str::from_utf8(element).ok())
     }
 
     /// The extensions that the client offers, each with its parameters (RFC 6455 §9.1).
@@ -79,13 +95,9 @@ impl<'a> Request<'a> {
     pub fn headers(&self) -> impl Iterator<Item = (&'a str, &'a [u8])> {
         self.fields.iter()
     }
-
-    fn list(&self, name: &str) -> impl Iterator<Item = &'a str> {
-        self.fields.list(name).filter_map(|element| core::str::from_utf8(element).ok())
-    }
 }
 
-/// Why a request does not open a WebSocket. [`write`](Self::write) answers it.
+/// Why a request is refused. [`write`](Self::write) answers it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum UpgradeError {
     /// 400: not a complete head, or more than one.
@@ -115,9 +127,9 @@ pub enum UpgradeError {
     Protocol,
     /// 400: an Origin that is not printable ASCII (RFC 6454 §7).
     Origin,
-    /// 405: a method other than GET.
+    /// 405: a method other than GET, or than HEAD where no WebSocket is asked for.
     Method,
-    /// 426: a request without `Upgrade: websocket` and `Connection: Upgrade`.
+    /// 426: a request that does not ask for a WebSocket, or does so without `Connection: Upgrade`.
     NotWebSocket,
     /// 426: a version other than 13 (RFC 6455 §4.4).
     UnsupportedVersion,
@@ -154,7 +166,7 @@ impl UpgradeError {
             Self::MissingVersion => "missing Sec-WebSocket-Version",
             Self::Protocol => "invalid Sec-WebSocket-Protocol",
             Self::Origin => "invalid Origin",
-            Self::Method => "only GET opens a WebSocket",
+            Self::Method => "method not allowed; GET opens a WebSocket",
             Self::NotWebSocket => "this is a WebSocket endpoint",
             Self::UnsupportedVersion => "only WebSocket version 13 is supported",
             Self::HeadTooLong => "request head too long",
@@ -162,9 +174,10 @@ impl UpgradeError {
         }
     }
 
-    /// Appends the answer.
-    pub fn write(&self, out: &mut Vec<u8>) {
-        write_refusal(out, self.status(), &[], self.reason());
+    /// Appends the answer to `head`, which is what there is of the request: one that begins as HEAD gets no body.
+    pub fn write(&self, out: &mut Vec<u8>, head: &[u8]) {
+        let answer = Answer { status: self.status(), headers: &[], body: self.reason().as_bytes() };
+        write(out, &answer, head.starts_with(b"HEAD "));
     }
 }
 
@@ -198,14 +211,17 @@ impl From<httparse::Error> for UpgradeError {
 
 /// Reads one whole head, up to and with the blank line (see [`head_end`](super::head_end)).
 ///
+/// A request that does not list `websocket` in an Upgrade field is a plain one: other protocols offered there are
+/// ignored (RFC 9110 §7.8).
+///
 /// # Errors
 ///
-/// The request is not well-formed, is not what RFC 6455 §4.2.1 asks for, or exceeds a limit.
+/// The request is not well-formed, asks for a WebSocket otherwise than RFC 6455 §4.2.1 says, or exceeds a limit.
 pub fn parse_request<'a>(head: &'a [u8], limits: &HeadLimits) -> Result<Request<'a>, UpgradeError> {
     if head.len() > limits.bytes {
         return Err(UpgradeError::HeadTooLong);
     }
-    check_lines(head)?;
+    check_lines(head, 0)?;
     let mut fields = Fields::EMPTY;
     let mut parsed = httparse::Request::new(fields.room(limits.headers));
     let used = parsed.parse(head)?;
@@ -221,20 +237,26 @@ pub fn parse_request<'a>(head: &'a [u8], limits: &HeadLimits) -> Result<Request<
     if version != 1 {
         return Err(UpgradeError::HttpVersion);
     }
-    if method != "GET" {
+    let wants_websocket = fields.lists("upgrade", "websocket");
+    if method != "GET" && (method != "HEAD" || wants_websocket) {
         return Err(UpgradeError::Method);
     }
     check_framing(&fields)?;
     let host = host(&fields)?;
     let (authority, path, query) = split_target(target).ok_or(UpgradeError::Target)?;
-    let key = check_websocket(&fields)?;
+    let purpose = match method {
+        _ if wants_websocket => Purpose::WebSocket { key: check_websocket(&fields)? },
+        "GET" => Purpose::Get,
+        _ => Purpose::Head,
+    };
     let origin = origin(&fields)?;
-    Ok(Request { target, path, query, host: authority.unwrap_or(host), origin, key, fields })
+    Ok(Request { purpose, target, path, query, host: authority.unwrap_or(host), origin, fields })
 }
 
 /// Fields that decide where the request ends, or whose first and last value readers might choose between.
 fn check_framing(fields: &Fields<'_>) -> Result<(), UpgradeError> {
-    let single = ["host", "content-length", "origin", "sec-websocket-key", "sec-websocket-version"];
+    let single =
+        ["host", "content-length", "origin", "upgrade", "sec-websocket-key", "sec-websocket-version"];
     if single.iter().any(|name| fields.is_repeated(name)) {
         return Err(UpgradeError::DuplicateHeader);
     }
@@ -247,7 +269,7 @@ fn check_framing(fields: &Fields<'_>) -> Result<(), UpgradeError> {
 
 fn host<'a>(fields: &Fields<'a>) -> Result<&'a str, UpgradeError> {
     let value = fields.first("host").ok_or(UpgradeError::Host)?;
-    core::str::from_utf8(value).ok().filter(|host| is_host(host)).ok_or(UpgradeError::Host)
+    str::from_utf8(value).ok().filter(|host| is_host(host)).ok_or(UpgradeError::Host)
 }
 
 fn origin<'a>(fields: &Fields<'a>) -> Result<Option<&'a str>, UpgradeError> {
@@ -255,7 +277,7 @@ fn origin<'a>(fields: &Fields<'a>) -> Result<Option<&'a str>, UpgradeError> {
     if !value.iter().all(|&byte| byte == b' ' || byte.is_ascii_graphic()) {
         return Err(UpgradeError::Origin);
     }
-    core::str::from_utf8(value).map(Some).map_err(|_| UpgradeError::Origin)
+    str::from_utf8(value).map(Some).map_err(|_| UpgradeError::Origin)
 }
 
 /// Authority if the target is a whole URL, path, query (RFC 9112 §3.2.1, §3.2.2).
@@ -283,9 +305,9 @@ fn split_target(target: &str) -> Option<(Option<&str>, &str, Option<&str>)> {
     Some((authority, if path.is_empty() { "/" } else { path }, query))
 }
 
-/// What makes it a WebSocket request (RFC 6455 §4.2.1). Gives the key.
+/// What a request with `Upgrade: websocket` must have besides (RFC 6455 §4.2.1). Gives the key.
 fn check_websocket<'a>(fields: &Fields<'a>) -> Result<&'a str, UpgradeError> {
-    if !fields.lists("upgrade", "websocket") || !fields.lists("connection", "upgrade") {
+    if !fields.lists("connection", "upgrade") {
         return Err(UpgradeError::NotWebSocket);
     }
     match fields.first("sec-websocket-version") {
@@ -297,7 +319,7 @@ fn check_websocket<'a>(fields: &Fields<'a>) -> Result<&'a str, UpgradeError> {
         return Err(UpgradeError::Protocol);
     }
     let key = fields.first("sec-websocket-key").ok_or(UpgradeError::Key)?;
-    core::str::from_utf8(key).ok().filter(|key| is_key(key)).ok_or(UpgradeError::Key)
+    str::from_utf8(key).ok().filter(|key| is_key(key)).ok_or(UpgradeError::Key)
 }
 
 /// Whether this is 16 bytes in base64.
@@ -323,7 +345,8 @@ pub fn accept_key(key: &str) -> [u8; 28] {
 ///
 /// # Errors
 ///
-/// The client did not offer `protocol`, or a field of `extra` is not valid or is one of the handshake's own.
+/// The request opens no WebSocket, the client did not offer `protocol`, or a field of `extra` is not valid or is one of
+/// the handshake's own.
 pub fn accept(
     out: &mut Vec<u8>,
     request: &Request<'_>,
@@ -340,6 +363,7 @@ pub fn accept(
         "sec-websocket-protocol",
         "sec-websocket-extensions",
     ];
+    let key = request.key().ok_or(InvalidHeader::Key)?;
     check_fields(extra, OWNED)?;
     if protocol.is_some_and(|chosen| !request.protocols().any(|offered| offered == chosen)) {
         return Err(InvalidHeader::Protocol);
@@ -347,7 +371,7 @@ pub fn accept(
     out.extend_from_slice(
         b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n",
     );
-    push_field(out, "Sec-WebSocket-Accept", &accept_key(request.key));
+    push_field(out, "Sec-WebSocket-Accept", &accept_key(key));
     if let Some(protocol) = protocol {
         push_field(out, "Sec-WebSocket-Protocol", protocol.as_bytes());
     }
@@ -357,97 +381,4 @@ pub fn accept(
     push_fields(out, extra);
     out.extend_from_slice(b"\r\n");
     Ok(())
-}
-
-/// Appends an answer that refuses, with what its status demands: Allow for 405, Upgrade and
-/// Sec-WebSocket-Version for 426. The connection closes behind it. A body is text in UTF-8, unless `headers`
-/// give a Content-Type.
-///
-/// # Errors
-///
-/// A status that is no refusal, or a header that is not valid or is one that is written anyway.
-pub fn reject(
-    out: &mut Vec<u8>,
-    status: u16,
-    headers: &[(&str, &str)],
-    body: &str,
-) -> Result<(), InvalidHeader> {
-    const OWNED: &[&str] = &["connection", "content-length", "transfer-encoding"];
-    if !(200..=599).contains(&status) || matches!(status, 204 | 205 | 304) {
-        return Err(InvalidHeader::Status);
-    }
-    check_fields(headers, OWNED)?;
-    check_fields(headers, demanded_names(status))?;
-    write_refusal(out, status, headers, body);
-    Ok(())
-}
-
-fn write_refusal(out: &mut Vec<u8>, status: u16, headers: &[(&str, &str)], body: &str) {
-    push_display(out, format_args!("HTTP/1.1 {status} {}\r\n", phrase(status)));
-    push_fields(out, demanded(status));
-    if !body.is_empty() && !headers.iter().any(|(name, _)| name.eq_ignore_ascii_case("content-type")) {
-        push_field(out, "Content-Type", b"text/plain; charset=utf-8");
-    }
-    push_fields(out, headers);
-    push_display(out, format_args!("Content-Length: {}\r\n\r\n{body}", body.len()));
-}
-
-fn push_display(out: &mut Vec<u8>, text: fmt::Arguments<'_>) {
-    // A Vec takes every write.
-    let _ = out.write_fmt(text);
-}
-
-/// The fields that every answer with this status has.
-fn demanded(status: u16) -> &'static [(&'static str, &'static str)] {
-    match status {
-        405 => &[("Connection", "close"), ("Allow", "GET")],
-        426 => &[
-            // Upgrade is hop-by-hop, so Connection names it (RFC 9110 §7.8).
-            ("Connection", "close, Upgrade"),
-            ("Upgrade", "websocket"),
-            ("Sec-WebSocket-Version", "13"),
-        ],
-        _ => &[("Connection", "close")],
-    }
-}
-
-fn demanded_names(status: u16) -> &'static [&'static str] {
-    match status {
-        405 => &["allow"],
-        426 => &["upgrade", "sec-websocket-version"],
-        _ => &[],
-    }
-}
-
-/// The reason phrase of the statuses that refuse a WebSocket in practice (RFC 9110 §15); others go without.
-fn phrase(status: u16) -> &'static str {
-    match status {
-        200 => "OK",
-        301 => "Moved Permanently",
-        302 => "Found",
-        303 => "See Other",
-        307 => "Temporary Redirect",
-        308 => "Permanent Redirect",
-        400 => "Bad Request",
-        401 => "Unauthorized",
-        403 => "Forbidden",
-        404 => "Not Found",
-        405 => "Method Not Allowed",
-        408 => "Request Timeout",
-        409 => "Conflict",
-        410 => "Gone",
-        413 => "Content Too Large",
-        414 => "URI Too Long",
-        421 => "Misdirected Request",
-        426 => "Upgrade Required",
-        429 => "Too Many Requests",
-        431 => "Request Header Fields Too Large",
-        500 => "Internal Server Error",
-        501 => "Not Implemented",
-        502 => "Bad Gateway",
-        503 => "Service Unavailable",
-        504 => "Gateway Timeout",
-        505 => "HTTP Version Not Supported",
-        _ => "",
-    }
 }

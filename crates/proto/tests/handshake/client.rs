@@ -1,7 +1,9 @@
 //! The client's request and the answers it gets.
 
 use webscale_proto::handshake::client::{ClientRequest, ResponseError, key, verify_response, write_request};
-use webscale_proto::handshake::{HeadLimits, InvalidHeader, accept, head_end, parse_request, reject};
+use webscale_proto::handshake::{
+    Answer, HeadLimits, InvalidHeader, accept, head_end, parse_request, respond,
+};
 
 use crate::{ACCEPT, KEY};
 
@@ -71,7 +73,7 @@ fn client_and_server_agree() {
     }
 
     let mut answer = Vec::new();
-    reject(&mut answer, 503, &[], "full").unwrap();
+    respond(&mut answer, &Answer { status: 503, headers: &[], body: b"full" }, false).unwrap();
     let end = head_end(&answer, 0).unwrap();
     assert_eq!(verify_response(&answer[..end], &key, &[], None).unwrap_err(), ResponseError::Status(503));
 }

@@ -1,9 +1,14 @@
 //! Requests that are refused, and the answer.
 
 use webscale_proto::handshake::UpgradeError::{self, *};
-use webscale_proto::handshake::{HeadLimits, InvalidHeader, parse_request, reject};
+use webscale_proto::handshake::{Answer, HeadLimits, InvalidHeader, check_lines, parse_request, respond};
 
 use crate::{REQUEST, request_and, request_with};
+
+/// Appends an answer to a GET.
+fn reject(out: &mut Vec<u8>, status: u16, headers: &[(&str, &str)], body: &str) -> Result<(), InvalidHeader> {
+    respond(out, &Answer { status, headers, body: body.as_bytes() }, false)
+}
 
 fn refusal(head: impl AsRef<[u8]>) -> UpgradeError {
     let head = head.as_ref();
@@ -50,6 +55,8 @@ fn smuggling() {
         ("Version: 13\r\n", "Version: 13\r\nSec-WebSocket-Version: 13\r\n", DuplicateHeader),
         ("Origin: http://example.com", "Origin: null\r\nOrigin: http://example.com", DuplicateHeader),
         ("Version: 13\r\n", "Version: 13\r\nContent-Length: 0\r\nContent-Length: 0\r\n", DuplicateHeader),
+        ("Upgrade: websocket", "Upgrade: h2c\r\nUpgrade: websocket", DuplicateHeader),
+        ("Upgrade: websocket", "Upgrade: websocket\r\nupgrade: websocket", DuplicateHeader),
         (
             "Version: 13\r\n",
             "Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n",
@@ -165,21 +172,21 @@ fn keys() {
 
 #[test]
 fn methods_are_answered_with_405() {
-    for method in ["POST", "HEAD", "OPTIONS", "get", "CONNECT", "GETT"] {
-        let found = refusal(request_with("GET", method));
-        assert_eq!((found, found.status()), (Method, 405), "{method}");
+    let plain = |method: &str| format!("{method} /chat HTTP/1.1\r\nHost: a\r\n\r\n");
+    for method in ["POST", "OPTIONS", "get", "Head", "CONNECT", "GETT"] {
+        for request in [request_with("GET", method), plain(method)] {
+            let found = refusal(request);
+            assert_eq!((found, found.status()), (Method, 405), "{method}");
+        }
     }
+    assert_eq!(refusal(request_with("GET", "HEAD")), Method, "HEAD opens no WebSocket");
     let posted = request_and("Content-Length: 5").replace("GET", "POST");
     assert_eq!(refusal(posted), Method);
 }
 
 #[test]
-fn requests_for_something_else_are_answered_with_426() {
+fn half_a_wish_for_a_websocket_is_answered_with_426() {
     for (part, other) in [
-        ("Upgrade: websocket\r\n", ""),
-        ("Upgrade: websocket", "Upgrade: h2c"),
-        ("Upgrade: websocket", "Upgrade: websocket2"),
-        ("Upgrade: websocket", "Upgrade:"),
         ("Connection: Upgrade\r\n", ""),
         ("Connection: Upgrade", "Connection: keep-alive"),
         ("Connection: Upgrade", "Connection: Upgraded"),
@@ -187,12 +194,33 @@ fn requests_for_something_else_are_answered_with_426() {
         let found = refusal(request_with(part, other));
         assert_eq!((found, found.status()), (NotWebSocket, 426), "{other:?}");
     }
-    assert_eq!(refusal("GET / HTTP/1.1\r\nHost: a\r\n\r\n"), NotWebSocket);
     for version in ["12", "8", "14", "013", "13, 8", "", "x"] {
         let found = refusal(request_with("Version: 13", &format!("Version: {version}")));
         assert_eq!((found, found.status()), (UnsupportedVersion, 426), "{version}");
     }
     assert_eq!(refusal(request_with("Sec-WebSocket-Version: 13\r\n", "")), MissingVersion);
+}
+
+#[test]
+fn a_fault_shows_as_soon_as_its_byte_is_there() {
+    for (part, other, error) in [
+        ("com\r\nUp", "com\nUp", BareLineEnd),
+        ("com\r\nUp", "com\rUp", BareLineEnd),
+        ("com\r\nUp", "com\r\n\tfolded\r\nUp", FoldedHeader),
+        ("GET", " GET", FoldedHeader),
+        ("websocket", "web\0socket", ControlCharacter),
+    ] {
+        let head = request_with(part, other);
+        let fault_at = (0..head.len()).find(|&at| check_lines(&head.as_bytes()[..=at], at).is_err());
+        let at = fault_at.expect("a fault");
+        assert!(head[at..].len() > REQUEST.len() / 10, "{other:?}: at byte {at} already");
+        for from in 0..=at {
+            assert_eq!(check_lines(&head.as_bytes()[..at], from), Ok(()), "{other:?} from {from}");
+            let fault = check_lines(&head.as_bytes()[..=at], from).expect_err("the same fault");
+            assert_eq!(UpgradeError::from(fault), error, "{other:?} from {from}");
+        }
+    }
+    assert_eq!(check_lines(b"a\r", 100), Ok(()), "more than there is");
 }
 
 /// Status line, fields and body of an answer.
@@ -235,7 +263,7 @@ fn answers_say_what_their_status_demands() {
         TooManyHeaders,
     ] {
         let mut out = Vec::new();
-        error.write(&mut out);
+        error.write(&mut out, b"GET / HT");
         let (status, fields, body) = split_answer(&out);
         let line = match error.status() {
             400 => "HTTP/1.1 400 Bad Request",
@@ -248,9 +276,13 @@ fn answers_say_what_their_status_demands() {
         assert_eq!(error.to_string(), error.reason());
         assert_eq!(field(&fields, "Content-Length"), Some(&*body.len().to_string()));
         assert!(field(&fields, "Connection").unwrap().split(", ").any(|option| option == "close"));
-        assert_eq!(field(&fields, "Allow"), (error.status() == 405).then_some("GET"));
+        assert_eq!(field(&fields, "Allow"), (error.status() == 405).then_some("GET, HEAD"));
         assert_eq!(field(&fields, "Sec-WebSocket-Version"), (error.status() == 426).then_some("13"));
         assert_eq!(field(&fields, "Upgrade"), (error.status() == 426).then_some("websocket"));
+
+        let mut to_head = Vec::new();
+        error.write(&mut to_head, b"HEAD / HT");
+        assert_eq!(to_head, out[..out.len() - body.len()], "no body for HEAD");
     }
 }
 
@@ -278,6 +310,20 @@ fn answers_with_another_type_or_without_a_body() {
 }
 
 #[test]
+fn answers_that_have_no_body() {
+    for (status, length) in [(204, None), (205, Some("0")), (304, None)] {
+        let mut out = Vec::new();
+        reject(&mut out, status, &[], "").unwrap();
+        let (_, fields, body) = split_answer(&out);
+        assert_eq!((field(&fields, "Content-Length"), &*body), (length, ""), "{status}");
+    }
+    let mut out = Vec::new();
+    respond(&mut out, &Answer { status: 200, headers: &[], body: b"hello" }, true).unwrap();
+    let (_, fields, body) = split_answer(&out);
+    assert_eq!((field(&fields, "Content-Length"), &*body), (Some("5"), ""), "HEAD");
+}
+
+#[test]
 fn lengths_count_bytes() {
     let mut out = Vec::new();
     reject(&mut out, 503, &[("Retry-After", "1")], "später").unwrap();
@@ -288,8 +334,11 @@ fn lengths_count_bytes() {
 #[test]
 fn answers_that_would_not_be_one_are_not_written() {
     let mut out = Vec::new();
-    for status in [0, 99, 100, 101, 199, 204, 205, 304, 600, 65535] {
+    for status in [0, 99, 100, 101, 199, 600, 65535] {
         assert_eq!(reject(&mut out, status, &[], ""), Err(InvalidHeader::Status), "{status}");
+    }
+    for status in [204, 205, 304] {
+        assert_eq!(reject(&mut out, status, &[], "x"), Err(InvalidHeader::Status), "{status}");
     }
     for (status, name, value, error) in [
         (400, "X", "a\r\n\r\n<script>", InvalidHeader::Value),

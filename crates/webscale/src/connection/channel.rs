@@ -14,6 +14,7 @@ use crate::limits::SlowConsumer;
 use crate::peer::{Outgoing, Peer};
 use crate::sender::OwnedMessage;
 use crate::target::Target;
+use crate::tls::TlsSession;
 use crate::worker::{Done, Job};
 
 pub(crate) struct Channel<S> {
@@ -153,10 +154,21 @@ impl<S: Send + 'static> Channel<S> {
         self.end.take()
     }
 
-    /// The way to the peer is free (and secure, where it should be): a client asks to open.
-    pub(crate) fn secured<H: Handler<Session = S>>(&mut self, context: &mut Context<'_, H>) {
+    /// The name that a client wants to speak to, by TLS.
+    pub(crate) fn named(&mut self, server_name: String) {
+        if let Stage::Opening(opening) = &mut self.stage {
+            opening.named(server_name);
+        }
+    }
+
+    /// The way to the peer is free, and secure where there is a `session`: a client asks to open.
+    pub(crate) fn secured<H: Handler<Session = S>>(
+        &mut self,
+        context: &mut Context<'_, H>,
+        session: Option<TlsSession>,
+    ) {
         if let Stage::Opening(opening) = &mut self.stage
-            && let Err(close) = opening.request(context.outgoing)
+            && let Err(close) = opening.secured(context.outgoing, session)
         {
             let session = match std::mem::replace(&mut self.stage, Stage::Over) {
                 Stage::Opening(opening) => opening.into_session(),
@@ -457,7 +469,7 @@ impl<S: Send + 'static> Channel<S> {
     ) {
         let close = Close::new(CloseCode::ABNORMAL, "", CloseCause::Timeout(Timeout::Handshake));
         let answered = match &self.stage {
-            Stage::Opening(opening) if may_answer => opening.refuse_late(context.outgoing),
+            Stage::Opening(opening) if may_answer => opening.refuse_late(context),
             _ => false,
         };
         self.over(context, close, if answered { Fate::Finish { answered: false } } else { Fate::Drop });

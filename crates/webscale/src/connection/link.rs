@@ -6,7 +6,7 @@ use super::{Handler, Socket, Turn, Wire};
 use crate::egress::{Egress, Sealed};
 use crate::limits::Limits;
 use crate::metrics::Metrics;
-use crate::tls::{Opened, PeerSide, TlsStream};
+use crate::tls::{Incoming, Opened, PeerSide, TlsStream};
 
 /// Plaintext that is sealed at a time, so that a large message needs no second copy of itself.
 const SEAL_BYTES: usize = 64 * 1024;
@@ -74,11 +74,6 @@ impl<K: Socket> Link<K> {
 
     pub(super) fn is_handshaking(&self) -> bool {
         matches!(&self.security, Security::Tls(tls) if tls.is_handshaking())
-    }
-
-    /// Whether TLS resumed an earlier session, once its handshake is done.
-    pub(super) fn is_resumed(&self) -> bool {
-        matches!(&self.security, Security::Tls(tls) if tls.is_resumed())
     }
 
     pub(super) fn is_congested(&self) -> bool {
@@ -161,17 +156,17 @@ impl<K: Socket> Link<K> {
         }
     }
 
-    /// Gives the plaintext of the first `count` received bytes to `sink`. False: the peer's side of TLS has ended.
+    /// Gives what the first `count` received bytes bring to `sink`. False: the peer's side of TLS has ended.
     pub(super) fn open(
         &mut self,
         wire: &mut Wire,
         count: usize,
-        sink: &mut dyn FnMut(&[u8]),
+        sink: &mut dyn FnMut(Incoming<'_>),
     ) -> Result<bool, rustls::Error> {
         let input = &mut wire.receive[..count];
         let tls = match &mut self.security {
             Security::Plain => {
-                sink(input);
+                sink(Incoming::Plaintext(input));
                 return Ok(true);
             }
             Security::Tls(tls) => tls,

@@ -1,20 +1,22 @@
 //! The opening handshake over HTTP, of both roles (RFC 6455 §4).
 
+mod answer;
+
 use std::net::SocketAddr;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
-use webscale_proto::handshake::client::{self, ClientRequest, Key, verify_response};
-use webscale_proto::handshake::{self, UpgradeError, head_end, parse_request};
+use webscale_proto::handshake::client::{self, ClientRequest, Key, ResponseError, verify_response};
+use webscale_proto::handshake::{LineFault, UpgradeError, check_lines, head_end};
 use webscale_proto::{Agreed, CloseCode, Deflate, Role};
 
 use super::channel::Outcome;
 use super::{Context, Fate, Handler};
 use crate::close::{Close, CloseCause};
 use crate::deflate::Extension;
-use crate::handler::{Accept, Reject, Request};
 use crate::peer::Outgoing;
+use crate::response::Response;
 use crate::target::Target;
+use crate::tls::TlsSession;
 
 const HTTP: &[u8] = b"HTTP/";
 
@@ -26,13 +28,21 @@ pub(super) struct Opening<S> {
 }
 
 enum Side<S> {
-    Server { peer_addr: SocketAddr },
+    Server(Asking),
     Client { target: Arc<Target>, key: Key, session: S },
+}
+
+/// What a server knows of a client before it has asked for anything.
+struct Asking {
+    peer_addr: SocketAddr,
+    server_name: Option<String>,
+    tls: Option<TlsSession>,
 }
 
 impl<S> Opening<S> {
     pub(super) fn server(peer_addr: SocketAddr) -> Self {
-        Self { head: Vec::new(), side: Side::Server { peer_addr } }
+        let asking = Asking { peer_addr, server_name: None, tls: None };
+        Self { head: Vec::new(), side: Side::Server(asking) }
     }
 
     pub(super) fn client(target: Arc<Target>, session: S) -> Self {
@@ -44,14 +54,30 @@ impl<S> Opening<S> {
 
     pub(super) fn into_session(self) -> Option<S> {
         match self.side {
-            Side::Server { .. } => None,
+            Side::Server(_) => None,
             Side::Client { session, .. } => Some(session),
         }
     }
 
-    /// A client writes its request.
-    pub(super) fn request(&self, outgoing: &mut Outgoing) -> Result<(), Close> {
-        let Side::Client { target, key, .. } = &self.side else { return Ok(()) };
+    pub(super) fn named(&mut self, server_name: String) {
+        if let Side::Server(asking) = &mut self.side {
+            asking.server_name = Some(server_name);
+        }
+    }
+
+    /// The way is free: a client writes its request.
+    pub(super) fn secured(
+        &mut self,
+        outgoing: &mut Outgoing,
+        session: Option<TlsSession>,
+    ) -> Result<(), Close> {
+        let (target, key) = match &mut self.side {
+            Side::Server(asking) => {
+                asking.tls = session.map(|session| session.with_server_name(asking.server_name.take()));
+                return Ok(());
+            }
+            Side::Client { target, key, .. } => (target, key),
+        };
         let protocols: Vec<&str> = target.protocols.iter().map(String::as_str).collect();
         let headers = borrowed(&target.headers);
         let request = ClientRequest {
@@ -66,11 +92,14 @@ impl<S> Opening<S> {
     }
 
     /// A server answers a client that was too slow; false where there is nobody to answer.
-    pub(super) fn refuse_late(&self, outgoing: &mut Outgoing) -> bool {
-        let server = matches!(self.side, Side::Server { .. });
-        server
-            && handshake::reject(&mut outgoing.frames, 408, &[], "the opening handshake took too long\n")
-                .is_ok()
+    pub(super) fn refuse_late<H: Handler<Session = S>>(&self, context: &mut Context<'_, H>) -> bool {
+        let is_server = matches!(self.side, Side::Server(_));
+        if is_server {
+            let late = Response::new(408, "the opening handshake took too long\n");
+            let status = answer::write(context, &late, self.head.starts_with(b"HEAD "));
+            context.metrics.count_rejection(status);
+        }
+        is_server
     }
 
     /// Takes bytes until the head is whole. What stands behind it is left to the caller.
@@ -96,20 +125,20 @@ impl<S> Opening<S> {
                 let used = end - before;
                 self.answer(context, &head, bytes.len() - used, used)
             }
-            _ if self.head.len() > limit => self.too_long(context),
-            _ if self.is_nonsense() => {
-                let head = std::mem::take(&mut self.head);
-                self.answer(context, &head, 0, bytes.len())
-            }
-            _ => Outcome::Going(self),
+            _ if self.head.len() > limit => self.fail(context, Fault::TooLong),
+            _ => match check_lines(&self.head, before) {
+                // What comes behind it is not awaited.
+                Err(fault) => self.fail(context, Fault::Line(fault)),
+                Ok(()) if self.is_nonsense() => self.fail(context, Fault::Nonsense),
+                Ok(()) => Outcome::Going(self),
+            },
         }
     }
 
-    /// A peer that begins with other bytes than HTTP's speaks something else, as TLS or a line of text: what it goes on to
-    /// say is not awaited.
+    /// A peer that begins with other bytes than HTTP's speaks something else, as a line of text in no ASCII.
     fn is_nonsense(&self) -> bool {
         match self.side {
-            Side::Server { .. } => self.head.first().is_some_and(|byte| !byte.is_ascii_graphic()),
+            Side::Server(_) => self.head.first().is_some_and(|byte| !byte.is_ascii_graphic()),
             Side::Client { .. } => {
                 let known = self.head.len().min(HTTP.len());
                 self.head[..known] != HTTP[..known]
@@ -125,7 +154,7 @@ impl<S> Opening<S> {
         used: usize,
     ) -> Outcome<S> {
         match self.side {
-            Side::Server { peer_addr } => accept(context, head, behind, used, peer_addr),
+            Side::Server(asking) => answer::answer(context, head, behind, used, &asking),
             Side::Client { target, key, session } => {
                 let offered: Vec<&str> = target.protocols.iter().map(String::as_str).collect();
                 match verify_response(head, &key, &offered, target.deflate.as_ref()) {
@@ -139,89 +168,50 @@ impl<S> Opening<S> {
         }
     }
 
-    fn too_long<H: Handler<Session = S>>(self, context: &mut Context<'_, H>) -> Outcome<S> {
+    /// The head is wrong before it is whole.
+    fn fail<H: Handler<Session = S>>(self, context: &mut Context<'_, H>, fault: Fault) -> Outcome<S> {
         match self.side {
-            Side::Server { .. } => refuse(context, UpgradeError::HeadTooLong),
+            Side::Server(_) => answer::refuse(context, fault.of_request(), &self.head),
             Side::Client { session, .. } => {
-                Outcome::Failed(Some(session), failure("the answer's head is too long".into()), Fate::Drop)
+                Outcome::Failed(Some(session), failure(fault.of_response()), Fate::Drop)
             }
         }
     }
 }
 
-fn borrowed(headers: &[(String, String)]) -> Vec<(&str, &str)> {
-    headers.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect()
+/// What can be wrong with a head that is not whole.
+enum Fault {
+    TooLong,
+    Line(LineFault),
+    Nonsense,
+}
+
+impl Fault {
+    fn of_request(self) -> UpgradeError {
+        match self {
+            Self::TooLong => UpgradeError::HeadTooLong,
+            Self::Line(fault) => fault.into(),
+            Self::Nonsense => UpgradeError::Malformed,
+        }
+    }
+
+    fn of_response(self) -> String {
+        match self {
+            Self::TooLong => "the answer's head is too long".into(),
+            Self::Line(_) | Self::Nonsense => ResponseError::Malformed.to_string(),
+        }
+    }
 }
 
 fn failure(what: String) -> Close {
     Close::new(CloseCode::ABNORMAL, "", CloseCause::Upgrade(what))
 }
 
-/// A server's answer to one request.
-fn accept<H: Handler>(
-    context: &mut Context<'_, H>,
-    head: &[u8],
-    behind: usize,
-    used: usize,
-    peer_addr: SocketAddr,
-) -> Outcome<H::Session> {
-    let request = match parse_request(head, &context.config.head) {
-        Ok(request) => request,
-        Err(error) => return refuse(context, error),
-    };
-    if behind > 0 {
-        // RFC 6455 §4.1: a client sends nothing before it has the answer. What does is smuggling.
-        return reject(context, Reject::new(400, "bytes behind the request\n"));
-    }
-    let view = Request::new(&request, peer_addr);
-    let opened = catch_unwind(AssertUnwindSafe(|| context.handler.open(&view)));
-    let Accept { session, protocol, headers } = match opened {
-        Ok(Ok(accept)) => accept,
-        Ok(Err(rejected)) => return reject(context, rejected),
-        Err(_) => return reject(context, Reject::new(500, "the server failed to handle the request\n")),
-    };
-    let deflate = context.config.deflate.as_ref();
-    let agreed = deflate.and_then(|deflate| deflate.answer(request.extensions()));
-    let (frames, protocol) = (&mut context.outgoing.frames, protocol.as_deref());
-    match handshake::accept(frames, &request, protocol, agreed.as_ref(), &borrowed(&headers)) {
-        Ok(()) => Outcome::Open(session, extension(deflate, agreed, Role::Server), used),
-        Err(error) => {
-            log::error!("the handler's answer to an opening handshake is invalid: {error}");
-            reject_with(context, Some(session), Reject::new(500, "the server's answer was invalid\n"))
-        }
-    }
+/// Header fields as the protocol's functions take them.
+fn borrowed(headers: &[(String, String)]) -> Vec<(&str, &str)> {
+    headers.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect()
 }
 
 fn extension(deflate: Option<&Deflate>, agreed: Option<Agreed>, role: Role) -> Option<Extension> {
     Some(Extension::new(deflate?, &agreed?, role))
-}
-
-fn refuse<H: Handler>(context: &mut Context<'_, H>, error: UpgradeError) -> Outcome<H::Session> {
-    context.metrics.rejected.add(1);
-    error.write(&mut context.outgoing.frames);
-    Outcome::Failed(None, failure(error.reason().into()), Fate::Finish { answered: false })
-}
-
-fn reject<H: Handler>(context: &mut Context<'_, H>, reject: Reject) -> Outcome<H::Session> {
-    reject_with(context, None, reject)
-}
-
-fn reject_with<H: Handler>(
-    context: &mut Context<'_, H>,
-    session: Option<H::Session>,
-    reject: Reject,
-) -> Outcome<H::Session> {
-    context.metrics.rejected.add(1);
-    let Reject { status, headers, body } = reject;
-    if let Err(error) = handshake::reject(&mut context.outgoing.frames, status, &borrowed(&headers), &body) {
-        log::error!("the handler's answer to an opening handshake is invalid: {error}");
-        // No header of ours is invalid.
-        let _ =
-            handshake::reject(&mut context.outgoing.frames, 500, &[], "the server's answer was invalid\n");
-    }
-    Outcome::Failed(
-        session,
-        failure(format!("answered with status {status}")),
-        Fate::Finish { answered: false },
-    )
 }

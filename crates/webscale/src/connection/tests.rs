@@ -12,6 +12,8 @@ mod deflate;
 mod egress;
 mod harness;
 #[cfg(test)]
+mod http;
+#[cfg(test)]
 mod messages;
 #[cfg(test)]
 mod opening;

@@ -5,9 +5,9 @@ use std::sync::Mutex;
 use webscale_proto::{Message, Role};
 
 use super::*;
-use crate::handler::{Accept, Reject, Request};
 use crate::limits::Limits;
 use crate::peer::Peer;
+use crate::{Accept, Reject, Request};
 
 /// Counts what it is told.
 #[derive(Default)]

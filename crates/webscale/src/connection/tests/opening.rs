@@ -8,9 +8,11 @@ use super::socket::End;
 use super::wire::{ACCEPT, Frames, close, request, split_head, text};
 use crate::close::CloseKind;
 use crate::limits::Limits;
+use crate::metrics::Snapshot;
+use crate::origin::Origins;
 
 /// Status and body of the answer, behind which our direction has ended.
-fn refusal(world: &World) -> (u16, String) {
+pub(super) fn refusal(world: &World) -> (u16, String) {
     let sent = world.sent();
     let (head, body) = split_head(&sent);
     let status = head.strip_prefix("HTTP/1.1 ").and_then(|rest| rest.get(..3)).expect("a status line");
@@ -23,10 +25,23 @@ fn refused(bytes: &[u8]) -> (u16, String) {
     let mut world = World::server(Limits::default());
     world.receive(bytes);
     let refusal = refusal(&world);
-    assert_eq!((world.ended_as(), world.metrics.rejected.get()), (CloseKind::Upgrade, 1));
+    assert_eq!(world.ended_as(), CloseKind::Upgrade);
+    assert_eq!(rejections(&world), [(class_of(refusal.0), 1)]);
     world.end(End::Eof);
     assert!(world.is_dead());
     refusal
+}
+
+/// The classes of status that were counted.
+fn rejections(world: &World) -> Vec<(&'static str, u64)> {
+    let mut counted = Snapshot::default();
+    counted.add(&world.metrics);
+    assert_eq!(counted.rejected, counted.rejections().map(|(_, count)| count).sum());
+    counted.rejections().filter(|(_, count)| *count > 0).collect()
+}
+
+fn class_of(status: u16) -> &'static str {
+    if status < 500 { "4xx" } else { "5xx" }
 }
 
 /// What a client says in one whole conversation, behind its request.
@@ -164,6 +179,104 @@ fn a_session_whose_answer_was_invalid_is_closed() {
     world.receive(&request("/split"));
     assert_eq!(refusal(&world).0, 500);
     assert_eq!(world.seen(), [closed(1006, "", CloseKind::Upgrade)]);
+    let words = world.handler.words.lock().unwrap().clone();
+    assert!(
+        words.ends_with("the handler's answer is invalid: header value holds a control character"),
+        "{words}"
+    );
+}
+
+#[test]
+fn a_subprotocol_that_was_not_offered_is_never_sent() {
+    for offered in ["", "Sec-WebSocket-Protocol: Chat, chats\r\n"] {
+        let mut world = World::server(Limits::default());
+        let head = String::from_utf8(request("/chat")).unwrap();
+        world.receive(head.replace("\r\n\r\n", &format!("\r\n{offered}\r\n")).as_bytes());
+        assert!(!String::from_utf8(world.line().sent.clone()).unwrap().contains("Sec-WebSocket-Protocol"));
+        assert_eq!(refusal(&world).0, 500);
+        assert_eq!(world.seen(), [closed(1006, "", CloseKind::Upgrade)]);
+        assert!(world.handler.words.lock().unwrap().contains("was not offered"));
+    }
+}
+
+/// [`request`] with one part exchanged. The part must be there.
+fn with(part: &str, other: &str) -> Vec<u8> {
+    let head = String::from_utf8(request("/")).unwrap();
+    assert_eq!(head.matches(part).count(), 1, "{part:?}");
+    head.replace(part, other).into_bytes()
+}
+
+#[test]
+fn smuggling_is_refused_at_every_split() {
+    let version = "Sec-WebSocket-Version: 13\r\n";
+    let more = |field: &str| with(version, &format!("{version}{field}\r\n"));
+    let cases = [
+        (with("HTTP/1.1\r\n", "HTTP/1.1\n"), 400),
+        (with("com\r\nUp", "com\nUp"), 400),
+        (with("com\r\nUp", "com\rUp"), 400),
+        (String::from_utf8(request("/")).unwrap().replace("\r\n", "\n").into_bytes(), 400),
+        (with("websocket", "web\0socket"), 400),
+        (with("GET / ", "GET /\0 "), 400),
+        (with("com\r\nUp", "com\r\n folded\r\nUp"), 400),
+        (with("Host:", "Host :"), 400),
+        (with("HTTP/1.1", "HTTP/1.0"), 400),
+        (with("Host: example.com\r\n", ""), 400),
+        (more("Host: example.com"), 400),
+        (more("Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ=="), 400),
+        (more("Sec-WebSocket-Version: 13"), 400),
+        (more("Upgrade: websocket"), 400),
+        (more("Origin: http://example.com\r\nOrigin: http://example.com"), 400),
+        (more("Transfer-Encoding: chunked"), 400),
+        (more("Content-Length: 5"), 400),
+        (with("ZQ==", "Z==="), 400),
+        (with("dGhlIHNhbXBsZSBub25jZQ==", "dGhlIHNhbXBsZSBub24="), 400),
+        (with(version, ""), 400),
+        (with("Version: 13", "Version: 8"), 426),
+        (with("GET", "POST"), 405),
+        (more("Origin: http://evil.com"), 403),
+    ];
+    for (bytes, status) in &cases {
+        for cut in 0..bytes.len() {
+            let mut world = World::server(Limits::default());
+            world.receive(&bytes[..cut]);
+            world.receive(&bytes[cut..]);
+            let head = bytes.escape_ascii();
+            assert!(String::from_utf8(world.line().sent.clone()).unwrap().contains("\r\nConnection: close"));
+            assert_eq!(refusal(&world).0, *status, "{head} cut at {cut}");
+            assert_eq!(rejections(&world), [("4xx", 1)], "{head} cut at {cut}");
+            assert_eq!(world.seen(), []);
+        }
+    }
+}
+
+#[test]
+fn pages_of_other_origins_are_refused_before_the_handler_is_asked() {
+    let from = |origin: &str| with("\r\n\r\n", &format!("\r\nOrigin: {origin}\r\n\r\n"));
+    let ask = |origins: Origins, origin: &str| {
+        let mut world = World::server(Limits::default());
+        world.config.origins = origins;
+        world.receive(&from(origin));
+        if world.line().sent.starts_with(b"HTTP/1.1 101") {
+            assert_eq!(world.seen(), [Seen::Opened]);
+            return true;
+        }
+        assert_eq!(refusal(&world), (403, "pages of this Origin may not connect\n".into()));
+        assert_eq!(world.handler.sessions.load(std::sync::atomic::Ordering::Relaxed), 0);
+        false
+    };
+    assert!(ask(Origins::same(), "http://example.com") && ask(Origins::same(), "http://EXAMPLE.com:80"));
+    for origin in [
+        "https://example.com",
+        "http://example.com:81",
+        "http://example.com.evil.com",
+        "http://evil.example.com",
+        "null",
+    ] {
+        assert!(!ask(Origins::same(), origin), "{origin}");
+        assert!(ask(Origins::list([origin]), origin), "{origin}");
+        assert!(ask(Origins::any(), origin), "{origin}");
+    }
+    assert!(!ask(Origins::list(["https://app.example"]), "http://example.com"));
 }
 
 #[test]
@@ -172,7 +285,8 @@ fn what_the_client_does_wrong_is_told_to_it() {
     assert_eq!(refused(b"GET / HTTP/1.0\r\n\r\n").0, 400);
     assert_eq!(refused(head.replace("GET", "PUT").as_bytes()).0, 405);
     assert_eq!(refused(head.replace("Version: 13", "Version: 8").as_bytes()).0, 426);
-    assert_eq!(refused(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n").0, 426);
+    assert_eq!(refused(head.replace("Connection: Upgrade\r\n", "").as_bytes()).0, 426);
+    assert_eq!(refused(head.replace("GET", "HEAD").as_bytes()), (405, String::new()));
     assert_eq!(refused(&[request("/"), b"!".to_vec()].concat()).0, 400);
     // The beginning of TLS, whose end is not awaited.
     assert_eq!(refused(&[22, 3, 1, 2]).0, 400);
@@ -216,7 +330,7 @@ fn no_byte_resets_the_deadline_of_the_handshake() {
     assert!(world.sent().is_empty() && !world.is_dead());
     world.advance(Duration::from_secs(1));
     assert_eq!(refusal(&world).0, 408);
-    assert_eq!(world.ended_as(), CloseKind::Timeout);
+    assert_eq!((world.ended_as(), rejections(&world)), (CloseKind::Timeout, vec![("4xx", 1)]));
     // It never ends its own direction.
     world.advance(Duration::from_millis(4999));
     assert!(!world.is_dead());

@@ -7,8 +7,9 @@ use std::time::{Duration, Instant};
 use webscale_proto::{CloseCode, Message};
 
 use crate::close::{Close, CloseKind};
-use crate::handler::{Accept, Handler, Reject, Request};
+use crate::handler::Handler;
 use crate::peer::{Peer, SendError};
+use crate::{Accept, Reject, Request, Response};
 
 /// What a handler saw.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -110,6 +111,21 @@ impl Handler for Recorder {
             "/chat" => Ok(Accept::new(self.session()).protocol("chat").header("X-A", "b")),
             "/poisoned" => Ok(Accept::new(self.session() + POISON)),
             _ => Ok(Accept::new(self.session())),
+        }
+    }
+
+    fn http(&self, request: &Request<'_>) -> Response {
+        match request.path() {
+            "/healthz" => Response::new(200, "up\n").header("X-Up", "yes"),
+            "/nothing" => Response::new(204, ""),
+            "/long" => {
+                let length = request.query().and_then(|query| query.parse().ok()).expect("a number");
+                Response::new(200, vec![b'x'; length]).header("Content-Type", "application/octet-stream")
+            }
+            "/panic" => fail(),
+            "/split" => Response::new(200, "up\n").header("X-A", "b\r\nX-C: d"),
+            "/odd" => Response::new(101, ""),
+            _ => Response::new(404, "no such page\n"),
         }
     }
 

@@ -16,7 +16,7 @@ use crate::close::{CloseCause, CloseKind};
 use crate::egress::Sealed;
 use crate::limits::Limits;
 use crate::target::Target;
-use crate::tls::{ClientTls, PeerSide, Tls, TlsStream, server_name};
+use crate::tls::{ClientTls, Incoming, PeerSide, Tls, TlsStream, server_name};
 
 pub(super) const VERSIONS: [&SupportedProtocolVersion; 2] =
     [&rustls::version::TLS13, &rustls::version::TLS12];
@@ -206,7 +206,11 @@ impl Raw {
     pub(super) fn open_records(&mut self, bytes: &[u8]) -> (Vec<u8>, Vec<u8>) {
         let (mut out, mut plaintext) = (Sealed::new(), Vec::new());
         self.kept.extend_from_slice(bytes);
-        let mut sink = |bytes: &[u8]| plaintext.extend_from_slice(bytes);
+        let mut sink = |incoming: Incoming<'_>| {
+            if let Incoming::Plaintext(bytes) = incoming {
+                plaintext.extend_from_slice(bytes);
+            }
+        };
         let opened = self.tls.open_records(&mut self.kept, &mut out, &mut sink).expect("a sound peer");
         self.kept.drain(..opened.consumed);
         if opened.peer == PeerSide::Finished {

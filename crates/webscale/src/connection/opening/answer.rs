@@ -1,0 +1,123 @@
+//! What a server says to a request.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Once;
+
+use webscale_proto::handshake::{self, Answer, UpgradeError, parse_request, respond};
+use webscale_proto::{CloseCode, Role};
+
+use super::{Asking, Close, CloseCause, Context, Fate, Handler, Outcome, borrowed, extension, failure};
+use crate::request::Request;
+use crate::response::{Accept, Reject, Response};
+
+/// Answers a whole head, with `behind` bytes behind it; `used` of the bytes that came last are the head's.
+pub(super) fn answer<H: Handler>(
+    context: &mut Context<'_, H>,
+    head: &[u8],
+    behind: usize,
+    used: usize,
+    asking: &Asking,
+) -> Outcome<H::Session> {
+    let request = match parse_request(head, &context.config.head) {
+        Ok(request) => request,
+        Err(error) => return refuse(context, error, head),
+    };
+    if behind > 0 {
+        // RFC 6455 §4.1: a client sends nothing before it has the answer. What does is smuggling.
+        return reject(context, &Response::new(400, "bytes behind the request\n"));
+    }
+    let view = Request::new(&request, asking.peer_addr, asking.tls.as_ref());
+    if request.key().is_none() {
+        return http(context, &view);
+    }
+    if !context.config.origins.admit(request.origin(), request.host(), asking.tls.is_some()) {
+        return reject(context, &Response::new(403, "pages of this Origin may not connect\n"));
+    }
+    let opened = catch_unwind(AssertUnwindSafe(|| context.handler.open(&view)));
+    match opened {
+        Ok(Ok(accept)) => open(context, &request, accept, used),
+        Ok(Err(Reject(response))) => reject(context, &response),
+        Err(_) => reject(context, &failed()),
+    }
+}
+
+fn open<H: Handler>(
+    context: &mut Context<'_, H>,
+    request: &handshake::Request<'_>,
+    accept: Accept<H::Session>,
+    used: usize,
+) -> Outcome<H::Session> {
+    let Accept { session, protocol, headers } = accept;
+    let deflate = context.config.deflate.as_ref();
+    let agreed = deflate.and_then(|deflate| deflate.answer(request.extensions()));
+    let (frames, protocol) = (&mut context.outgoing.frames, protocol.as_deref());
+    match handshake::accept(frames, request, protocol, agreed.as_ref(), &borrowed(&headers)) {
+        Ok(()) => Outcome::Open(session, extension(deflate, agreed, Role::Server), used),
+        Err(error) => {
+            log_once(&error.to_string());
+            let status = write(context, &invalid(), false);
+            context.metrics.count_rejection(status);
+            let close = failure(format!("the handler's answer is invalid: {error}"));
+            Outcome::Failed(Some(session), close, Fate::Finish { answered: false })
+        }
+    }
+}
+
+fn http<H: Handler>(context: &mut Context<'_, H>, request: &Request<'_>) -> Outcome<H::Session> {
+    let response = catch_unwind(AssertUnwindSafe(|| context.handler.http(request)));
+    let status = write(context, &response.unwrap_or_else(|_| failed()), request.method() == "HEAD");
+    context.metrics.http.add(1);
+    let close = Close::new(CloseCode::ABNORMAL, "", CloseCause::Http(status));
+    Outcome::Failed(None, close, Fate::Finish { answered: false })
+}
+
+/// `head` is what there is of the request.
+pub(super) fn refuse<H: Handler>(
+    context: &mut Context<'_, H>,
+    error: UpgradeError,
+    head: &[u8],
+) -> Outcome<H::Session> {
+    context.metrics.count_rejection(error.status());
+    error.write(&mut context.outgoing.frames, head);
+    Outcome::Failed(None, failure(error.reason().into()), Fate::Finish { answered: false })
+}
+
+fn reject<H: Handler>(context: &mut Context<'_, H>, response: &Response) -> Outcome<H::Session> {
+    let status = write(context, response, false);
+    context.metrics.count_rejection(status);
+    Outcome::Failed(None, failure(format!("answered with status {status}")), Fate::Finish { answered: false })
+}
+
+/// Writes an answer, or 500 in place of one that cannot be written. Gives the status.
+pub(super) fn write<H: Handler>(context: &mut Context<'_, H>, response: &Response, is_head: bool) -> u16 {
+    let Response { status, headers, body } = response;
+    let frames = &mut context.outgoing.frames;
+    let answer = Answer { status: *status, headers: &borrowed(headers), body };
+    let fault = if body.len() > context.config.limits.egress_bytes {
+        "the body is longer than Limits::egress_bytes".to_owned()
+    } else {
+        match respond(frames, &answer, is_head) {
+            Ok(()) => return *status,
+            Err(error) => error.to_string(),
+        }
+    };
+    log_once(&fault);
+    let Response { status, body, .. } = invalid();
+    // Nothing is wrong with ours.
+    let _ = respond(frames, &Answer { status, headers: &[], body: &body }, is_head);
+    status
+}
+
+fn failed() -> Response {
+    Response::new(500, "the server failed to handle the request\n")
+}
+
+fn invalid() -> Response {
+    Response::new(500, "the server's answer was invalid\n")
+}
+
+/// The handler's fault, but any client can bring it about again and again.
+fn log_once(fault: &str) {
+    static SAID: Once = Once::new();
+    SAID.call_once(|| log::error!("an answer of the handler is invalid, which is not said again: {fault}"));
+}

@@ -1,0 +1,254 @@
+//! One connection's TLS, over slices: rustls' state machine behind three calls.
+
+use std::ops::Deref;
+
+use rustls::client::UnbufferedClientConnection;
+use rustls::server::UnbufferedServerConnection;
+use rustls::unbuffered::{
+    ConnectionState, EncodeError, EncodeTlsData, EncryptError, InsufficientSizeError,
+    UnbufferedConnectionCommon, UnbufferedStatus, WriteTraffic,
+};
+
+use super::session::{TlsSession, take_server_name};
+use crate::egress::Sealed;
+
+/// A TLS record's plaintext, at most (RFC 8446 §5.1).
+const RECORD_PLAINTEXT: usize = 16 * 1024;
+/// What sealing adds to a record, at most: header, explicit nonce, content type, tag.
+const RECORD_OVERHEAD: usize = 64;
+/// A TLS record as it travels, at most (RFC 8446 §5.2, RFC 5246 §6.2.3).
+pub(crate) const RECORD_BYTES: usize = 5 + RECORD_PLAINTEXT + 2048;
+
+/// What the peer's side of a stream is at, after records were opened.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum PeerSide {
+    Open,
+    /// It sent close_notify: nothing follows.
+    Finished,
+}
+
+/// What [`TlsStream::open_records`] found.
+pub(crate) struct Opened {
+    /// Bytes of the input that are done with; the rest is an incomplete record.
+    pub(crate) consumed: usize,
+    pub(crate) peer: PeerSide,
+}
+
+/// What comes out of a stream, in order.
+pub(crate) enum Incoming<'a> {
+    /// The name that the client wants to speak to (server role).
+    ServerName(String),
+    /// The handshake is done.
+    Secured(TlsSession),
+    /// One record's content.
+    Plaintext(&'a [u8]),
+}
+
+/// rustls' state of one connection, on the heap: connections that are not TLS do not pay for it.
+pub(crate) enum TlsStream {
+    Server(Box<UnbufferedServerConnection>),
+    Client(Box<UnbufferedClientConnection>),
+}
+
+impl TlsStream {
+    pub(super) fn server(connection: UnbufferedServerConnection) -> Self {
+        Self::Server(Box::new(connection))
+    }
+
+    pub(super) fn client(connection: UnbufferedClientConnection) -> Self {
+        Self::Client(Box::new(connection))
+    }
+
+    pub(crate) fn is_handshaking(&self) -> bool {
+        match self {
+            Self::Server(connection) => connection.is_handshaking(),
+            Self::Client(connection) => connection.is_handshaking(),
+        }
+    }
+
+    /// Opens all whole records at the front of `input`, decrypting in place. What they bring goes to `sink`, record by
+    /// record; what TLS itself has to say (handshake, alerts) to `out`, also when this fails.
+    ///
+    /// # Errors
+    /// The peer broke TLS, or the handshake cannot succeed. The stream is of no use then.
+    pub(crate) fn open_records(
+        &mut self,
+        input: &mut [u8],
+        out: &mut Sealed,
+        sink: &mut dyn FnMut(Incoming<'_>),
+    ) -> Result<Opened, rustls::Error> {
+        match self {
+            Self::Server(connection) => {
+                open(&mut **connection, |c, input| c.process_tls_records(input), input, out, sink)
+            }
+            Self::Client(connection) => {
+                open(&mut **connection, |c, input| c.process_tls_records(input), input, out, sink)
+            }
+        }
+    }
+
+    /// Seals `plaintext` behind what is in `out`. `kept` is the incomplete record that [`TlsStream::open_records`] left:
+    /// rustls remembers places in it. False: the stream cannot carry data (any more).
+    pub(crate) fn seal(&mut self, plaintext: &[u8], kept: &mut Vec<u8>, out: &mut Sealed) -> bool {
+        self.write(Payload::Data(plaintext), kept, out)
+    }
+
+    /// Tells the peer that nothing follows (RFC 8446 §6.1).
+    pub(crate) fn seal_close(&mut self, kept: &mut Vec<u8>, out: &mut Sealed) {
+        self.write(Payload::CloseNotify, kept, out);
+    }
+
+    fn write(&mut self, payload: Payload<'_>, kept: &mut Vec<u8>, out: &mut Sealed) -> bool {
+        match self {
+            Self::Server(connection) => {
+                write(connection, |c, input| c.process_tls_records(input), payload, kept, out)
+            }
+            Self::Client(connection) => {
+                write(connection, |c, input| c.process_tls_records(input), payload, kept, out)
+            }
+        }
+    }
+}
+
+/// `process_tls_records` of either role.
+type Process<C, D> = for<'c, 'i> fn(&'c mut C, &'i mut [u8]) -> UnbufferedStatus<'c, 'i, D>;
+
+fn open<C, D>(
+    connection: &mut C,
+    process: Process<C, D>,
+    input: &mut [u8],
+    out: &mut Sealed,
+    sink: &mut dyn FnMut(Incoming<'_>),
+) -> Result<Opened, rustls::Error>
+where
+    C: Deref<Target = UnbufferedConnectionCommon<D>>,
+{
+    let mut consumed = 0;
+    let mut peer = PeerSide::Open;
+    loop {
+        let was_handshaking = connection.is_handshaking();
+        // Plaintext right behind the handshake waits until the session was announced, which rustls tells only afterwards.
+        let mut early = Vec::new();
+        let UnbufferedStatus { mut discard, state } = process(connection, &mut input[consumed..]);
+        let server_name = if was_handshaking { take_server_name() } else { None };
+        let mut more = true;
+        match state {
+            Ok(ConnectionState::ReadTraffic(mut traffic)) => {
+                while let Some(record) = traffic.next_record() {
+                    let record = record?;
+                    discard += record.discard;
+                    if was_handshaking {
+                        early.extend_from_slice(record.payload);
+                    } else {
+                        sink(Incoming::Plaintext(record.payload));
+                    }
+                }
+            }
+            Ok(ConnectionState::EncodeTlsData(data)) => encode(data, out),
+            // What was encoded lies in `out`, which reaches the socket before anything else does.
+            Ok(ConnectionState::TransmitTlsData(data)) => data.done(),
+            Ok(ConnectionState::PeerClosed) => peer = PeerSide::Finished,
+            // Early data is off in every configuration made here; in one that was handed in it is not read.
+            Ok(_) => more = false,
+            Err(error) => {
+                // rustls has an alert for the peer, which comes before any further input is looked at.
+                if let Ok(ConnectionState::EncodeTlsData(data)) =
+                    process(connection, &mut input[consumed + discard..]).state
+                {
+                    encode(data, out);
+                }
+                return Err(error);
+            }
+        }
+        consumed += discard;
+        if let Some(name) = server_name {
+            sink(Incoming::ServerName(name));
+        }
+        if was_handshaking && !connection.is_handshaking() {
+            sink(Incoming::Secured(TlsSession::of(connection)));
+        }
+        if !early.is_empty() {
+            sink(Incoming::Plaintext(&early));
+        }
+        if !more {
+            return Ok(Opened { consumed, peer });
+        }
+    }
+}
+
+#[derive(Clone, Copy)]
+enum Payload<'a> {
+    Data(&'a [u8]),
+    CloseNotify,
+}
+
+fn write<C, D>(
+    connection: &mut C,
+    process: Process<C, D>,
+    payload: Payload<'_>,
+    kept: &mut Vec<u8>,
+    out: &mut Sealed,
+) -> bool {
+    loop {
+        let UnbufferedStatus { discard, state } = process(connection, kept);
+        let written = match state {
+            Ok(ConnectionState::EncodeTlsData(data)) => {
+                encode(data, out);
+                None
+            }
+            Ok(ConnectionState::TransmitTlsData(data)) => {
+                data.done();
+                None
+            }
+            Ok(ConnectionState::WriteTraffic(traffic)) => Some(encrypt(traffic, payload, out)),
+            Ok(ConnectionState::PeerClosed) => None,
+            Ok(_) | Err(_) => Some(false),
+        };
+        kept.drain(..discard);
+        if let Some(written) = written {
+            return written;
+        }
+    }
+}
+
+fn encode<D>(mut data: EncodeTlsData<'_, D>, out: &mut Sealed) {
+    emit(out, |room| {
+        data.encode(room).map_err(|error| match error {
+            EncodeError::InsufficientSize(size) => Some(size),
+            EncodeError::AlreadyEncoded => None,
+        })
+    });
+}
+
+/// False: the keys are used up.
+fn encrypt<D>(mut traffic: WriteTraffic<'_, D>, payload: Payload<'_>, out: &mut Sealed) -> bool {
+    let before = out.as_slice().len();
+    let room = match payload {
+        Payload::Data(bytes) => bytes.len() + (bytes.len() / RECORD_PLAINTEXT + 1) * RECORD_OVERHEAD,
+        Payload::CloseNotify => RECORD_OVERHEAD,
+    };
+    out.spare(room);
+    emit(out, |room| {
+        let result = match payload {
+            Payload::Data(bytes) => traffic.encrypt(bytes, room),
+            Payload::CloseNotify => traffic.queue_close_notify(room),
+        };
+        result.map_err(|error| match error {
+            EncryptError::InsufficientSize(size) => Some(size),
+            EncryptError::EncryptExhausted => None,
+        })
+    });
+    out.as_slice().len() > before
+}
+
+/// Runs `encode` on the spare room of `out`, and again with more if that is too little.
+fn emit(out: &mut Sealed, mut encode: impl FnMut(&mut [u8]) -> Result<usize, Option<InsufficientSizeError>>) {
+    let mut room = 0;
+    for _ in 0..2 {
+        match encode(out.spare(room)) {
+            Ok(written) => return out.advance(written),
+            Err(Some(InsufficientSizeError { required_size })) => room = required_size,
+            Err(None) => return,
+        }
+    }
+}
