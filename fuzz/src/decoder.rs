@@ -4,7 +4,7 @@ use arbitrary::{Arbitrary, Unstructured};
 use webscale_proto::{DecoderConfig, MaskKey, Reserved, Role};
 
 use crate::oracle::compare;
-use crate::support::{events, frame, pieces};
+use crate::support::{events, frame, joined, pieces};
 
 /// What one connection receives.
 #[derive(Arbitrary, Debug)]
@@ -48,11 +48,16 @@ pub fn run(data: &[u8]) {
     let Ok(input) = Input::arbitrary_take_rest(Unstructured::new(data)) else { return };
     let role = if input.is_client { Role::Client } else { Role::Server };
     let reserved = if input.claims_rsv1 { Reserved::RSV1 } else { Reserved::NONE };
-    let config = DecoderConfig { role, max_message: (input.max_message % 4096).into(), reserved };
+    let max_message = (input.max_message % 4096).into();
+    let config = DecoderConfig { max_message, reserved, ..DecoderConfig::new(role) };
     let bytes: Vec<u8> = input.parts.iter().flat_map(|part| part.bytes(role)).collect();
     let cuts = input.cuts.map(usize::from);
     let at_once = events(config, [&bytes[..]]);
     assert_eq!(events(config, pieces(&bytes, &cuts)), at_once, "cut at {cuts:?}");
     assert_eq!(events(config, bytes.chunks(1)), at_once, "byte by byte");
     compare(role, &bytes, &cuts);
+    let streaming = DecoderConfig { max_streamed: 1 << 20, ..config };
+    let at_once = joined(events(streaming, [&bytes[..]]));
+    assert_eq!(joined(events(streaming, pieces(&bytes, &cuts))), at_once, "streamed, cut at {cuts:?}");
+    assert_eq!(joined(events(streaming, bytes.chunks(1))), at_once, "streamed, byte by byte");
 }

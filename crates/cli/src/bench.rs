@@ -2,9 +2,10 @@
 
 use std::fmt::Write;
 
-use webscale_load::bench::outcome::{Generator, LatencySummary, Messages, Outcome};
+use webscale_load::bench::outcome::{Generator, KernelUse, LatencySummary, Messages, Outcome};
 use webscale_load::bench::{self, BenchError};
 use webscale_load::histogram::Summary;
+use webscale_load::report;
 
 use crate::args::BenchArgs;
 use crate::exit::Usage;
@@ -19,19 +20,27 @@ struct NotHeld(String);
 pub(crate) fn run(args: &BenchArgs) -> anyhow::Result<()> {
     let plan = args.plan()?;
     output::prepare(args.json.as_deref())?;
+    output::prepare_file("--html", args.html.as_deref())?;
+    output::prepare_file("--csv", args.csv.as_deref())?;
     let mut stderr = Stderr::new()?;
     crate::doctor::before_load(&plan, &mut stderr)?;
     let outcome = bench::run(&plan, &mut stderr);
     stderr.finish();
     let outcome = outcome.map_err(|error| match error {
         BenchError::Target(_)
+        | BenchError::Url(_)
         | BenchError::Tls(_)
         | BenchError::SourceFamily { .. }
         | BenchError::Processor { .. } => anyhow::Error::new(Usage(error.to_string())),
         other => other.into(),
     })?;
+    output::write_file(args.html.as_deref(), || report::html::html(&outcome))?;
+    output::write_file(args.csv.as_deref(), || report::csv::csv(&outcome))?;
     output::report(args.json.as_deref(), &outcome, || text(&outcome))?;
     let verdict = &outcome.verdict;
+    if let Some(why) = &verdict.stopped {
+        return Err(NotHeld(format!("ended early: {why}")).into());
+    }
     match (&verdict.saturated, verdict.problems.first()) {
         _ if verdict.interrupted => {
             Err(NotHeld("interrupted: the figures are of what was done until then".into()).into())
@@ -73,6 +82,12 @@ fn connections(text: &mut String, outcome: &Outcome) {
     let (clients, opened, peak) = (connections.clients, connections.opened, connections.peak_open);
     line!(text, "{}", outcome.url);
     line!(text, "clients      {opened} of {clients} connected, at most {peak} at the same time");
+    if connections.reconnected > 0 {
+        line!(text, "             {} connected again", connections.reconnected);
+    }
+    if connections.resumed > 0 {
+        line!(text, "             {} resumed a TLS session", connections.resumed);
+    }
     if let Some(handshake) = &connections.handshake_us {
         line!(text, "handshake    {}", percentiles(handshake));
     }
@@ -83,12 +98,15 @@ fn messages(text: &mut String, outcome: &Outcome) {
     let seconds = outcome.measured_seconds;
     let rate = messages.sent as f64 / seconds;
     let megabytes = rate * outcome.payload_bytes as f64 / 1e6;
-    line!(
-        text,
-        "messages     {} of {} sent in {seconds:.1} s, {rate:.0}/s, {megabytes:.1} MB/s",
-        messages.sent,
-        messages.offered
-    );
+    let (sent, offered) = (messages.sent, messages.offered);
+    if outcome.probe == "idle" {
+        line!(text, "pings        {sent} of {offered} sent in {seconds:.1} s, {rate:.0}/s; no messages");
+    } else {
+        line!(
+            text,
+            "messages     {sent} of {offered} sent in {seconds:.1} s, {rate:.0}/s, {megabytes:.1} MB/s"
+        );
+    }
     if messages.awaited > 0 {
         line!(text, "answers      {} of {} awaited", messages.answered, messages.awaited);
     }
@@ -106,11 +124,16 @@ fn latencies(text: &mut String, outcome: &Outcome, latency: &LatencySummary) {
     let what = match outcome.probe {
         "ping" if outcome.probe_one_in == 1 => "pings behind the messages".to_owned(),
         "ping" => format!("pings behind the messages of one client in {}", outcome.probe_one_in),
+        "idle" => "pings".to_owned(),
         "ack" => format!("answers to each {}. message", outcome.ack_every.unwrap_or(1)),
         probe => format!("{probe}es"),
     };
     line!(text, "latency      {}", percentiles(&latency.corrected));
-    line!(text, "             from when a message was due, by {what}");
+    line!(
+        text,
+        "             from when {} was due, by {what}",
+        if outcome.probe == "idle" { "a ping" } else { "a message" }
+    );
     if let Some(uncorrected) = &latency.uncorrected {
         line!(text, "uncorrected  {}", percentiles(uncorrected));
     }
@@ -142,9 +165,15 @@ fn usage(text: &mut String, outcome: &Outcome) {
         generator.busiest_thread * 100.0,
         costs(generator)
     );
+    if let Some(share) = outcome.generator_to_server() {
+        line!(text, "             {share:.2} of the server's CPU");
+    }
     if let Some(lag) = &outcome.schedule_lag_us {
         line!(text, "sent late by {}", percentiles(lag));
     }
+    let KernelUse { idle, loaded, .. } = &outcome.kernel;
+    let (bytes, sockets) = (loaded.total_bytes().saturating_sub(idle.total_bytes()), loaded.tcp_in_use);
+    line!(text, "kernel       {:.1} MB more for sockets, of which {sockets} are in use", bytes as f64 / 1e6);
     line!(
         text,
         "machine      {:.1} % busy, {:.1} % in interrupts, {:.1} % stolen",
@@ -179,6 +208,9 @@ fn verdict(text: &mut String, outcome: &Outcome) {
     }
     for problem in &verdict.problems {
         line!(text, "problem      {problem}");
+    }
+    if let Some(why) = &verdict.stopped {
+        line!(text, "ended early  {why}");
     }
     if verdict.interrupted {
         line!(text, "interrupted  before the end");

@@ -29,11 +29,21 @@ pub(crate) fn stdout_is_terminal() -> bool {
 /// as it would be in the end.
 pub(crate) fn prepare(json: Option<&Path>) -> anyhow::Result<()> {
     match json {
-        Some(path) if path != Path::new("-") => {
-            fs::write(path, "").map_err(|error| Usage(format!("--json {}: {error}", path.display())).into())
-        }
-        _ => Ok(()),
+        Some(path) if path == Path::new("-") => Ok(()),
+        path => prepare_file("--json", path),
     }
+}
+
+/// The same for the file that `flag` names.
+pub(crate) fn prepare_file(flag: &str, path: Option<&Path>) -> anyhow::Result<()> {
+    let Some(path) = path else { return Ok(()) };
+    fs::write(path, "").map_err(|error| Usage(format!("{flag} {}: {error}", path.display())).into())
+}
+
+/// Writes `text` to a file, if one was named.
+pub(crate) fn write_file(path: Option<&Path>, text: impl FnOnce() -> String) -> anyhow::Result<()> {
+    let Some(path) = path else { return Ok(()) };
+    fs::write(path, text()).with_context(|| format!("writing {}", path.display()))
 }
 
 /// Writes a result where `--json` says: as JSON to a file or to stdout (`-`), and as `text` to stdout unless JSON goes
@@ -50,7 +60,7 @@ pub(crate) fn report<T: Serialize>(
         if to_stdout {
             print(&encoded)?;
         } else {
-            fs::write(path, encoded).with_context(|| format!("writing {}", path.display()))?;
+            write_file(Some(path), || encoded)?;
         }
     }
     if !to_stdout {

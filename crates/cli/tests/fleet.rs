@@ -5,7 +5,7 @@ use std::io::{BufRead, BufReader};
 use std::process::{Child, ChildStderr, Command, Stdio};
 
 mod common;
-use common::{Server, signal};
+use common::{Server, assert_fails, signal};
 
 /// Flags of a load of 24 clients with 10 messages each and a limit that no machine misses.
 const SHORT: [&str; 13] = [
@@ -135,6 +135,42 @@ fn two_halves_are_one_whole() {
     }
     let (code, last) = server.finish();
     assert_eq!((code, last.as_str()), (Some(0), "parsed 480 messages, 0 failed, 48 connections"));
+}
+
+#[test]
+fn idle_clients_are_kept_alive_by_pings_alone() {
+    let server = Server::start(&["--mode", "ingest"]);
+    let flags = [
+        "--idle",
+        "--ping-every",
+        "100ms",
+        "--clients",
+        "12",
+        "--warmup",
+        "0s",
+        "--duration",
+        "500ms",
+        "--processes",
+        "2",
+    ];
+    let result = result(
+        bench(&server.url, &[&flags[..], &["--latency-limit", "60s", "--json"]].concat()).spawn().unwrap(),
+    );
+    assert_eq!((&result["probe"], &result["payload_bytes"]), (&"idle".into(), &0.into()));
+    let messages = &result["messages"];
+    assert_eq!(
+        (&messages["offered"], &messages["sent"], &messages["answered"]),
+        (&60.into(), &60.into(), &60.into())
+    );
+    let (code, last) = server.finish();
+    assert_eq!((code, last.as_str()), (Some(0), "parsed 0 messages, 0 failed, 12 connections"));
+    assert_fails(&["bench", "ws://127.0.0.1:1", "--idle", "--size", "5"], 2, &["--idle", "--size"]);
+    assert_fails(&["bench", "ws://127.0.0.1:1", "--ping-every", "5s"], 2, &["--idle"]);
+    assert_fails(
+        &["bench", "ws://127.0.0.1:1", "--idle", "--ping-every", "0s"],
+        2,
+        &["--ping-every", "above zero"],
+    );
 }
 
 #[test]

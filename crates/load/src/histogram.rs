@@ -6,6 +6,8 @@ use hdrhistogram::Histogram;
 use serde::de::Error;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use crate::bench::outcome::CurvePoint;
+
 /// The longest time that is told apart; a longer one counts as this.
 const LONGEST: Duration = Duration::from_secs(3600);
 /// The shortest time that is told apart.
@@ -131,6 +133,23 @@ impl Latency {
         self.uncorrected.record(answered.saturating_sub(sent));
     }
 
+    /// From the median on, as far as there are messages to tell percentiles apart, and the slowest; empty without any.
+    pub fn curve(&self) -> Vec<CurvePoint> {
+        let (count, us) = (self.corrected.count(), |time: Duration| time.as_secs_f64() * 1e6);
+        let point = |quantile| CurvePoint {
+            quantile,
+            corrected_us: us(self.corrected.quantile(quantile)),
+            uncorrected_us: us(self.uncorrected.quantile(quantile)),
+        };
+        if count == 0 {
+            return Vec::new();
+        }
+        // Four points for each factor of two in what is left above.
+        let steps = (4..).map(|step| 1.0 - 0.5f64.powf(f64::from(step) / 4.0));
+        let steps = steps.take_while(|quantile| (1.0 - quantile) * count as f64 >= 1.0);
+        steps.chain([1.0]).map(point).collect()
+    }
+
     /// Adds everything that `other` holds.
     pub fn add(&mut self, other: &Latency) {
         self.corrected.add(&other.corrected);
@@ -185,6 +204,22 @@ mod tests {
         all.add(&other);
         assert_eq!(all.count(), 3);
         assert!(near(all.quantile(0.9).as_secs_f64(), 0.1));
+    }
+
+    #[test]
+    fn a_curve_goes_from_the_median_to_the_slowest() {
+        let mut latency = Latency::default();
+        assert!(latency.curve().is_empty());
+        latency.record(ms(0), ms(1), ms(3));
+        assert_eq!(latency.curve().len(), 1);
+        (0..1000).for_each(|n| latency.record(ms(0), ms(0), ms(n)));
+        let curve = latency.curve();
+        assert_eq!((curve[0].quantile, curve.last().unwrap().quantile), (0.5, 1.0));
+        assert!(
+            near(curve[0].corrected_us, 499_500.0) && near(curve.last().unwrap().corrected_us, 999_000.0)
+        );
+        assert!(curve.windows(2).all(|pair| pair[0].quantile < pair[1].quantile));
+        assert!((30..=60).contains(&curve.len()), "{}", curve.len());
     }
 
     /// A client due every 10 ms whose server stops from 100 ms to 1100 ms: everything that was due in that second is

@@ -2,5 +2,6 @@
 
 pub mod group;
 pub mod heaptrack;
+pub mod host;
 pub mod kernel;
 pub mod process;

@@ -47,6 +47,19 @@ pub enum Phase {
     Draining,
 }
 
+impl Phase {
+    /// What it is called.
+    pub fn name(self) -> &'static str {
+        match self {
+            Phase::Connecting => "connecting",
+            Phase::Resting => "resting",
+            Phase::WarmingUp => "warming up",
+            Phase::Measuring => "measuring",
+            Phase::Draining => "last answers",
+        }
+    }
+}
+
 /// How a load stands.
 #[derive(Debug, Clone)]
 pub struct Progress {

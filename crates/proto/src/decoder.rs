@@ -6,6 +6,7 @@
 //!          |               |  ^                                 |  ^     | more bytes
 //!          '---------------'  |    payload whole: a Step        |  '-----'
 //!                             '---------------------------------'
+//!   a message too long to be gathered: each call gives a Step with what it took
 //!   a close frame ----> Closed: what follows is ignored
 //!   any fault --------> Failed: every later call gives the same error
 //! ```
@@ -16,7 +17,7 @@ use crate::frame::{
     Control, Data, EncodedHeader as HeaderBytes, First, FrameHeader, MaskKey, OpCode, Reserved, Second,
 };
 use crate::mask;
-use crate::message::Message;
+use crate::message::{Chunk, Message};
 use crate::role::Role;
 use crate::utf8::Utf8Validator;
 
@@ -29,6 +30,10 @@ pub struct DecoderConfig {
     /// eighth and 64 bytes more may come: what DEFLATE cannot shorten it makes that much longer at most. How
     /// long it may be once decoded is for the extension to see to.
     pub max_message: usize,
+    /// Longest message in bytes that comes in pieces ([`Step::Chunk`], [`Step::ExtendedPart`]) because it is longer
+    /// than [`max_message`](Self::max_message). Default 0: none does. Where an extension has marked it, an eighth and
+    /// 64 bytes more may come.
+    pub max_streamed: u64,
     /// Reserved bits that a negotiated extension has claimed. Default none.
     pub reserved: Reserved,
 }
@@ -39,7 +44,7 @@ impl DecoderConfig {
 
     /// The defaults for one end.
     pub const fn new(role: Role) -> Self {
-        Self { role, max_message: Self::MAX_MESSAGE, reserved: Reserved::NONE }
+        Self { role, max_message: Self::MAX_MESSAGE, max_streamed: 0, reserved: Reserved::NONE }
     }
 }
 
@@ -52,6 +57,9 @@ pub enum Step<'a> {
     Fragment,
     /// A message.
     Message(Message<'a>),
+    /// A part of a message that is longer than [`DecoderConfig::max_message`]. Comes only with a
+    /// [`DecoderConfig::max_streamed`].
+    Chunk(Chunk<'a>),
     /// A message that an extension has marked with a reserved bit: its payload is for the extension to decode
     /// and has not been checked. Comes only where [`DecoderConfig::reserved`] claims a bit.
     Extended {
@@ -61,6 +69,15 @@ pub enum Step<'a> {
         reserved: Reserved,
         /// The payload of all fragments, unmasked.
         payload: &'a [u8],
+    },
+    /// The same of a message that is too long to be gathered: what has come of it since the last part.
+    ExtendedPart {
+        /// As in [`Step::Extended`].
+        text: bool,
+        /// Some of the payload, unmasked. Only the last part may be empty.
+        payload: &'a [u8],
+        /// The message ends here.
+        is_last: bool,
     },
     /// A ping: a pong with the same payload is owed (§5.5.2).
     Ping(&'a [u8]),
@@ -73,9 +90,10 @@ pub enum Step<'a> {
 /// Decodes what one peer sends. Owns no heap between messages.
 #[derive(Debug, Default)]
 pub struct Decoder {
-    /// Unmasked payload of what is not whole: the message's in `..message_len`, then the frame's under way.
-    /// What stands behind `message_len` outside of a frame has been delivered.
+    /// Unmasked payload of what is not whole: the message's (unless it is streamed), then the frame's under way.
+    /// What stands behind the message's outside of a frame has been delivered.
     gathered: Vec<u8>,
+    /// Payload bytes in the message's frames that ended; of one that is streamed, all that came.
     message_len: usize,
     state: State,
     /// The message whose first frame has begun and whose last has not ended.
@@ -117,12 +135,82 @@ struct Frame {
     fin: bool,
 }
 
+impl Frame {
+    /// Appends what came of the payload, unmasked.
+    fn take(&mut self, payload: &[u8], out: &mut Vec<u8>) {
+        match &mut self.mask {
+            Some(key) => {
+                mask::extend(out, payload, *key);
+                *key = mask::rotated(*key, payload.len());
+            }
+            None => out.extend_from_slice(payload),
+        }
+        self.remaining -= payload.len() as u64;
+    }
+}
+
 /// A message under way.
 #[derive(Clone, Copy, Debug)]
 struct Begun {
     opcode: Data,
-    reserved: Reserved,
+    /// [`Reserved`] as in the frame's first byte: this struct is in every connection.
+    reserved: u8,
+    way: Way,
     utf8: Utf8Validator,
+}
+
+impl Begun {
+    fn new(opcode: Data, reserved: Reserved) -> Self {
+        Self { opcode, reserved: reserved.to_byte(), way: Way::Gathered, utf8: Utf8Validator::new() }
+    }
+
+    fn is_streamed(&self) -> bool {
+        self.way != Way::Gathered
+    }
+
+    /// Its payload must be UTF-8 as it stands on the wire.
+    fn is_text(&self) -> bool {
+        self.opcode == Data::Text && self.reserved == 0
+    }
+
+    /// What `bytes`, the next part of a message that is streamed, are for the caller.
+    fn part<'a>(
+        &mut self,
+        bytes: &'a [u8],
+        ends_frame: bool,
+        is_last: bool,
+    ) -> Result<Step<'a>, ProtocolError> {
+        let nothing = if ends_frame { Step::Fragment } else { Step::NeedMore };
+        if self.reserved != 0 {
+            let part = Step::ExtendedPart { text: self.opcode == Data::Text, payload: bytes, is_last };
+            return Ok(if bytes.is_empty() && !is_last { nothing } else { part });
+        }
+        let data = if self.is_text() {
+            Message::Text(self.utf8.split(bytes).map_err(|_| ProtocolError::InvalidUtf8)?)
+        } else {
+            Message::Binary(bytes)
+        };
+        if is_last && !self.utf8.is_complete() {
+            return Err(ProtocolError::InvalidUtf8);
+        }
+        if data.is_empty() && !is_last {
+            return Ok(nothing);
+        }
+        let is_first = self.way == Way::Streamed;
+        self.way = Way::Continued;
+        Ok(Step::Chunk(Chunk { data, is_first, is_last }))
+    }
+}
+
+/// How a message under way reaches the caller.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Way {
+    /// As a whole, once it is there.
+    Gathered,
+    /// In pieces, none of which was given yet.
+    Streamed,
+    /// In pieces, and the first one was given.
+    Continued,
 }
 
 impl Decoder {
@@ -134,8 +222,8 @@ impl Decoder {
     /// Takes bytes from the front of `input`, at most one frame's, and gives how many it took and what they
     /// made. Call it again with the rest until it gives [`Step::NeedMore`].
     ///
-    /// `scratch` may be shared by all connections of a thread: what is whole in `input` is unmasked there. It
-    /// is cleared first and keeps its capacity. What is not whole is gathered in the decoder's own memory,
+    /// `scratch` may be shared by all connections of a thread: what is whole in `input` is unmasked there, in
+    /// place of what was there before. It keeps its capacity. What is not whole is gathered in the decoder's own memory,
     /// which grows only with bytes that arrived and is given back by the first call after its delivery, also
     /// with empty input.
     ///
@@ -151,7 +239,7 @@ impl Decoder {
         self.release();
         match self.state {
             State::Header(held) => self.begin_frame(config, held, input, scratch),
-            State::Payload(frame) => self.gather(frame, input, 0),
+            State::Payload(frame) => self.go_on(frame, input, 0, scratch),
             State::Closed => Ok((input.len(), Step::NeedMore)),
             State::Failed(error) => Err(error),
         }
@@ -175,7 +263,7 @@ impl Decoder {
     pub fn release(&mut self) {
         match self.state {
             State::Payload(_) => {}
-            State::Header(_) if self.message.is_some() => self.gathered.truncate(self.message_len),
+            State::Header(_) if self.gathered_len() > 0 => self.gathered.truncate(self.gathered_len()),
             _ if self.gathered.capacity() > 0 => self.gathered = Vec::new(),
             _ => {}
         }
@@ -194,15 +282,18 @@ impl Decoder {
             Err(error) => return Err(self.fail(error)),
         };
         self.state = State::BETWEEN_FRAMES;
+        if self.is_too_long_to_gather(config, &header) {
+            self.begun(&header).way = Way::Streamed;
+        }
         let alone = header.opcode.is_control() || (header.fin && self.message.is_none());
-        if alone && let Some(payload) = whole(&input[used..], header.len) {
+        if alone && let Some(payload) = whole(behind(input, used), header.len) {
             unmask_into(scratch, payload, header.mask);
             let step = interpret(header.opcode, header.reserved, scratch);
             self.state = state_after(&step);
             return Ok((used + payload.len(), step?));
         }
         let frame = self.enter(&header);
-        self.gather(frame, input, used)
+        self.go_on(frame, input, used, scratch)
     }
 
     /// The next header, checked, and the bytes of `input` that it took. Keeps the bytes if it is not whole.
@@ -267,28 +358,63 @@ impl Decoder {
     }
 
     fn check_len(&self, config: &DecoderConfig, header: &FrameHeader) -> Result<(), ProtocolError> {
-        let total = header.len.saturating_add(self.message_len as u64);
-        let reserved = self.message.map_or(header.reserved, |begun| begun.reserved);
-        let max = config.max_message as u64;
-        let max = if reserved.is_none() { max } else { max.saturating_add(max / 8 + 64) };
-        if !header.opcode.is_control() && total > max {
-            return Err(ProtocolError::MessageTooBig);
-        }
-        Ok(())
+        let max = config.max_streamed.max(config.max_message as u64);
+        if self.is_longer(header, max) { Err(ProtocolError::MessageTooBig) } else { Ok(()) }
     }
 
-    /// Begins to gather a frame.
-    fn enter(&mut self, header: &FrameHeader) -> Frame {
-        let mut opcode = header.opcode;
-        if let OpCode::Data(data) = opcode {
-            let begun = self.message.get_or_insert(Begun {
-                opcode: data,
-                reserved: header.reserved,
-                utf8: Utf8Validator::new(),
-            });
-            opcode = OpCode::Data(begun.opcode);
+    fn is_too_long_to_gather(&self, config: &DecoderConfig, header: &FrameHeader) -> bool {
+        self.message.is_none_or(|begun| !begun.is_streamed())
+            && self.is_longer(header, config.max_message as u64)
+    }
+
+    /// Whether a message would have more than `max` bytes with the frame that `header` begins.
+    fn is_longer(&self, header: &FrameHeader, max: u64) -> bool {
+        let total = header.len.saturating_add(self.message_len as u64);
+        let is_extended = self.message.map_or(!header.reserved.is_none(), |begun| begun.reserved != 0);
+        let max = if is_extended { max.saturating_add(max / 8 + 64) } else { max };
+        !header.opcode.is_control() && total > max
+    }
+
+    /// Bytes of the message under way that stand in `gathered`, besides the frame's.
+    fn gathered_len(&self) -> usize {
+        match &self.message {
+            Some(begun) if !begun.is_streamed() => self.message_len,
+            _ => 0,
         }
+    }
+
+    /// Begins a frame.
+    fn enter(&mut self, header: &FrameHeader) -> Frame {
+        let opcode = match header.opcode {
+            OpCode::Data(_) => OpCode::Data(self.begun(header).opcode),
+            control => control,
+        };
         Frame { remaining: header.len, mask: header.mask, opcode, fin: header.fin }
+    }
+
+    /// The message that a data frame belongs to.
+    fn begun(&mut self, header: &FrameHeader) -> &mut Begun {
+        let opcode = match header.opcode {
+            OpCode::Data(data) => data,
+            OpCode::Control(_) => Data::Continuation,
+        };
+        self.message.get_or_insert(Begun::new(opcode, header.reserved))
+    }
+
+    /// Takes payload of a frame, from `input[used..]`.
+    fn go_on<'d>(
+        &'d mut self,
+        frame: Frame,
+        input: &[u8],
+        used: usize,
+        scratch: &'d mut Vec<u8>,
+    ) -> Result<(usize, Step<'d>), ProtocolError> {
+        match self.message {
+            Some(begun) if begun.is_streamed() && !frame.opcode.is_control() => {
+                self.stream(begun, frame, input, used, scratch)
+            }
+            _ => self.gather(frame, input, used),
+        }
     }
 
     /// Takes payload of a frame that is gathered, from `input[used..]`.
@@ -298,7 +424,7 @@ impl Decoder {
         input: &[u8],
         used: usize,
     ) -> Result<(usize, Step<'d>), ProtocolError> {
-        let arrived = &input[used..];
+        let arrived = behind(input, used);
         let payload = whole(arrived, frame.remaining).unwrap_or(arrived);
         let used = used + payload.len();
         if let Err(error) = self.append(&mut frame, payload) {
@@ -313,35 +439,60 @@ impl Decoder {
 
     fn append(&mut self, frame: &mut Frame, payload: &[u8]) -> Result<(), ProtocolError> {
         let start = self.gathered.len();
-        self.gathered.extend_from_slice(payload);
-        let arrived = &mut self.gathered[start..];
-        if let Some(key) = &mut frame.mask {
-            mask::apply(arrived, *key, 0);
-            *key = mask::rotated(*key, payload.len());
-        }
-        frame.remaining -= payload.len() as u64;
+        frame.take(payload, &mut self.gathered);
+        let arrived = behind(&self.gathered, start);
         match &mut self.message {
-            Some(begun) if frame.opcode == OpCode::Data(Data::Text) && begun.reserved.is_none() => {
+            Some(begun) if begun.is_text() && !frame.opcode.is_control() => {
                 begun.utf8.push(arrived).map_err(|_| ProtocolError::InvalidUtf8)
             }
             _ => Ok(()),
         }
     }
 
+    /// The same of a message that is given away as it arrives.
+    fn stream<'d>(
+        &'d mut self,
+        mut begun: Begun,
+        mut frame: Frame,
+        input: &[u8],
+        used: usize,
+        scratch: &'d mut Vec<u8>,
+    ) -> Result<(usize, Step<'d>), ProtocolError> {
+        let arrived = behind(input, used);
+        let payload = whole(arrived, frame.remaining).unwrap_or(arrived);
+        scratch.clear();
+        if begun.way == Way::Streamed && !self.gathered.is_empty() {
+            // What was gathered before the message was known to be long.
+            *scratch = std::mem::take(&mut self.gathered);
+        } else {
+            scratch.extend_from_slice(begun.utf8.carried());
+        }
+        frame.take(payload, scratch);
+        self.message_len += payload.len();
+        let is_last = frame.remaining == 0 && frame.fin;
+        let step = match begun.part(scratch, frame.remaining == 0, is_last) {
+            Ok(step) => step,
+            Err(error) => return Err(self.fail(error)),
+        };
+        self.state = if frame.remaining == 0 { State::BETWEEN_FRAMES } else { State::Payload(frame) };
+        (self.message, self.message_len) = if is_last { (None, 0) } else { (Some(begun), self.message_len) };
+        Ok((used + payload.len(), step))
+    }
+
     fn end_frame(&mut self, frame: Frame) -> Result<Step<'_>, ProtocolError> {
         self.state = State::BETWEEN_FRAMES;
         let (start, reserved) = match frame.opcode {
-            OpCode::Control(_) => (self.message_len, Reserved::NONE),
+            OpCode::Control(_) => (self.gathered_len(), Reserved::NONE),
             OpCode::Data(_) if !frame.fin => {
                 self.message_len = self.gathered.len();
                 return Ok(Step::Fragment);
             }
             OpCode::Data(_) => {
                 self.message_len = 0;
-                (0, self.message.take().map_or(Reserved::NONE, |begun| begun.reserved))
+                (0, self.message.take().map_or(Reserved::NONE, |begun| Reserved::from_byte(begun.reserved)))
             }
         };
-        let step = interpret(frame.opcode, reserved, &self.gathered[start..]);
+        let step = interpret(frame.opcode, reserved, behind(&self.gathered, start));
         self.state = state_after(&step);
         step
     }
@@ -361,16 +512,23 @@ fn check_mask(role: Role, masked: bool) -> Result<(), ProtocolError> {
     }
 }
 
+/// What stands in `bytes` behind the first `used`.
+fn behind(bytes: &[u8], used: usize) -> &[u8] {
+    bytes.get(used..).unwrap_or_default()
+}
+
 /// The first `len` bytes of `input`, if they are there.
 fn whole(input: &[u8], len: u64) -> Option<&[u8]> {
     input.get(..usize::try_from(len).ok()?)
 }
 
 fn unmask_into(scratch: &mut Vec<u8>, payload: &[u8], key: Option<MaskKey>) {
-    scratch.clear();
-    scratch.extend_from_slice(payload);
-    if let Some(key) = key {
-        mask::apply(scratch, key, 0);
+    match key {
+        Some(key) => mask::copy(scratch, payload, key),
+        None => {
+            scratch.clear();
+            scratch.extend_from_slice(payload);
+        }
     }
 }
 

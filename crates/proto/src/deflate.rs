@@ -3,14 +3,14 @@
 //!
 //! - [`Deflate`] says what this end wants; its [`answer`](Deflate::answer) and
 //!   [`confirm`](Deflate::confirm) make an [`Agreed`] of what the other end wants.
-//! - [`Deflater`] and [`Inflater`] work on whole messages. Without context takeover one of each serves all
+//! - [`Deflater`] and [`Inflater`] work on whole messages, an inflater on long ones piece by piece. Without context takeover one of each serves all
 //!   connections of a thread; with it, a connection has its own.
 
 #[cfg_attr(not(feature = "deflate"), path = "deflate/absent.rs")]
 mod codec;
 mod negotiation;
 
-pub use codec::{Deflater, Inflater};
+pub use codec::{Deflater, Inflater, Piece, Progress};
 pub use negotiation::{Agreed, Direction, Offer};
 
 /// The name of the extension (RFC 7692 §7).
@@ -95,6 +95,12 @@ impl Deflate {
     pub fn peer_window_bits(mut self, bits: u8) -> Self {
         self.peer.window_bits = bits.clamp(Self::MIN_WINDOW_BITS, Self::MAX_WINDOW_BITS);
         self
+    }
+
+    /// The greatest window of this end in force, as a power of two in bytes.
+    #[must_use]
+    pub fn get_own_window_bits(&self) -> u8 {
+        self.own.window_bits
     }
 
     /// The level in force, 1 to 9.

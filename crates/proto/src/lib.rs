@@ -40,7 +40,9 @@
 //!                 encoder::close(&mut output, frame.map(|frame| frame.code), "", None);
 //!             }
 //!         }
-//!         Step::Fragment | Step::Pong(_) | Step::Extended { .. } => {}
+//!         Step::Fragment | Step::Pong(_) => {}
+//!         // Only where they were asked for.
+//!         Step::Chunk(_) | Step::Extended { .. } | Step::ExtendedPart { .. } => {}
 //!     }
 //! }
 //! assert_eq!(output[head_len..], *b"\x81\x05Hello\x88\x00");
@@ -68,6 +70,6 @@ pub use decoder::{Decoder, DecoderConfig, Step};
 pub use deflate::{Agreed, Deflate, Deflater, Inflater};
 pub use error::{ControlTooLong, ProtocolError};
 pub use frame::{Control, Data, EncodedHeader, FrameHeader, MaskKey, OpCode, Reserved};
-pub use message::Message;
+pub use message::{Chunk, Message};
 pub use role::Role;
 pub use utf8::{InvalidUtf8, Utf8Validator};

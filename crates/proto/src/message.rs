@@ -34,6 +34,19 @@ impl<'a> Message<'a> {
     }
 }
 
+/// A part of a message that is too long to be held as a whole, in order.
+///
+/// Where the message turns out to be invalid, no last chunk comes: what came before is not to be trusted.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Chunk<'a> {
+    /// Its kind and some of its payload. Text is cut between characters. Only the last chunk may be empty.
+    pub data: Message<'a>,
+    /// The message begins here.
+    pub is_first: bool,
+    /// The message ends here, and was valid.
+    pub is_last: bool,
+}
+
 impl<'a> From<&'a str> for Message<'a> {
     fn from(text: &'a str) -> Self {
         Self::Text(text)

@@ -45,6 +45,26 @@ impl Utf8Validator {
         tail.iter().try_for_each(|&byte| self.push_byte(byte))
     }
 
+    /// The text of the whole characters in `bytes`, which begins with what was [carried](Self::carried). The first
+    /// bytes of a last one that is cut are carried to the next call.
+    ///
+    /// # Errors
+    ///
+    /// As [`push`](Self::push).
+    pub fn split<'b>(&mut self, bytes: &'b [u8]) -> Result<&'b str, InvalidUtf8> {
+        *self = Self::new();
+        let (whole, tail) = bytes.split_at(bytes.len() - incomplete_len(bytes));
+        let text = simdutf8::basic::from_utf8(whole).map_err(|_| InvalidUtf8)?;
+        tail.iter().try_for_each(|&byte| self.push_byte(byte))?;
+        Ok(text)
+    }
+
+    /// The bytes of a character that is cut: at most three.
+    pub fn carried(&self) -> &[u8] {
+        // At most three are counted.
+        self.tail.get(..usize::from(self.tail_len)).unwrap_or(&self.tail)
+    }
+
     /// Whether the text may end here: no character is cut.
     pub fn is_complete(&self) -> bool {
         self.tail_len == 0
@@ -81,6 +101,7 @@ impl Utf8Validator {
         if len + 1 == width(self.tail[0]) {
             self.tail_len = 0;
         } else {
+            // `len` is 1 or 2: a character has four bytes at most, and its last one is not carried.
             self.tail[len] = byte;
             self.tail_len += 1;
         }

@@ -96,7 +96,9 @@ impl<S> fmt::Display for ConnectError<S> {
 
 impl<S: fmt::Debug> std::error::Error for ConnectError<S> {}
 
-/// Client connections on one event loop, which has a thread of its own. Dropping it aborts them.
+/// Client connections on one event loop, which has a thread of its own. Dropping it aborts them: it waits until every
+/// [`Handler::close`] was called. Where it is dropped by its own handler it cannot wait, as it is that thread; then they
+/// are called once the handler has returned.
 ///
 /// ```
 /// use std::sync::{Arc, mpsc};
@@ -174,7 +176,8 @@ impl<H: Handler> Client<H> {
         self.handle.clone()
     }
 
-    /// Closes all connections with 1001 and waits until they are gone, for at most [`Limits::shutdown_time`].
+    /// Closes all connections with 1001 and waits until they are gone, for at most [`Limits::shutdown_time`]. Called by
+    /// its own handler, it does not wait.
     ///
     /// # Errors
     /// What ended the loop before.
@@ -185,14 +188,19 @@ impl<H: Handler> Client<H> {
 
     fn join(&mut self) -> io::Result<()> {
         let Some(thread) = self.thread.take() else { return Ok(()) };
+        if thread.thread().id() == thread::current().id() {
+            return Ok(());
+        }
         thread.join().unwrap_or_else(|_| Err(io::Error::other("the event loop panicked")))
     }
 }
 
 impl<H: Handler> Drop for Client<H> {
     fn drop(&mut self) {
-        self.handle.abort();
-        // There is nobody to tell.
-        let _ = self.join();
+        if self.thread.is_some() {
+            self.handle.abort();
+            // There is nobody to tell.
+            let _ = self.join();
+        }
     }
 }

@@ -14,22 +14,23 @@
 //! ```
 
 mod channel;
+mod dial;
+mod inbound;
 mod link;
 mod opening;
+mod socket;
 
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use webscale_proto::{
-    CloseCode, DecoderConfig, Deflate, ProtocolError, Reserved, Role, Step, handshake::HeadLimits,
-};
+use webscale_proto::{CloseCode, DecoderConfig, Deflate, Reserved, Role, handshake::HeadLimits};
 use webscale_sys::{Interest, TcpSocket};
 
 use crate::clock::Time;
 use crate::close::{Close, CloseCause, CloseKind, Timeout};
-use crate::deflate::{Decompression, Extension};
+use crate::deflate::Decompression;
 use crate::egress::Sealed;
 use crate::handler::Handler;
 use crate::limits::Limits;
@@ -37,42 +38,15 @@ use crate::mailbox::Mailbox;
 use crate::metrics::Metrics;
 use crate::origin::Origins;
 use crate::peer::{ConnectionId, Outgoing};
-use crate::sender::{Command, OwnedMessage};
-use crate::target::Target;
+use crate::sender::{Command, Parcel};
 use crate::timer::TimerId;
 use crate::tls::{Incoming, RECORD_BYTES, TlsStream};
 use crate::worker::{Done, Pool};
 
 pub(crate) use channel::{Channel, call_close};
+pub(crate) use dial::Dial;
 pub(crate) use link::{Link, Phase};
-
-/// What a connection needs of its socket: the real one, or a test's.
-pub(crate) trait Socket {
-    fn recv(&mut self, buffer: &mut [u8]) -> io::Result<usize>;
-    fn send(&mut self, bytes: &[u8]) -> io::Result<usize>;
-    fn shutdown_write(&mut self) -> io::Result<()>;
-    fn take_error(&mut self) -> io::Result<Option<io::Error>>;
-}
-
-impl Socket for TcpSocket {
-    #[inline]
-    fn recv(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        Self::recv(self, buffer)
-    }
-
-    #[inline]
-    fn send(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        Self::send(self, bytes)
-    }
-
-    fn shutdown_write(&mut self) -> io::Result<()> {
-        Self::shutdown_write(self)
-    }
-
-    fn take_error(&mut self) -> io::Result<Option<io::Error>> {
-        Self::take_error(self)
-    }
-}
+pub(crate) use socket::Socket;
 
 /// What all connections of a server or client have in common.
 pub(crate) struct Config {
@@ -89,15 +63,11 @@ pub(crate) struct Config {
 
 impl Config {
     pub(crate) fn new(role: Role, limits: Limits, deflate: Option<Deflate>) -> Self {
-        let decoder = DecoderConfig { max_message: limits.message_bytes, ..DecoderConfig::new(role) };
+        let (max_message, max_streamed) = (limits.message_bytes, limits.stream_bytes);
+        let decoder = DecoderConfig { max_message, max_streamed, ..DecoderConfig::new(role) };
         let deflate_decoder = DecoderConfig { reserved: Reserved::RSV1, ..decoder };
         let head = HeadLimits { bytes: limits.head_bytes, headers: limits.head_fields };
         Self { role, limits, decoder, deflate_decoder, deflate, head, origins: Origins::default() }
-    }
-
-    /// What the decoder demands of a connection that has agreed on permessage-deflate, or has not.
-    pub(crate) fn decoder_of(&self, is_extended: bool) -> &DecoderConfig {
-        if is_extended { &self.deflate_decoder } else { &self.decoder }
     }
 }
 
@@ -149,27 +119,6 @@ pub(crate) struct Context<'a, H: Handler> {
     pub(crate) orphan: Option<Close>,
 }
 
-/// Inflated bytes that weigh as much as a frame in a connection's share of the turn.
-const INFLATED_BYTES_PER_FRAME: usize = 1024;
-
-impl<H: Handler> Context<'_, H> {
-    /// Makes a message of one that is compressed. What it inflates to counts against the share of the turn: few bytes on
-    /// the wire can be many here.
-    fn inflate<'m>(
-        &mut self,
-        step: Step<'m>,
-        extension: Option<&mut Extension>,
-        decompression: &'m mut Decompression,
-    ) -> Result<Step<'m>, ProtocolError> {
-        let Step::Extended { text, payload, .. } = step else { return Ok(step) };
-        let max = self.config.limits.message_bytes;
-        let message = decompression.message(extension, text, payload, max)?;
-        let frames = u32::try_from(message.len() / INFLATED_BYTES_PER_FRAME).unwrap_or(u32::MAX);
-        self.frames_left = self.frames_left.saturating_sub(frames);
-        Ok(Step::Message(message))
-    }
-}
-
 /// One call from the loop.
 pub(crate) struct Turn<'a, H: Handler> {
     pub(crate) context: Context<'a, H>,
@@ -211,7 +160,8 @@ const _: () = assert!(size_of::<Connection<TcpSocket, ()>>() <= 336);
 /// A connection's entries in the loop's tables.
 #[derive(Default)]
 pub(crate) struct Registered {
-    pub(crate) interest: Interest,
+    /// `None`: epoll does not know the socket yet.
+    pub(crate) interest: Option<Interest>,
     pub(crate) deadline: Option<(TimerId, Time)>,
     pub(crate) user_timer: Option<TimerId>,
     /// In the loop's list of connections that have more to do without an event.
@@ -232,16 +182,18 @@ impl<K: Socket, S: Send + 'static> Connection<K, S> {
         Self::new(Link::new(socket, tls, Phase::Live), Channel::server(peer_addr), now, limits)
     }
 
-    /// A connection that we begin.
+    /// A connection that we begin, with the first socket of `dial` and when to give it up.
     pub(crate) fn connecting(
-        socket: K,
+        (socket, give_up): (K, Time),
         tls: Option<TlsStream>,
-        target: Arc<Target>,
+        dial: Dial,
         session: S,
         now: Time,
         limits: &Limits,
     ) -> Self {
-        Self::new(Link::new(socket, tls, Phase::Connecting), Channel::client(target, session), now, limits)
+        let link = Link::new(socket, tls, Phase::Connecting);
+        let connection = Self::new(link, Channel::client(dial, session), now, limits);
+        Self { phase_deadline: give_up, ..connection }
     }
 
     fn new(link: Link<K>, channel: Channel<S>, now: Time, limits: &Limits) -> Self {
@@ -385,9 +337,7 @@ impl<K: Socket, S: Send + 'static> Connection<K, S> {
             }
             Phase::Live if self.channel.is_closing() => self.channel.close_timed_out(&mut turn.context),
             Phase::Live => self.silence_or_slow_message(turn),
-            Phase::Connecting => {
-                self.channel.handshake_timed_out(&mut turn.context, false);
-            }
+            Phase::Connecting => self.connect_next(turn, CloseCause::Timeout(Timeout::Handshake)),
             Phase::Finishing | Phase::Lingering | Phase::Dead => self.link.kill(),
         }
         self.end(turn);
@@ -396,12 +346,13 @@ impl<K: Socket, S: Send + 'static> Connection<K, S> {
     fn silence_or_slow_message<H: Handler<Session = S>>(&mut self, turn: &mut Turn<'_, H>) {
         let context = &mut turn.context;
         let limits = &context.config.limits;
-        if self.message_since.is_some_and(|since| context.now >= since + limits.message_time) {
+        if self.channel.is_blocked() && !self.link.is_congested() {
+            // It is we who do not read: the workers have too much to do.
+            self.message_since = self.message_since.map(|_| context.now);
+            self.heard(turn.context.now);
+        } else if self.message_since.is_some_and(|since| context.now >= since + limits.message_time) {
             let reason = "the message took too long";
             self.channel.fail(context, CloseCode::POLICY, reason, CloseCause::Timeout(Timeout::Message));
-        } else if self.channel.is_blocked() && !self.link.is_congested() {
-            // It is we who do not read: the workers have too much to do.
-            self.heard(turn.context.now);
         } else if self.pinged.is_some() {
             self.channel.drop_silent(context);
         } else {
@@ -420,13 +371,9 @@ impl<K: Socket, S: Send + 'static> Connection<K, S> {
     }
 
     /// Another thread sends.
-    pub(crate) fn on_send<H: Handler<Session = S>>(
-        &mut self,
-        turn: &mut Turn<'_, H>,
-        message: &OwnedMessage,
-    ) {
+    pub(crate) fn on_send<H: Handler<Session = S>>(&mut self, turn: &mut Turn<'_, H>, parcel: Parcel) {
         self.begin(turn);
-        self.channel.send(&mut turn.context, message);
+        self.channel.send(&mut turn.context, parcel);
         self.end(turn);
     }
 
@@ -471,13 +418,13 @@ impl<K: Socket, S: Send + 'static> Connection<K, S> {
         let outgoing = &mut *turn.context.outgoing;
         outgoing.begin(self.channel.is_closing() || !self.channel.is_open());
         outgoing.set_queued(self.link.queued());
-        outgoing.compression = self.channel.lend_compression();
+        self.channel.lend(outgoing);
     }
 
     /// Ends a turn: settles what the channel decided, seals and sends what it wrote.
     fn end<H: Handler<Session = S>>(&mut self, turn: &mut Turn<'_, H>) {
         let limits = &turn.context.config.limits;
-        self.channel.restore_compression(std::mem::take(&mut turn.context.outgoing.compression));
+        self.channel.restore(turn.context.outgoing);
         if self.channel.is_closing() && !self.closing {
             self.closing = true;
             self.phase_deadline = turn.context.now + limits.close_time;
@@ -492,9 +439,7 @@ impl<K: Socket, S: Send + 'static> Connection<K, S> {
         if was_finishing && self.link.phase() == Phase::Lingering {
             self.phase_deadline = turn.context.now + turn.context.config.limits.close_time;
         }
-        let metrics = turn.context.metrics;
-        metrics.messages_out.add(turn.context.outgoing.messages);
-        metrics.messages_dropped.add(turn.context.outgoing.dropped);
+        turn.context.metrics.count_sent(&turn.context.outgoing.sent);
     }
 
     fn settle<H: Handler<Session = S>>(&mut self, turn: &mut Turn<'_, H>) {
@@ -521,14 +466,31 @@ impl<K: Socket, S: Send + 'static> Connection<K, S> {
 
     /// A connect ended, one way or the other.
     fn connected<H: Handler<Session = S>>(&mut self, turn: &mut Turn<'_, H>) {
-        match self.link.connected(&mut turn.wire.sealed) {
-            Ok(()) if self.link.is_handshaking() => {}
-            Ok(()) => self.channel.secured(&mut turn.context, None),
-            Err(error) => {
-                self.channel.lost(&mut turn.context, CloseCause::Connect(error));
-                self.link.kill();
-            }
+        if let Err(error) = self.link.connected(&mut turn.wire.sealed) {
+            return self.connect_next(turn, CloseCause::Connect(error));
         }
+        if let Some(dial) = self.channel.dial() {
+            self.phase_deadline = dial.until();
+        }
+        if !self.link.is_handshaking() {
+            self.channel.secured(&mut turn.context, None);
+        }
+    }
+
+    /// A connect failed by `cause`: the next address has its turn. Without one, that was it.
+    fn connect_next<H: Handler<Session = S>>(&mut self, turn: &mut Turn<'_, H>, mut cause: CloseCause) {
+        match self.channel.dial().and_then(|dial| dial.next(turn.context.now)) {
+            Some(Ok((socket, give_up))) => {
+                self.link.socket = socket;
+                self.registered.interest = None;
+                self.phase_deadline = give_up;
+                return;
+            }
+            Some(Err(error)) => cause = CloseCause::Connect(error),
+            None => {}
+        }
+        self.channel.lost(&mut turn.context, cause);
+        self.link.kill();
     }
 
     /// Reads until the socket is empty, this connection's share of the turn is used up, or reading must stop.

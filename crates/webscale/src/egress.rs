@@ -1,4 +1,4 @@
-//! Bytes on their way out: what one turn sealed, and what a socket did not take.
+//! Bytes on their way out: what one turn sealed.
 
 /// Ciphertext of one turn, written in place. The memory is the thread's; it is zeroed once, when it grows.
 pub(crate) struct Sealed {
@@ -39,68 +39,9 @@ impl Sealed {
     }
 }
 
-/// What a socket did not take yet. Owns no memory while empty.
-#[derive(Default)]
-pub(crate) struct Egress {
-    bytes: Vec<u8>,
-    sent: usize,
-}
-
-impl Egress {
-    pub(crate) fn len(&self) -> usize {
-        self.bytes.len() - self.sent
-    }
-
-    pub(crate) fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-
-    #[cfg(any(test, fuzzing))]
-    pub(crate) fn capacity(&self) -> usize {
-        self.bytes.capacity()
-    }
-
-    pub(crate) fn push(&mut self, bytes: &[u8]) {
-        // Moving the rest to the front costs less than the growth it saves, once half of it is gone.
-        if self.sent > self.bytes.len() / 2 {
-            self.bytes.drain(..self.sent);
-            self.sent = 0;
-        }
-        self.bytes.extend_from_slice(bytes);
-    }
-
-    pub(crate) fn as_slice(&self) -> &[u8] {
-        &self.bytes[self.sent..]
-    }
-
-    pub(crate) fn consume(&mut self, taken: usize) {
-        self.sent += taken;
-        debug_assert!(self.sent <= self.bytes.len());
-        if self.sent == self.bytes.len() {
-            *self = Self::default();
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn egress_keeps_order_and_gives_its_memory_back() {
-        let (mut egress, mut expected) = (Egress::default(), std::collections::VecDeque::new());
-        for round in 0..200u8 {
-            let bytes = vec![round; usize::from(round)];
-            egress.push(&bytes);
-            expected.extend(&bytes);
-            let taken = egress.len().min(usize::from(round) / 2 + 1);
-            assert!(egress.as_slice()[..taken].iter().eq(expected.range(..taken)));
-            expected.drain(..taken);
-            egress.consume(taken);
-        }
-        egress.consume(egress.len());
-        assert_eq!((egress.bytes.capacity(), egress.is_empty()), (0, true));
-    }
 
     #[test]
     fn sealed_grows_and_shrinks() {

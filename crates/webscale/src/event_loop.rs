@@ -6,7 +6,6 @@
 use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -16,7 +15,7 @@ use webscale_sys::{Events, Interest, Listener, Poller, TcpSocket, Waker};
 
 use crate::clock::{Clock, Time};
 use crate::close::{Close, CloseCause};
-use crate::connection::{Config, Connection, Context, Fate, Ready, Turn, Wire, call_close};
+use crate::connection::{Config, Connection, Context, Dial, Fate, Ready, Turn, Wire, call_close};
 use crate::deflate::Decompression;
 use crate::handler::Handler;
 use crate::mailbox::Mailbox;
@@ -84,6 +83,13 @@ enum Stage {
     Ended,
 }
 
+/// Empty lists, to be swapped for those that the mailboxes have filled.
+struct Mail<S> {
+    commands: VecDeque<Command>,
+    connects: VecDeque<Connect<S>>,
+    done: VecDeque<Done<S>>,
+}
+
 pub(crate) struct EventLoop<H: Handler> {
     index: u32,
     shared: Arc<Shared<H>>,
@@ -93,6 +99,7 @@ pub(crate) struct EventLoop<H: Handler> {
     commands: Arc<Mailbox<Command>>,
     connects: Arc<Mailbox<Connect<H::Session>>>,
     done: Arc<Mailbox<Done<H::Session>>>,
+    mail: Mail<H::Session>,
     pool: Option<Pool<H::Session>>,
     connections: Slots<Connection<TcpSocket, H::Session>>,
     /// How the connections ended whose sessions are with workers.
@@ -138,6 +145,7 @@ impl<H: Handler> EventLoop<H> {
             connects: Arc::new(Mailbox::new(waker.clone(), limits.mailbox_items, usize::MAX)),
             pool: workers.map(|workers| workers.pool(done.clone())),
             done,
+            mail: Mail { commands: VecDeque::new(), connects: VecDeque::new(), done: VecDeque::new() },
             waker,
             connections: Slots::new(),
             orphans: HashMap::new(),
@@ -276,9 +284,14 @@ impl<H: Handler> EventLoop<H> {
         let id = ConnectionId { event_loop: self.index, token };
         let limits = &self.shared.config.limits;
         let interest = connection.interest();
-        if interest != connection.registered.interest {
-            connection.registered.interest = interest;
-            if let Err(error) = self.poller.modify(&connection.link.socket, token.to_u64(), interest) {
+        let watched = connection.registered.interest.replace(interest);
+        if watched != Some(interest) {
+            let (socket, token_bits) = (&connection.link.socket, token.to_u64());
+            let result = match watched {
+                Some(_) => self.poller.modify(socket, token_bits, interest),
+                None => self.poller.add(socket, token_bits, interest),
+            };
+            if let Err(error) = result {
                 let cause = CloseCause::Lost(error.kind());
                 return self.turn(token, |connection, turn| connection.abandon(turn, cause));
             }
@@ -359,26 +372,9 @@ impl<H: Handler> EventLoop<H> {
         self.register(connection);
     }
 
-    fn register(&mut self, mut connection: Connection<TcpSocket, H::Session>) -> Token {
-        let interest = connection.interest();
-        connection.registered.interest = interest;
+    fn register(&mut self, connection: Connection<TcpSocket, H::Session>) {
         let token = self.connections.insert(connection);
-        let added = self
-            .connections
-            .get_mut(token)
-            .map(|connection| self.poller.add(&connection.link.socket.as_fd(), token.to_u64(), interest));
-        match added {
-            Some(Ok(())) => self.file(token),
-            _ => self.turn(token, |connection, turn| {
-                connection.on_close(
-                    turn,
-                    CloseCode::TRY_AGAIN_LATER,
-                    "",
-                    CloseCause::Lost(io::ErrorKind::OutOfMemory),
-                );
-            }),
-        }
-        token
+        self.file(token);
     }
 
     /// No descriptor is left: takes one connection with the spare descriptor and closes it, so that a client sees an
@@ -408,31 +404,34 @@ impl<H: Handler> EventLoop<H> {
 
     /// Does what other threads asked for.
     fn read_mail(&mut self) {
-        let mut commands = VecDeque::new();
+        let mut commands = std::mem::take(&mut self.mail.commands);
         self.commands.take(&mut commands);
-        for command in commands {
+        for command in commands.drain(..) {
             self.obey(command);
         }
-        let mut connects = VecDeque::new();
+        self.mail.commands = commands;
+        let mut connects = std::mem::take(&mut self.mail.connects);
         self.connects.take(&mut connects);
-        for connect in connects {
+        for connect in connects.drain(..) {
             self.connect(connect);
         }
+        self.mail.connects = connects;
         self.read_done();
     }
 
     fn read_done(&mut self) {
-        let mut done = VecDeque::new();
-        self.done.take(&mut done);
-        for done in done {
+        let mut list = std::mem::take(&mut self.mail.done);
+        self.done.take(&mut list);
+        for done in list.drain(..) {
             self.done(done);
         }
+        self.mail.done = list;
     }
 
     fn obey(&mut self, command: Command) {
         match command {
-            Command::Send(id, message) => {
-                self.turn(id.token, |connection, turn| connection.on_send(turn, &message));
+            Command::Send(id, parcel) => {
+                self.turn(id.token, |connection, turn| connection.on_send(turn, parcel));
             }
             Command::Close(id, code, reason) => {
                 self.turn(id.token, |connection, turn| {
@@ -456,15 +455,14 @@ impl<H: Handler> EventLoop<H> {
             Ok(tls) => tls,
             Err(error) => return refuse(session, CloseCause::Tls(error)),
         };
-        let Some(&address) = target.addresses.first() else {
-            return refuse(session, CloseCause::Connect(io::ErrorKind::AddrNotAvailable.into()));
-        };
-        match TcpSocket::connect(address, source) {
-            Ok(socket) => {
+        let limits = &self.shared.config.limits;
+        let mut dial = Dial::new(target, source, self.now + limits.handshake_time);
+        let nowhere = || Err(io::ErrorKind::AddrNotAvailable.into());
+        match dial.next(self.now).unwrap_or_else(nowhere) {
+            Ok(first) => {
                 self.metrics.connected.add(1);
                 self.shared.connections.fetch_add(1, Ordering::Relaxed);
-                let limits = &self.shared.config.limits;
-                let connection = Connection::connecting(socket, tls, target, session, self.now, limits);
+                let connection = Connection::connecting(first, tls, dial, session, self.now, limits);
                 self.register(connection);
             }
             Err(error) => refuse(session, CloseCause::Connect(error)),

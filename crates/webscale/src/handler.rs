@@ -1,6 +1,6 @@
 //! What a user of the library writes.
 
-use webscale_proto::Message;
+use webscale_proto::{Chunk, CloseCode, Message};
 
 use crate::close::Close;
 use crate::peer::Peer;
@@ -50,6 +50,21 @@ pub trait Handler: Send + Sync + 'static {
     /// A whole message arrived: text is valid UTF-8, and no longer than
     /// [`Limits::message_bytes`](crate::Limits::message_bytes). It borrows from the thread's buffer.
     fn message(&self, peer: &mut Peer<'_, Self::Session>, message: Message<'_>);
+
+    /// A part of a message that is longer than [`Limits::message_bytes`](crate::Limits::message_bytes), in order; comes
+    /// only where [`Limits::stream_bytes`](crate::Limits::stream_bytes) lets such messages in. A chunk holds what one read
+    /// brought, the first one also what was held before; text is cut between characters. It runs where `message` runs,
+    /// and while it does, or a worker has one, the peer is not read. No other message comes between two chunks, but pongs
+    /// and timers do.
+    ///
+    /// Where the message turns out to be invalid or too long, no last chunk comes: the connection is closed with the code
+    /// that says why, as [`Handler::close`] is told.
+    ///
+    /// The default closes the connection with 1009.
+    fn chunk(&self, peer: &mut Peer<'_, Self::Session>, chunk: Chunk<'_>) {
+        let _ = chunk;
+        peer.close(CloseCode::TOO_BIG, "message too big");
+    }
 
     /// A pong arrived: to a [`Peer::ping`](crate::Peer::ping), to one that the library sent after silence (without
     /// payload), or unasked. One that arrives while a worker has the session is not delivered.

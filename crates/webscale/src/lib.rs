@@ -58,7 +58,8 @@
 //!   [`Request`], [`Accept`] and [`Reject`] are the opening handshake, [`Close`] is how it ended. [`Handler::http`] answers
 //!   plain HTTP on the same port with a [`Response`].
 //! - [`Origins`]: which web pages may connect; by default the server's own.
-//! - [`Peer`]: what a handler can do with the connection that called it; [`Sender`] does it from any other thread.
+//! - [`Peer`]: what a handler can do with the connection that called it; [`Sender`] does it from any other thread;
+//!   [`Prepared`] is a message for many.
 //! - [`Server`]: listens, serves, and is shut down by its [`Handle`] or a signal.
 //! - [`Client`]: many connections to a [`Target`], on one loop.
 //! - [`Limits`]: how far a peer can make anything grow, with the defaults.
@@ -95,6 +96,7 @@
 //!
 //! Linux 5.11 or later is needed, for epoll_pwait2(2). Other systems are not supported.
 
+mod byte_queue;
 mod client;
 mod clock;
 mod close;
@@ -109,6 +111,7 @@ mod mask;
 mod metrics;
 mod origin;
 mod peer;
+mod prepared;
 mod request;
 mod response;
 mod sender;
@@ -127,13 +130,14 @@ pub use limits::{Limits, SlowConsumer};
 pub use metrics::Snapshot;
 pub use origin::{OriginFault, Origins};
 pub use peer::{ConnectionId, Peer, SendError};
+pub use prepared::Prepared;
 pub use request::Request;
 pub use response::{Accept, Reject, Response};
 pub use sender::Sender;
 pub use server::{BuildError, Handle, Server, ServerBuilder};
 pub use target::{Target, TargetError};
 pub use tls::{ClientAuth, ClientTls, ClientTlsBuilder, Tls, TlsConfigError, TlsSession, TlsVersions};
-pub use webscale_proto::{CloseCode, Deflate, Message, ProtocolError};
+pub use webscale_proto::{Chunk, CloseCode, Deflate, Message, ProtocolError};
 
 /// For the fuzz target, which lies outside of this crate.
 #[cfg(fuzzing)]

@@ -27,9 +27,15 @@ pub struct Limits {
     pub head_fields: usize,
     /// TLS and HTTP handshake together, from accept or connect. No byte that arrives resets it. Default 10 s.
     pub handshake_time: Duration,
-    /// One message, in bytes, counted before it is buffered; then 1009. Default 1 MiB.
+    /// One message, in bytes, counted before it is buffered; then 1009, or chunks where `stream_bytes` allows it.
+    /// Default 1 MiB.
     pub message_bytes: usize,
-    /// One message, from its first byte to its last; then 1008. Default 60 s.
+    /// Where this is above `message_bytes`, a message longer than those comes to [`Handler::chunk`](crate::Handler::chunk)
+    /// in chunks, up to this many bytes in all; then 1009. Its connection holds no more than `message_bytes` of it.
+    /// Default 0: every message comes whole.
+    pub stream_bytes: u64,
+    /// One message, from its first byte to its last, in chunks or whole; then 1008. Time in which we do not read does not
+    /// count. Default 60 s.
     pub message_time: Duration,
     /// What may wait for one client's socket, in bytes of frames; also the longest message that can be sent, and the longest
     /// body of an HTTP answer. Default 1 MiB.
@@ -74,6 +80,7 @@ impl Default for Limits {
             head_fields: 64,
             handshake_time: Duration::from_secs(10),
             message_bytes: 1024 * 1024,
+            stream_bytes: 0,
             message_time: Duration::from_secs(60),
             egress_bytes: 1024 * 1024,
             egress_high_water: 256 * 1024,
@@ -95,6 +102,11 @@ impl Default for Limits {
 }
 
 impl Limits {
+    /// The longest message that is let in, whole or in chunks.
+    pub(crate) fn longest_message(&self) -> u64 {
+        self.stream_bytes.max(self.message_bytes as u64)
+    }
+
     /// What is wrong with these limits, if anything.
     pub(crate) fn fault(&self) -> Option<&'static str> {
         if self.head_bytes < 256 {
@@ -108,6 +120,9 @@ impl Limits {
         }
         if self.egress_high_water > self.egress_bytes {
             return Some("egress_high_water lies above egress_bytes");
+        }
+        if self.stream_bytes > 0 && self.message_bytes == 0 {
+            return Some("stream_bytes needs message_bytes above 0: that is what a chunk holds");
         }
         let turns = [self.turn_frames, self.turn_accepts, self.turn_handshakes];
         if turns.contains(&0) || self.turn_bytes == 0 || self.mailbox_items == 0 || self.worker_queue == 0 {

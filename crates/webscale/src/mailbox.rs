@@ -5,6 +5,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use webscale_sys::Waker;
 
+/// Items for which an empty list keeps room.
+const KEEP: usize = 1024;
+
 /// What other threads have for one loop. The loop takes all of it at once, so that the lock is held for a swap.
 pub(crate) struct Mailbox<T> {
     queue: Mutex<Queue<T>>,
@@ -56,9 +59,10 @@ impl<T> Mailbox<T> {
         Ok(())
     }
 
-    /// Swaps what is queued for `empty`.
+    /// Swaps what is queued for `empty`, whose memory takes what comes next; what a burst has grown is given back.
     pub(crate) fn take(&self, empty: &mut VecDeque<T>) {
         debug_assert!(empty.is_empty());
+        empty.shrink_to(KEEP);
         let mut queue = self.lock();
         queue.bytes = 0;
         std::mem::swap(&mut queue.items, empty);

@@ -6,6 +6,8 @@ use std::sync::atomic::{
 };
 
 use crate::close::CloseKind;
+use crate::deflate::Coded;
+use crate::peer::Sent;
 
 /// One counter with one writer: an ordinary add, no locked instruction.
 #[derive(Default)]
@@ -43,10 +45,37 @@ pub(crate) struct Metrics {
     pub(crate) messages_in: Counter,
     pub(crate) messages_out: Counter,
     pub(crate) messages_dropped: Counter,
+    pub(crate) inflated: Codec,
+    pub(crate) deflated: Codec,
     pub(crate) closes: [Counter; CloseKind::COUNT],
 }
 
+/// The counters of one direction of permessage-deflate.
+#[derive(Default)]
+pub(crate) struct Codec {
+    messages: Counter,
+    from: Counter,
+    to: Counter,
+}
+
+impl Codec {
+    pub(crate) fn add(&self, coded: Coded) {
+        // Without compression nothing is written.
+        if coded.from > 0 || coded.to > 0 {
+            self.messages.add(coded.messages);
+            self.from.add(coded.from);
+            self.to.add(coded.to);
+        }
+    }
+}
+
 impl Metrics {
+    pub(crate) fn count_sent(&self, sent: &Sent) {
+        self.messages_out.add(sent.messages);
+        self.messages_dropped.add(sent.dropped);
+        self.deflated.add(sent.deflated);
+    }
+
     pub(crate) fn count_close(&self, kind: CloseKind) {
         self.closes[kind as usize].add(1);
     }
@@ -91,6 +120,18 @@ pub struct Snapshot {
     /// Messages not sent: the peer did not read ([`SendError::Full`](crate::SendError::Full)), or the message was too long
     /// for any ([`SendError::TooLong`](crate::SendError::TooLong)).
     pub messages_dropped: u64,
+    /// Messages that came compressed.
+    pub inflated_messages: u64,
+    /// Bytes of their payload as they came.
+    pub inflated_from_bytes: u64,
+    /// Bytes of their payload as the handler got it.
+    pub inflated_to_bytes: u64,
+    /// Messages that were sent compressed.
+    pub deflated_messages: u64,
+    /// Bytes of their payload as the handler gave it.
+    pub deflated_from_bytes: u64,
+    /// Bytes of their payload as they were sent.
+    pub deflated_to_bytes: u64,
     closes: [u64; CloseKind::COUNT],
     rejections: [u64; STATUS_CLASSES.len()],
 }
@@ -134,5 +175,11 @@ impl Snapshot {
         self.messages_in += metrics.messages_in.get();
         self.messages_out += metrics.messages_out.get();
         self.messages_dropped += metrics.messages_dropped.get();
+        self.inflated_messages += metrics.inflated.messages.get();
+        self.inflated_from_bytes += metrics.inflated.from.get();
+        self.inflated_to_bytes += metrics.inflated.to.get();
+        self.deflated_messages += metrics.deflated.messages.get();
+        self.deflated_from_bytes += metrics.deflated.from.get();
+        self.deflated_to_bytes += metrics.deflated.to.get();
     }
 }

@@ -4,12 +4,13 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Instant;
 
-use webscale_proto::{CloseCode, Message, Role, encoder};
+use webscale_proto::{CloseCode, Data, MaskKey, Message, Role, encoder};
 
-use crate::deflate::{Compression, Compressors};
+use crate::deflate::{Coded, Compression, Compressors, Panicked};
 use crate::mailbox::Mailbox;
 use crate::mask::MaskSource;
-use crate::sender::{Command, Sender};
+use crate::prepared::Prepared;
+use crate::sender::{Command, Parcel, Sender};
 use crate::slots::Token;
 
 /// Names one connection of a server or client, for as long as the process lives.
@@ -39,6 +40,9 @@ pub enum SendError {
     TooLong,
     /// A ping carries at most 125 bytes (RFC 6455 §5.5).
     PingTooLong,
+    /// A message that was begun with [`Peer::send_fragment`] is not finished: nothing else may stand between its
+    /// fragments, and no fragment of another kind (RFC 6455 §5.4).
+    Unfinished,
 }
 
 impl fmt::Display for SendError {
@@ -48,6 +52,7 @@ impl fmt::Display for SendError {
             Self::Full => "the peer does not read what is sent to it",
             Self::TooLong => "the message is longer than what may be queued for a peer",
             Self::PingTooLong => "a ping carries at most 125 bytes",
+            Self::Unfinished => "a message that was begun in fragments is not finished",
         })
     }
 }
@@ -62,6 +67,22 @@ const MAX_PING: usize = 125;
 pub(crate) enum TimerRequest {
     At(Instant),
     Cancel,
+}
+
+/// What was sent, for the counters.
+#[derive(Clone, Copy, Default, Debug)]
+pub(crate) struct Sent {
+    pub(crate) messages: u64,
+    pub(crate) dropped: u64,
+    pub(crate) deflated: Coded,
+}
+
+impl Sent {
+    pub(crate) fn add(&mut self, other: Self) {
+        self.messages += other.messages;
+        self.dropped += other.dropped;
+        self.deflated.add(other.deflated);
+    }
 }
 
 /// What handlers send during one turn: the cork. Belongs to a thread, filled for one connection at a time.
@@ -81,9 +102,12 @@ pub(crate) struct Outgoing {
     pub(crate) timer: Option<TimerRequest>,
     /// Something did not fit.
     pub(crate) overflowed: bool,
-    pub(crate) messages: u64,
-    pub(crate) dropped: u64,
+    /// The codec panicked.
+    pub(crate) failed: bool,
+    pub(crate) sent: Sent,
     pub(crate) masks: MaskSource,
+    /// The kind of a message that was begun in fragments. It is the connection's, as is the next.
+    pub(crate) unfinished: Option<Data>,
     /// How messages to the connection of this turn are compressed.
     pub(crate) compression: Compression,
     compressors: Compressors,
@@ -100,9 +124,10 @@ impl Outgoing {
             close: None,
             timer: None,
             overflowed: false,
-            messages: 0,
-            dropped: 0,
+            failed: false,
+            sent: Sent::default(),
             masks: MaskSource::new(role),
+            unfinished: None,
             compression: Compression::Off,
             compressors: Compressors::default(),
         }
@@ -111,7 +136,7 @@ impl Outgoing {
     pub(crate) fn begin(&mut self, closed: bool) {
         debug_assert!(self.frames.is_empty() && self.close.is_none());
         self.closed = closed;
-        (self.timer, self.overflowed, self.messages, self.dropped) = (None, false, 0, 0);
+        (self.timer, self.overflowed, self.failed, self.sent) = (None, false, false, Sent::default());
     }
 
     /// This many bytes wait in the connection's queue.
@@ -120,21 +145,69 @@ impl Outgoing {
     }
 
     pub(crate) fn message(&mut self, message: Message<'_>) -> Result<(), SendError> {
-        if let Err(error) = self.admit(message.len()) {
-            self.dropped += u64::from(error != SendError::Closed);
-            return Err(error);
-        }
-        let mask = self.masks.next();
-        match self.compressors.compress(message.as_bytes(), &mut self.compression) {
-            Some(payload) => {
-                encoder::compressed(&mut self.frames, message.is_text(), payload, mask);
-                self.room += message.len() - payload.len();
-                self.compressors.shrink();
-            }
-            None => encoder::message(&mut self.frames, message, mask),
-        }
-        self.messages += 1;
+        self.admit_message(message)?;
+        let Self { compressors, compression, .. } = self;
+        let compressed = compressors.compress(message.as_bytes(), compression);
+        put(&mut self.frames, &mut self.sent, &mut self.room, self.masks.next(), message, compressed)
+            .map_err(|Panicked| self.fail())?;
+        self.compressors.shrink();
         Ok(())
+    }
+
+    pub(crate) fn prepared(&mut self, prepared: &Prepared) -> Result<(), SendError> {
+        let message = prepared.message();
+        self.admit_message(message)?;
+        let compressed = match self.compression {
+            Compression::Shared(settings) => prepared.compressed(&mut self.compressors, settings),
+            Compression::Own(_) | Compression::Off => Ok(None),
+        };
+        put(&mut self.frames, &mut self.sent, &mut self.room, self.masks.next(), message, compressed)
+            .map_err(|Panicked| self.fail())
+    }
+
+    pub(crate) fn parcel(&mut self, parcel: &Parcel) -> Result<(), SendError> {
+        match parcel {
+            Parcel::Message(message) => self.message(message.borrowed()),
+            Parcel::Prepared(prepared) => self.prepared(prepared),
+        }
+    }
+
+    /// One frame of a message that goes as it is.
+    pub(crate) fn fragment(&mut self, data: Message<'_>, is_last: bool) -> Result<(), SendError> {
+        let kind = if data.is_text() { Data::Text } else { Data::Binary };
+        if self.unfinished.is_some_and(|begun| begun != kind) {
+            return Err(SendError::Unfinished);
+        }
+        self.admit(data.len())?;
+        let opcode = if self.unfinished.is_some() { Data::Continuation } else { kind };
+        encoder::fragment(&mut self.frames, opcode, is_last, data.as_bytes(), self.masks.next());
+        self.unfinished = (!is_last).then_some(kind);
+        self.sent.messages += u64::from(is_last);
+        Ok(())
+    }
+
+    /// What a message that is sent now may have in bytes; the answer to a longer one is an error.
+    fn room_for_message(&self) -> usize {
+        if self.is_over() { 0 } else { self.room.saturating_sub(webscale_proto::FrameHeader::MAX_LEN) }
+    }
+
+    fn admit_message(&mut self, message: Message<'_>) -> Result<(), SendError> {
+        if self.unfinished.is_some() && !self.is_over() {
+            return Err(SendError::Unfinished);
+        }
+        self.admit(message.len())
+            .inspect_err(|error| self.sent.dropped += u64::from(*error != SendError::Closed))
+    }
+
+    /// The connection will be closed for a fault of the codec.
+    fn fail(&mut self) -> SendError {
+        self.failed = true;
+        SendError::Closed
+    }
+
+    /// Nothing more may be sent.
+    fn is_over(&self) -> bool {
+        self.closed || self.failed
     }
 
     pub(crate) fn ping(&mut self, payload: &[u8]) -> Result<(), SendError> {
@@ -166,7 +239,7 @@ impl Outgoing {
 
     /// Makes room for a frame with this many bytes of payload.
     fn admit(&mut self, payload: usize) -> Result<(), SendError> {
-        if self.closed {
+        if self.is_over() {
             return Err(SendError::Closed);
         }
         let bytes = payload.saturating_add(webscale_proto::FrameHeader::MAX_LEN);
@@ -180,6 +253,27 @@ impl Outgoing {
         self.room -= bytes;
         Ok(())
     }
+}
+
+/// Writes a message as one frame, and gives back the room that compression saved.
+fn put(
+    frames: &mut Vec<u8>,
+    sent: &mut Sent,
+    room: &mut usize,
+    mask: Option<MaskKey>,
+    message: Message<'_>,
+    compressed: Result<Option<&[u8]>, Panicked>,
+) -> Result<(), Panicked> {
+    match compressed? {
+        Some(payload) => {
+            encoder::compressed(frames, message.is_text(), payload, mask);
+            *room += message.len() - payload.len();
+            sent.deflated.add(Coded { messages: 1, from: message.len() as u64, to: payload.len() as u64 });
+        }
+        None => encoder::message(frames, message, mask),
+    }
+    sent.messages += 1;
+    Ok(())
 }
 
 /// The connection that called the handler: its session, and what can be sent to the other end.
@@ -208,9 +302,43 @@ impl<S> Peer<'_, S> {
     /// that makes it shorter. Limits look at its length before that.
     ///
     /// # Errors
-    /// [`SendError::Closed`] behind a close; [`SendError::Full`] when the peer does not read; [`SendError::TooLong`].
+    /// [`SendError::Closed`] behind a close; [`SendError::Full`] when the peer does not read; [`SendError::TooLong`];
+    /// [`SendError::Unfinished`] inside a message in fragments.
     pub fn send(&mut self, message: Message<'_>) -> Result<(), SendError> {
         self.outgoing.message(message)
+    }
+
+    /// Sends a message that was made for many connections: nothing is allocated or compressed for this one alone, see
+    /// [`Prepared`].
+    ///
+    /// # Errors
+    /// As [`Peer::send`].
+    pub fn send_prepared(&mut self, prepared: &Prepared) -> Result<(), SendError> {
+        self.outgoing.prepared(prepared)
+    }
+
+    /// Sends one fragment of a message whose end is not known yet, in a frame of its own. The first one begins a message
+    /// of its kind, `is_last` ends it; the last may be empty. The fragments may be sent from different calls of the
+    /// handler, from workers too. They go uncompressed. What is to be sent in all may be longer than
+    /// [`Limits::egress_bytes`](crate::Limits::egress_bytes): send what [`Peer::room`] allows, and the rest later, for
+    /// example from [`Handler::timer`](crate::Handler::timer).
+    ///
+    /// Until the last one, pings, pongs and a close may stand between, but no other message: [`Peer::send`] fails, and what
+    /// [`Sender`]s send waits behind, up to `egress_bytes`; what is more falls under
+    /// [`SlowConsumer`](crate::SlowConsumer). A message that is never finished stays so until the connection is closed, and
+    /// its receiver then drops it.
+    ///
+    /// # Errors
+    /// As [`Peer::send`]; [`SendError::Unfinished`] for a fragment of the other kind than the message.
+    pub fn send_fragment(&mut self, data: Message<'_>, is_last: bool) -> Result<(), SendError> {
+        self.outgoing.fragment(data, is_last)
+    }
+
+    /// How long a message, or a fragment, may be now without being refused as [`SendError::Full`], in bytes. On a worker:
+    /// as it was when the call began, less what was sent since.
+    #[must_use]
+    pub fn room(&self) -> usize {
+        self.outgoing.room_for_message()
     }
 
     /// Sends a ping of at most 125 bytes; the answer comes to [`Handler::pong`](crate::Handler::pong).

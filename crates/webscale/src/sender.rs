@@ -7,6 +7,7 @@ use webscale_proto::{CloseCode, Message};
 
 use crate::mailbox::{Mailbox, Refused};
 use crate::peer::{ConnectionId, SendError};
+use crate::prepared::Prepared;
 
 /// A message that owns its bytes.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -33,10 +34,26 @@ impl From<Message<'_>> for OwnedMessage {
     }
 }
 
+/// What goes to a connection from another thread.
+#[derive(Debug)]
+pub(crate) enum Parcel {
+    Message(OwnedMessage),
+    Prepared(Prepared),
+}
+
+impl Parcel {
+    pub(crate) fn len(&self) -> usize {
+        match self {
+            Self::Message(message) => message.borrowed().len(),
+            Self::Prepared(prepared) => prepared.message().len(),
+        }
+    }
+}
+
 /// What other threads ask of a loop.
 #[derive(Debug)]
 pub(crate) enum Command {
-    Send(ConnectionId, OwnedMessage),
+    Send(ConnectionId, Parcel),
     Close(ConnectionId, CloseCode, String),
     /// Close every connection with 1001, then end.
     Shutdown,
@@ -58,13 +75,25 @@ impl Sender {
 
     /// Queues `message` for the connection's loop. `Ok` says that it was queued: a connection that is gone by then
     /// drops it, one that does not read falls under [`SlowConsumer`](crate::SlowConsumer), and a message longer
-    /// than [`Limits::egress_bytes`](crate::Limits::egress_bytes) is dropped and counted.
+    /// than [`Limits::egress_bytes`](crate::Limits::egress_bytes) is dropped and counted. While the handler has a message
+    /// in fragments unfinished ([`Peer::send_fragment`](crate::Peer::send_fragment)), this one waits behind it.
     ///
     /// # Errors
     /// [`SendError::Full`] when the loop has [`Limits::mailbox_items`](crate::Limits::mailbox_items) or
     /// [`Limits::mailbox_bytes`](crate::Limits::mailbox_bytes) to do; [`SendError::Closed`] when it has ended.
     pub fn send(&self, message: Message<'_>) -> Result<(), SendError> {
-        self.push(Command::Send(self.id, message.into()), message.len())
+        self.push(Command::Send(self.id, Parcel::Message(message.into())), message.len())
+    }
+
+    /// The same of a message for many: nothing is copied or compressed for this connection alone. Of
+    /// [`Limits::mailbox_bytes`](crate::Limits::mailbox_bytes) it takes its share among those that hold it.
+    ///
+    /// # Errors
+    /// As [`Sender::send`].
+    pub fn send_prepared(&self, prepared: &Prepared) -> Result<(), SendError> {
+        let prepared = prepared.clone();
+        let share = prepared.share();
+        self.push(Command::Send(self.id, Parcel::Prepared(prepared)), share)
     }
 
     /// Closes the connection, as [`Peer::close`](crate::Peer::close) does, behind what was queued before.

@@ -208,7 +208,15 @@ impl Target {
         self
     }
 
-    /// The addresses that the host's name stands for. The first is used.
+    /// Connects to these addresses instead of those that the host's name stands for; the rest of the URL stays.
+    #[must_use]
+    pub fn with_addresses(mut self, addresses: impl IntoIterator<Item = SocketAddr>) -> Self {
+        self.addresses = addresses.into_iter().collect();
+        self
+    }
+
+    /// The addresses that the host's name stands for. They are tried in turn until one takes the connection, each with its
+    /// share of [`Limits::handshake_time`](crate::Limits::handshake_time).
     #[must_use]
     pub fn addresses(&self) -> &[SocketAddr] {
         &self.addresses

@@ -10,26 +10,55 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 
-use webscale_proto::{CloseCode, Role};
+use webscale_proto::{Chunk, CloseCode, Data, Message, Role};
 
 use crate::deflate::Compression;
 use crate::handler::Handler;
 use crate::limits::Limits;
 use crate::mailbox::Mailbox;
-use crate::peer::{ConnectionId, Outgoing, Peer, TimerRequest};
+use crate::peer::{ConnectionId, Outgoing, Peer, Sent, TimerRequest};
 use crate::sender::{Command, OwnedMessage};
 
 /// Where the results of one loop's jobs go.
 pub(crate) type DoneMailbox<S> = Arc<Mailbox<Done<S>>>;
 
+/// What a handler is given of a message.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Part {
+    Whole,
+    Chunk { is_first: bool, is_last: bool },
+}
+
+impl Part {
+    pub(crate) fn ends_message(self) -> bool {
+        matches!(self, Self::Whole | Self::Chunk { is_last: true, .. })
+    }
+
+    pub(crate) fn give<H: Handler>(self, handler: &H, peer: &mut Peer<'_, H::Session>, data: Message<'_>) {
+        match self {
+            Self::Whole => handler.message(peer, data),
+            Self::Chunk { is_first, is_last } => handler.chunk(peer, Chunk { data, is_first, is_last }),
+        }
+    }
+}
+
+/// The same, on its way to a worker.
+#[derive(Debug)]
+pub(crate) struct Delivery {
+    pub(crate) data: OwnedMessage,
+    pub(crate) part: Part,
+}
+
 /// One message for a worker, with all that its handler may touch.
 pub(crate) struct Job<S> {
     pub(crate) id: ConnectionId,
     pub(crate) session: S,
-    pub(crate) message: OwnedMessage,
+    pub(crate) delivery: Delivery,
     /// Bytes that may be sent.
     pub(crate) room: usize,
     pub(crate) compression: Compression,
+    /// The connection's message in fragments.
+    pub(crate) unfinished: Option<Data>,
     pub(crate) commands: Arc<Mailbox<Command>>,
     pub(crate) reply_to: DoneMailbox<S>,
 }
@@ -40,8 +69,8 @@ pub(crate) struct Done<S> {
     pub(crate) session: S,
     pub(crate) frames: Vec<u8>,
     pub(crate) compression: Compression,
-    pub(crate) messages: u64,
-    pub(crate) dropped: u64,
+    pub(crate) unfinished: Option<Data>,
+    pub(crate) sent: Sent,
     pub(crate) close: Option<(CloseCode, String)>,
     pub(crate) timer: Option<TimerRequest>,
     pub(crate) overflowed: bool,
@@ -178,25 +207,25 @@ fn work<H: Handler>(shared: &Shared<H::Session>, handler: &H, mut outgoing: Outg
 }
 
 fn run<H: Handler>(job: Job<H::Session>, handler: &H, outgoing: &mut Outgoing) {
-    let Job { id, mut session, message, room, compression, commands, reply_to } = job;
+    let Job { id, mut session, delivery, room, compression, unfinished, commands, reply_to } = job;
     outgoing.begin(false);
     outgoing.room = room;
-    outgoing.compression = compression;
+    (outgoing.compression, outgoing.unfinished) = (compression, unfinished);
     let result = catch_unwind(AssertUnwindSafe(|| {
         let mut peer = Peer { session: &mut session, outgoing, id, commands: &commands };
-        handler.message(&mut peer, message.borrowed());
+        delivery.part.give(handler, &mut peer, delivery.data.borrowed());
     }));
     let done = Done {
         id,
         session,
         frames: std::mem::take(&mut outgoing.frames),
         compression: std::mem::take(&mut outgoing.compression),
-        messages: outgoing.messages,
-        dropped: outgoing.dropped,
+        unfinished: outgoing.unfinished.take(),
+        sent: outgoing.sent,
         close: outgoing.close.take(),
         timer: outgoing.timer.take(),
         overflowed: outgoing.overflowed,
-        panicked: result.is_err(),
+        panicked: result.is_err() || outgoing.failed,
     };
     // A loop does not end before it has back what it lent.
     drop(reply_to.push_unbounded(done));

@@ -12,6 +12,9 @@ use super::tally::Tally;
 /// More samples than this are not kept: then each two become one.
 const SAMPLES_MAX: usize = 3600;
 
+/// A sample that is shorter is part of the one before: its rates would say nothing.
+const LENGTH_MIN_SECONDS: f64 = 0.1;
+
 /// What happened in one second of a load, or in several of them where a load is long.
 ///
 /// Counts are of this time alone; what stands (clients, memory) is as of its end.
@@ -288,6 +291,9 @@ impl Timeline {
     /// Adds the next second.
     pub(crate) fn push(&mut self, sample: Sample) {
         match self.samples.last_mut() {
+            Some(last) if sample.length_seconds < LENGTH_MIN_SECONDS => {
+                *last = Sample { phase: last.phase, ..last.join(&sample) };
+            }
             Some(last) if self.in_last < self.seconds_each && last.phase == sample.phase => {
                 *last = last.join(&sample);
                 self.in_last += 1;
@@ -412,6 +418,15 @@ mod tests {
         timeline.push(sample(3));
         let samples = timeline.into_samples();
         assert_eq!((samples.len(), samples[0].phase, samples[1].offered), (2, Phase::WarmingUp, 20));
+    }
+
+    #[test]
+    fn a_moment_is_no_second_of_its_own() {
+        let mut timeline = Timeline::new();
+        timeline.push(sample(1));
+        timeline.push(Sample { phase: Phase::Draining, length_seconds: 0.01, ..sample(2) });
+        let samples = timeline.into_samples();
+        assert_eq!((samples.len(), samples[0].sent, samples[0].phase), (1, 18, Phase::Measuring));
     }
 
     #[test]

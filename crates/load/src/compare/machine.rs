@@ -5,23 +5,16 @@ use std::process::{Command, Stdio};
 
 use serde::Serialize;
 
+use crate::measure::host::Host;
 use crate::measure::kernel::{KernelError, Limits};
+use crate::report::redact;
 
-/// What a reader has to know of the machine.
+/// The machine, and what was compared with what on it.
 #[derive(Debug, Clone, Serialize)]
 pub struct Machine {
-    /// The processor's name.
-    pub cpu: String,
-    /// Logical processors that may be used.
-    pub cpus: usize,
-    /// Whether the processor has instructions for AES.
-    pub aes: bool,
-    /// Whether it is a guest of a hypervisor.
-    pub virtual_machine: bool,
-    /// Memory, in bytes.
-    pub memory_bytes: u64,
-    /// The kernel's release.
-    pub kernel: String,
+    /// Processor, memory, kernel.
+    #[serde(flatten)]
+    pub host: Host,
     /// The compiler.
     pub rustc: String,
     /// The commit of the sources; empty outside a git checkout.
@@ -38,21 +31,11 @@ impl Machine {
     /// # Errors
     /// When the limits cannot be read; what else is unknown stays empty.
     pub fn read(workspace: &std::path::Path) -> Result<Machine, KernelError> {
-        let cpuinfo = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-        let meminfo = fs::read_to_string("/proc/meminfo").unwrap_or_default();
-        let flags =
-            cpuinfo_value(&cpuinfo, "flags").or_else(|| cpuinfo_value(&cpuinfo, "Features")).unwrap_or("");
-        let has = |flag: &str| flags.split_ascii_whitespace().any(|word| word == flag);
         Ok(Machine {
-            cpu: cpuinfo_value(&cpuinfo, "model name").unwrap_or(std::env::consts::ARCH).to_owned(),
-            cpus: webscale_sys::process::allowed_cpus().map_or(1, |cpus| cpus.len()),
-            aes: has("aes"),
-            virtual_machine: has("hypervisor"),
-            memory_bytes: crate::measure::process::kilobytes(&meminfo, "MemTotal:").unwrap_or(0),
-            kernel: fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default().trim().to_owned(),
+            host: Host::read(),
             rustc: said_by(Command::new("rustc").arg("--version")),
             commit: said_by(Command::new("git").args(["rev-parse", "HEAD"]).current_dir(workspace)),
-            command: std::env::args().collect::<Vec<_>>().join(" "),
+            command: redact::command_line(std::env::args()),
             limits: Limits::read()?,
         })
     }
@@ -63,14 +46,6 @@ fn said_by(command: &mut Command) -> String {
     let output = command.stdin(Stdio::null()).stderr(Stdio::null()).output();
     let text = output.map(|output| String::from_utf8_lossy(&output.stdout).into_owned()).unwrap_or_default();
     text.lines().next().unwrap_or_default().to_owned()
-}
-
-/// What stands behind `key` in `/proc/cpuinfo`, for the first processor.
-pub(crate) fn cpuinfo_value<'a>(text: &'a str, key: &str) -> Option<&'a str> {
-    let (name, value) =
-        text.lines().filter_map(|line| line.split_once(':')).find(|(name, _)| name.trim() == key)?;
-    let _ = name;
-    Some(value.trim())
 }
 
 /// One processor for the server and one for the load.
@@ -115,16 +90,8 @@ mod tests {
     }
 
     #[test]
-    fn this_machine_has_a_name() {
+    fn the_compiler_has_a_name() {
         let machine = Machine::read(std::path::Path::new(env!("CARGO_MANIFEST_DIR"))).unwrap();
-        assert!(!machine.cpu.is_empty() && !machine.kernel.is_empty() && machine.memory_bytes > 1 << 20);
         assert!(machine.rustc.starts_with("rustc "), "{}", machine.rustc);
-    }
-
-    #[test]
-    fn cpuinfo_is_read_by_key() {
-        let text = "processor\t: 0\nmodel name\t: A Processor @ 2 GHz: fast\nflags\t\t: fpu aes\n";
-        assert_eq!(cpuinfo_value(text, "model name"), Some("A Processor @ 2 GHz: fast"));
-        assert_eq!(cpuinfo_value(text, "Features"), None);
     }
 }

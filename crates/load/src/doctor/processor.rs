@@ -3,7 +3,7 @@
 use super::Need;
 use super::check::Check;
 use super::root::Root;
-use crate::compare::machine::cpuinfo_value;
+use crate::measure::host::cpuinfo_value;
 use crate::measure::kernel::parse_machine_cpu;
 
 /// Stolen time above this share is felt in p99.

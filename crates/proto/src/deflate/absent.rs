@@ -26,10 +26,38 @@ impl Deflater {
         match self.0 {}
     }
 
+    /// The window in force.
+    #[must_use]
+    pub fn window_bits(&self) -> u8 {
+        match self.0 {}
+    }
+
     /// A compressed message.
     pub fn message<'o>(&mut self, _payload: &[u8], _out: &'o mut Vec<u8>) -> Option<&'o [u8]> {
         match self.0 {}
     }
+}
+
+/// Some of a message, inflated.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Piece<'o> {
+    /// Bytes of the input that were taken.
+    pub used: usize,
+    /// What they made.
+    pub data: Message<'o>,
+    /// What there is to do next.
+    pub progress: Progress,
+}
+
+/// What an [`Inflater`] wants behind a [`Piece`].
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Progress {
+    /// To go on with the rest of the input.
+    Full,
+    /// More input.
+    Hungry,
+    /// Nothing.
+    Complete,
 }
 
 /// Needs the feature `deflate`.
@@ -57,6 +85,22 @@ impl Inflater {
         _max: usize,
         _out: &'o mut Vec<u8>,
     ) -> Result<Message<'o>, ProtocolError> {
+        match self.0 {}
+    }
+
+    /// A piece of a decompressed message.
+    ///
+    /// # Errors
+    /// None: nobody has an `Inflater`.
+    pub fn piece<'o>(
+        &mut self,
+        _input: &[u8],
+        _is_all: bool,
+        _text: bool,
+        _piece_max: usize,
+        _max: u64,
+        _out: &'o mut Vec<u8>,
+    ) -> Result<Piece<'o>, ProtocolError> {
         match self.0 {}
     }
 }

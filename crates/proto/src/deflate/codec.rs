@@ -45,6 +45,12 @@ impl Deflater {
         self.level
     }
 
+    /// The window in force, as a power of two in bytes.
+    #[must_use]
+    pub fn window_bits(&self) -> u8 {
+        self.window_bits
+    }
+
     /// Puts the compressed message into `out`, in place of what is there, and gives it back. `None` if it would
     /// not be shorter: send the message as it is.
     pub fn message<'o>(&mut self, payload: &[u8], out: &'o mut Vec<u8>) -> Option<&'o [u8]> {
@@ -88,6 +94,51 @@ impl fmt::Debug for Deflater {
 pub struct Inflater {
     decompress: Decompress,
     context_takeover: bool,
+    under_way: UnderWay,
+}
+
+/// How far a message has come.
+#[derive(Default)]
+struct UnderWay {
+    phase: Phase,
+    /// The last thing that was taken is a last block.
+    ended: bool,
+    /// Bytes given.
+    given: u64,
+    /// For text, the character that is cut between two pieces.
+    utf8: Utf8Validator,
+}
+
+/// What is fed.
+#[derive(Clone, Copy, Default)]
+enum Phase {
+    #[default]
+    Payload,
+    /// [`TAIL`] behind so many bytes of it.
+    Tail(usize),
+    LastBlock,
+}
+
+/// Some of a message, inflated.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Piece<'o> {
+    /// Bytes of the input that were taken.
+    pub used: usize,
+    /// What they made; text is cut between characters.
+    pub data: Message<'o>,
+    /// What there is to do next.
+    pub progress: Progress,
+}
+
+/// What an [`Inflater`] wants behind a [`Piece`].
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Progress {
+    /// To go on with the rest of the input: the piece is full.
+    Full,
+    /// More input.
+    Hungry,
+    /// Nothing: the message is complete, and valid.
+    Complete,
 }
 
 impl Inflater {
@@ -95,7 +146,8 @@ impl Inflater {
     #[must_use]
     pub fn new(window_bits: u8, context_takeover: bool) -> Self {
         let window_bits = window_bits.clamp(Deflate::MIN_WINDOW_BITS, Deflate::MAX_WINDOW_BITS);
-        Self { decompress: Decompress::new_with_window_bits(false, window_bits), context_takeover }
+        let decompress = Decompress::new_with_window_bits(false, window_bits);
+        Self { decompress, context_takeover, under_way: UnderWay::default() }
     }
 
     /// Puts the message that `payload` was made of into `out`, in place of what is there, and gives it back. A
@@ -115,60 +167,127 @@ impl Inflater {
         max: usize,
         out: &'o mut Vec<u8>,
     ) -> Result<Message<'o>, ProtocolError> {
+        let piece = self.piece(payload, true, text, max, max as u64, out)?;
+        // What is more than the limit is told from what is full.
+        debug_assert_eq!(piece.progress, Progress::Complete);
+        Ok(piece.data)
+    }
+
+    /// Inflates from the front of `input`, the part of a message that is there (`is_all`: to its end), until `out`
+    /// has one byte more than `piece_max` or nothing more is to come of it. Of the message, `max` bytes are let
+    /// through. Memory is bounded by `piece_max`, however long the message is.
+    ///
+    /// # Errors
+    ///
+    /// As [`message`](Self::message). What was given before is not to be trusted.
+    pub fn piece<'o>(
+        &mut self,
+        input: &[u8],
+        is_all: bool,
+        text: bool,
+        piece_max: usize,
+        max: u64,
+        out: &'o mut Vec<u8>,
+    ) -> Result<Piece<'o>, ProtocolError> {
         out.clear();
-        let mut sink = Sink { out, max, utf8: text.then(Utf8Validator::new) };
-        let result = self.inflate(payload, &mut sink);
-        if result.is_err() || !self.context_takeover {
-            self.decompress.reset(false);
+        out.extend_from_slice(self.under_way.utf8.carried());
+        let carried = out.len();
+        let left = max - self.under_way.given.min(max);
+        let room = usize::try_from(left).unwrap_or(usize::MAX).min(piece_max).saturating_add(carried);
+        let mut sink = Sink { out, max: room, utf8: text.then_some(self.under_way.utf8) };
+        let inflated = self.inflate(input, is_all, &mut sink);
+        let out: &'o [u8] = out;
+        let given = (out.len() - carried) as u64;
+        let result = inflated.and_then(|(used, progress)| {
+            if given > left {
+                return Err(ProtocolError::MessageTooBig);
+            }
+            let (data, utf8) = checked(out, text, progress)?;
+            Ok((Piece { used, data, progress }, utf8))
+        });
+        match &result {
+            Ok((piece, utf8)) if piece.progress != Progress::Complete => {
+                self.under_way.given += given;
+                self.under_way.utf8 = *utf8;
+            }
+            _ => {
+                self.under_way = UnderWay::default();
+                if result.is_err() || !self.context_takeover {
+                    self.decompress.reset(false);
+                }
+            }
         }
-        result?;
-        if !text {
-            return Ok(Message::Binary(out));
-        }
-        let text = simdutf8::basic::from_utf8(out).map_err(|_| ProtocolError::InvalidUtf8)?;
-        Ok(Message::Text(text))
+        result.map(|(piece, _)| piece)
     }
 
-    fn inflate(&mut self, payload: &[u8], sink: &mut Sink<'_>) -> Result<(), ProtocolError> {
-        // Behind a last block nothing is missing.
-        if self.feed(payload, sink)? && !payload.is_empty() {
-            return Ok(());
-        }
-        self.feed(&TAIL, sink)?;
-        if self.context_takeover || self.feed(&LAST_BLOCK, sink)? {
-            return Ok(());
-        }
-        Err(ProtocolError::InvalidDeflate)
-    }
-
-    /// Takes all of `input`. Says whether a last block ended with it.
-    fn feed(&mut self, mut input: &[u8], sink: &mut Sink<'_>) -> Result<bool, ProtocolError> {
+    fn inflate(
+        &mut self,
+        input: &[u8],
+        is_all: bool,
+        sink: &mut Sink<'_>,
+    ) -> Result<(usize, Progress), ProtocolError> {
+        let mut taken = 0;
         loop {
+            let phase = self.under_way.phase;
+            let feed = match phase {
+                Phase::Payload => input,
+                Phase::Tail(at) => TAIL.get(at..).unwrap_or_default(),
+                Phase::LastBlock => &LAST_BLOCK,
+            };
+            let used = self.feed(feed, sink)?;
+            if let Phase::Payload = phase {
+                taken = used;
+            }
+            if sink.is_full() {
+                if let Phase::Tail(at) = phase {
+                    self.under_way.phase = Phase::Tail(at + used);
+                }
+                return Ok((taken, Progress::Full));
+            }
+            self.under_way.phase = match phase {
+                Phase::Payload if !is_all => return Ok((taken, Progress::Hungry)),
+                // Behind a last block nothing is missing.
+                Phase::Payload if self.under_way.ended => return Ok((taken, Progress::Complete)),
+                Phase::Payload => Phase::Tail(0),
+                Phase::Tail(_) if self.context_takeover => return Ok((taken, Progress::Complete)),
+                Phase::Tail(_) => Phase::LastBlock,
+                Phase::LastBlock if self.under_way.ended => return Ok((taken, Progress::Complete)),
+                Phase::LastBlock => return Err(ProtocolError::InvalidDeflate),
+            };
+        }
+    }
+
+    /// Takes `input` until it is used up or the sink is full; says how much it took.
+    fn feed(&mut self, input: &[u8], sink: &mut Sink<'_>) -> Result<usize, ProtocolError> {
+        let mut taken = 0;
+        while !sink.is_full() {
             let before = (self.decompress.total_in(), sink.out.len());
             sink.reserve();
+            let rest = input.get(taken..).unwrap_or_default();
             let status = self
                 .decompress
-                .decompress_vec(input, sink.out, FlushDecompress::Sync)
+                .decompress_vec(rest, sink.out, FlushDecompress::Sync)
                 .map_err(|_| ProtocolError::InvalidDeflate)?;
-            let used = usize::try_from(self.decompress.total_in() - before.0).unwrap_or(input.len());
-            input = &input[used.min(input.len())..];
+            let used = usize::try_from(self.decompress.total_in() - before.0).unwrap_or(rest.len());
+            let is_stuck = used == 0 && sink.out.len() == before.1 && status != Status::StreamEnd;
+            taken += used;
             sink.check(before.1)?;
             if status == Status::StreamEnd {
                 self.decompress.reset(false);
-                if input.is_empty() {
-                    return Ok(true);
-                }
-                continue;
             }
-            let is_stuck = used == 0 && sink.out.len() == before.1;
+            if !is_stuck {
+                self.under_way.ended = status == Status::StreamEnd;
+            }
+            let is_used_up = taken >= input.len();
             // Room that is left says that there is nothing more to come of this input.
-            if input.is_empty() && (is_stuck || sink.out.len() < sink.out.capacity()) {
-                return Ok(false);
+            if is_used_up && (is_stuck || self.under_way.ended || sink.has_room()) {
+                break;
             }
             if is_stuck {
                 return Err(ProtocolError::InvalidDeflate);
             }
         }
+        Ok(taken)
     }
 }
 
@@ -176,6 +295,23 @@ impl fmt::Debug for Inflater {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Inflater").field("context_takeover", &self.context_takeover).finish_non_exhaustive()
     }
+}
+
+/// What inflated bytes are, and the character that is cut at their end.
+fn checked(
+    bytes: &[u8],
+    text: bool,
+    progress: Progress,
+) -> Result<(Message<'_>, Utf8Validator), ProtocolError> {
+    let mut utf8 = Utf8Validator::new();
+    if !text {
+        return Ok((Message::Binary(bytes), utf8));
+    }
+    let text = utf8.split(bytes).map_err(|_| ProtocolError::InvalidUtf8)?;
+    if progress == Progress::Complete {
+        utf8.finish().map_err(|_| ProtocolError::InvalidUtf8)?;
+    }
+    Ok((Message::Text(text), utf8))
 }
 
 /// Where inflated bytes go.
@@ -195,14 +331,21 @@ impl Sink<'_> {
         }
     }
 
-    /// Looks at what came behind `start`.
+    fn is_full(&self) -> bool {
+        self.out.len() > self.max
+    }
+
+    fn has_room(&self) -> bool {
+        self.out.len() < self.out.capacity()
+    }
+
+    /// Looks at what came behind `start`, early; what is too much may be cut, and is looked at as a whole.
     fn check(&mut self, start: usize) -> Result<(), ProtocolError> {
-        if self.out.len() > self.max {
-            return Err(ProtocolError::MessageTooBig);
-        }
         match &mut self.utf8 {
-            Some(utf8) => utf8.push(&self.out[start..]).map_err(|_| ProtocolError::InvalidUtf8),
-            None => Ok(()),
+            Some(utf8) if self.out.len() <= self.max => {
+                utf8.push(self.out.get(start..).unwrap_or_default()).map_err(|_| ProtocolError::InvalidUtf8)
+            }
+            _ => Ok(()),
         }
     }
 }

@@ -3,3 +3,4 @@
 mod codec;
 mod messages;
 mod negotiation;
+mod pieces;

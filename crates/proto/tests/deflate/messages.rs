@@ -49,6 +49,7 @@ fn read(role: Role, inflater: &mut Inflater, pieces: &[&[u8]]) -> Result<Vec<Vec
                     messages.push(message.as_bytes().to_vec());
                 }
                 Step::Fragment | Step::Ping(_) | Step::Pong(_) | Step::Close(_) => {}
+                Step::Chunk(_) | Step::ExtendedPart { .. } => panic!("not asked for"),
             }
         }
     }

@@ -7,6 +7,7 @@ mod limits;
 mod oracle;
 mod properties;
 mod splits;
+mod streaming;
 mod support;
 mod text;
 mod vectors;

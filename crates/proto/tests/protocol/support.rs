@@ -1,7 +1,7 @@
 //! Frames written byte by byte, apart from the encoder, and a decoder driven over pieces of input.
 
 use webscale_proto::ProtocolError::{InvalidCloseCode, InvalidUtf8, TruncatedCloseCode};
-use webscale_proto::{Decoder, DecoderConfig, MaskKey, Message, ProtocolError, Reserved, Role, Step};
+use webscale_proto::{Chunk, Decoder, DecoderConfig, MaskKey, Message, ProtocolError, Reserved, Role, Step};
 
 pub(crate) const FIN: u8 = 0x80;
 pub(crate) const RSV1: u8 = 0x40;
@@ -22,6 +22,8 @@ pub(crate) enum Event {
     Text(String),
     Binary(Vec<u8>),
     Extended { text: bool, reserved: Reserved, payload: Vec<u8> },
+    Chunk { is_text: bool, payload: Vec<u8>, is_first: bool, is_last: bool },
+    ExtendedPart { text: bool, payload: Vec<u8>, is_last: bool },
     Ping(Vec<u8>),
     Pong(Vec<u8>),
     Close(Option<(u16, String)>),
@@ -41,6 +43,15 @@ impl Event {
             Step::Message(Message::Binary(bytes)) => Self::Binary(bytes.to_owned()),
             Step::Extended { text, reserved, payload } => {
                 Self::Extended { text, reserved, payload: payload.to_owned() }
+            }
+            Step::Chunk(Chunk { data, is_first, is_last }) => Self::Chunk {
+                is_text: data.is_text(),
+                payload: data.as_bytes().to_owned(),
+                is_first,
+                is_last,
+            },
+            Step::ExtendedPart { text, payload, is_last } => {
+                Self::ExtendedPart { text, payload: payload.to_owned(), is_last }
             }
             Step::Ping(payload) => Self::Ping(payload.to_owned()),
             Step::Pong(payload) => Self::Pong(payload.to_owned()),
@@ -187,4 +198,38 @@ pub(crate) fn events_at_every_split(config: DecoderConfig, input: &[u8]) -> Vec<
         }
     }
     at_once
+}
+
+/// Joins the pieces of each message, and checks that they follow one another as they should.
+pub(crate) fn joined(events: Vec<Event>) -> Vec<Event> {
+    let mut joined: Vec<Event> = Vec::new();
+    let mut whole: Option<(bool, Vec<u8>)> = None;
+    for event in events {
+        match event {
+            Event::Fragment => {}
+            Event::Chunk { is_text, payload, is_first, is_last } => {
+                assert_eq!(is_first, whole.is_none(), "the first chunk, and no other, says so");
+                assert!(is_last || !payload.is_empty());
+                assert!(!is_text || std::str::from_utf8(&payload).is_ok(), "a character is cut");
+                let (_, bytes) = whole.get_or_insert((is_text, Vec::new()));
+                bytes.extend(payload);
+                if is_last && let Some((is_text, bytes)) = whole.take() {
+                    joined.push(if is_text { Event::Text(utf8(bytes)) } else { Event::Binary(bytes) });
+                }
+            }
+            Event::ExtendedPart { text, payload, is_last } => {
+                let (_, bytes) = whole.get_or_insert((text, Vec::new()));
+                bytes.extend(payload);
+                if is_last && let Some((text, payload)) = whole.take() {
+                    joined.push(Event::Extended { text, reserved: Reserved::RSV1, payload });
+                }
+            }
+            other => joined.push(other),
+        }
+    }
+    joined
+}
+
+fn utf8(bytes: Vec<u8>) -> String {
+    String::from_utf8(bytes).expect("checked in pieces")
 }

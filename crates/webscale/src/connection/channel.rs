@@ -2,28 +2,27 @@
 
 use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
 
-use webscale_proto::{CloseCode, CloseFrame, CloseState, Decoder, ProtocolError, Step};
+use webscale_proto::{CloseCode, CloseFrame, CloseState, Data, Decoder, ProtocolError};
 
 use super::opening::Opening;
-use super::{Context, Fate, Handler};
+use super::{Context, Dial, Fate, Handler};
+use crate::byte_queue::ByteQueue;
 use crate::close::{Close, CloseCause, CloseKind, Timeout};
 use crate::deflate::{Compression, Extension};
 use crate::limits::SlowConsumer;
 use crate::peer::{Outgoing, Peer};
-use crate::sender::OwnedMessage;
-use crate::target::Target;
+use crate::sender::Parcel;
 use crate::tls::TlsSession;
-use crate::worker::{Done, Job};
+use crate::worker::Delivery;
 
 pub(crate) struct Channel<S> {
-    stage: Stage<S>,
+    pub(super) stage: Stage<S>,
     /// How it ended, until the connection takes note.
     end: Option<CloseKind>,
 }
 
-enum Stage<S> {
+pub(super) enum Stage<S> {
     /// On the heap, as it is short and large.
     Opening(Box<Opening<S>>),
     Open(Open<S>),
@@ -32,24 +31,34 @@ enum Stage<S> {
 
 pub(super) struct Open<S> {
     /// `None` while a worker has it.
-    session: Option<S>,
-    decoder: Decoder,
+    pub(super) session: Option<S>,
+    pub(super) decoder: Decoder,
     /// permessage-deflate, if both ends agreed on it.
-    extension: Option<Extension>,
-    closing: CloseState,
+    pub(super) extension: Option<Extension>,
+    pub(super) closing: CloseState,
     /// Why we closed, while the peer's Close frame is awaited.
     closed_by_us: Option<Box<Close>>,
     /// A close that waits for the session to come back from a worker, so that what was accepted is answered.
-    close_later: Option<Box<Close>>,
-    /// A message that waits for a worker.
-    next: Option<Box<OwnedMessage>>,
+    pub(super) close_later: Option<Box<Close>>,
+    /// A message, or a chunk of one, that waits for a worker.
+    pub(super) next: Option<Box<Delivery>>,
     /// The answer to the latest ping, while other bytes wait for the peer to take them. Those before it need none
     /// (RFC 6455 §5.5.3).
-    pong: Option<Box<[u8]>>,
+    pub(super) pong: Option<Box<[u8]>>,
     /// Plaintext not decoded yet: this turn's share was used up, or `next` is taken.
-    pending: Vec<u8>,
+    pub(super) pending: Option<Box<ByteQueue>>,
+    /// What other threads sent while the handler's message in fragments is not finished.
+    waiting: Option<Box<Waiting>>,
+    /// The kind of that message.
+    unfinished: Option<Data>,
     /// The user's timer fired while a worker had the session.
-    timer_missed: bool,
+    pub(super) timer_missed: bool,
+}
+
+#[derive(Default)]
+struct Waiting {
+    parcels: Vec<Parcel>,
+    bytes: usize,
 }
 
 // An idle connection is this, the link, and rustls' state.
@@ -66,14 +75,43 @@ impl<S> Open<S> {
             close_later: None,
             next: None,
             pong: None,
-            pending: Vec::new(),
+            pending: None,
+            waiting: None,
+            unfinished: None,
             timer_missed: false,
         }
     }
 
     /// A data message must wait, and everything behind it.
-    fn is_blocked(&self) -> bool {
+    pub(super) fn is_blocked(&self) -> bool {
         self.next.is_some()
+    }
+
+    /// Something is here that can be handled without another byte.
+    fn has_pending(&self) -> bool {
+        let has_chunks = self.extension.as_ref().is_some_and(Extension::has_chunks);
+        self.pending.is_some() || has_chunks || self.is_blocked()
+    }
+}
+
+impl<S> Open<S> {
+    /// Keeps what may not stand between the fragments of a message until that is finished.
+    fn wait(&mut self, parcel: Parcel, outgoing: &mut Outgoing) {
+        let waiting = self.waiting.get_or_insert_default();
+        let bytes = waiting.bytes + parcel.len() + size_of::<Parcel>();
+        if bytes > outgoing.room {
+            outgoing.overflowed = true;
+            outgoing.sent.dropped += 1;
+        } else {
+            waiting.bytes = bytes;
+            waiting.parcels.push(parcel);
+        }
+    }
+
+    fn send_waiting(&mut self, outgoing: &mut Outgoing) {
+        for parcel in self.waiting.take().into_iter().flat_map(|waiting| waiting.parcels) {
+            let _ = outgoing.parcel(&parcel);
+        }
     }
 }
 
@@ -92,8 +130,16 @@ impl<S: Send + 'static> Channel<S> {
         Self { stage: Stage::Opening(Box::new(Opening::server(peer_addr))), end: None }
     }
 
-    pub(crate) fn client(target: Arc<Target>, session: S) -> Self {
-        Self { stage: Stage::Opening(Box::new(Opening::client(target, session))), end: None }
+    pub(crate) fn client(dial: Dial, session: S) -> Self {
+        Self { stage: Stage::Opening(Box::new(Opening::client(dial, session))), end: None }
+    }
+
+    /// What a client that is not open yet has to connect to.
+    pub(crate) fn dial(&mut self) -> Option<&mut Dial> {
+        match &mut self.stage {
+            Stage::Opening(opening) => opening.dial(),
+            Stage::Open(_) | Stage::Over => None,
+        }
     }
 
     pub(crate) fn is_open(&self) -> bool {
@@ -110,7 +156,7 @@ impl<S: Send + 'static> Channel<S> {
     }
 
     pub(crate) fn has_pending(&self) -> bool {
-        matches!(&self.stage, Stage::Open(open) if !open.pending.is_empty() || open.is_blocked())
+        matches!(&self.stage, Stage::Open(open) if open.has_pending())
     }
 
     pub(crate) fn is_blocked(&self) -> bool {
@@ -126,27 +172,35 @@ impl<S: Send + 'static> Channel<S> {
     pub(super) fn buffered(&self) -> usize {
         match &self.stage {
             Stage::Open(open) => {
-                let next = open.next.as_ref().map_or(0, |next| next.borrowed().len());
+                let next = open.next.as_ref().map_or(0, |next| next.data.borrowed().len());
                 let pong = open.pong.as_ref().map_or(0, |pong| pong.len());
-                open.decoder.buffered() + open.pending.capacity() + next + pong
+                let pending = open.pending.as_ref().map_or(0, |pending| pending.capacity());
+                let waiting = open.waiting.as_ref().map_or(0, |waiting| waiting.bytes);
+                let inflating = open.extension.as_ref().map_or(0, Extension::buffered);
+                open.decoder.buffered() + pending + next + pong + waiting + inflating
             }
             Stage::Opening(_) | Stage::Over => 0,
         }
     }
 
-    /// How what is sent in a turn is compressed; it comes back when the turn ends.
-    pub(crate) fn lend_compression(&mut self) -> Compression {
-        match &mut self.stage {
-            Stage::Open(Open { extension: Some(extension), .. }) => {
-                std::mem::take(&mut extension.compression)
+    /// Lends to a turn what this connection's messages are sent with; [`Channel::restore`] takes it back.
+    pub(crate) fn lend(&mut self, outgoing: &mut Outgoing) {
+        (outgoing.compression, outgoing.unfinished) = (Compression::Off, None);
+        if let Stage::Open(open) = &mut self.stage {
+            outgoing.unfinished = open.unfinished;
+            if let Some(extension) = &mut open.extension {
+                outgoing.compression = std::mem::take(&mut extension.compression);
             }
-            _ => Compression::Off,
         }
     }
 
-    pub(crate) fn restore_compression(&mut self, compression: Compression) {
-        if let Stage::Open(Open { extension: Some(extension), .. }) = &mut self.stage {
-            extension.compression = compression;
+    pub(crate) fn restore(&mut self, outgoing: &mut Outgoing) {
+        let compression = std::mem::take(&mut outgoing.compression);
+        if let Stage::Open(open) = &mut self.stage {
+            open.unfinished = outgoing.unfinished;
+            if let Some(extension) = &mut open.extension {
+                extension.compression = compression;
+            }
         }
     }
 
@@ -178,22 +232,11 @@ impl<S: Send + 'static> Channel<S> {
         }
     }
 
-    /// Plaintext from the peer.
-    pub(crate) fn receive<H: Handler<Session = S>>(&mut self, context: &mut Context<'_, H>, bytes: &[u8]) {
-        match &mut self.stage {
-            Stage::Open(open) if open.pending.is_empty() => {
-                let used = self.decode(context, bytes);
-                if let Stage::Open(open) = &mut self.stage {
-                    open.pending.extend_from_slice(&bytes[used..]);
-                }
-            }
-            Stage::Open(open) => open.pending.extend_from_slice(bytes),
-            Stage::Opening(_) => self.receive_head(context, bytes),
-            Stage::Over => {}
-        }
-    }
-
-    fn receive_head<H: Handler<Session = S>>(&mut self, context: &mut Context<'_, H>, bytes: &[u8]) {
+    pub(super) fn receive_head<H: Handler<Session = S>>(
+        &mut self,
+        context: &mut Context<'_, H>,
+        bytes: &[u8],
+    ) {
         let Stage::Opening(opening) = std::mem::replace(&mut self.stage, Stage::Over) else {
             return;
         };
@@ -204,152 +247,11 @@ impl<S: Send + 'static> Channel<S> {
                 self.stage = Stage::Open(Open::new(session, extension));
                 context.metrics.opened.add(1);
                 context.outgoing.closed = false;
-                context.outgoing.compression = self.lend_compression();
+                self.lend(context.outgoing);
                 self.call(context, |handler, peer| handler.opened(peer));
-                self.receive(context, &bytes[used..]);
+                self.receive(context, bytes.get(used..).unwrap_or_default());
             }
         }
-    }
-
-    /// Goes on with plaintext of an earlier turn.
-    pub(crate) fn resume<H: Handler<Session = S>>(&mut self, context: &mut Context<'_, H>) {
-        let Stage::Open(open) = &mut self.stage else { return };
-        let mut pending = std::mem::take(&mut open.pending);
-        let used = self.decode(context, &pending);
-        if let Stage::Open(open) = &mut self.stage
-            && used < pending.len()
-        {
-            pending.drain(..used);
-            open.pending = pending;
-        }
-    }
-
-    /// Decodes frames until the bytes, or this connection's share of the turn, are used up. Says how many bytes it took.
-    fn decode<H: Handler<Session = S>>(&mut self, context: &mut Context<'_, H>, bytes: &[u8]) -> usize {
-        let mut used = 0;
-        // The scratch buffer is lent to the decoder, and the context to the handler.
-        let mut scratch = std::mem::take(context.scratch);
-        let mut decompression = std::mem::take(context.decompression);
-        while context.frames_left > 0 {
-            let Stage::Open(open) = &mut self.stage else {
-                used = bytes.len();
-                break;
-            };
-            if open.is_blocked() {
-                break;
-            }
-            let Open { session, decoder, extension, closing, next, pong, .. } = open;
-            context.between_messages |= !decoder.is_mid_message();
-            let config = context.config.decoder_of(extension.is_some());
-            let decoded = decoder.decode(config, &bytes[used..], &mut scratch).and_then(|(taken, step)| {
-                let wanted = closing.may_send_data();
-                let step = if wanted {
-                    context.inflate(step, extension.as_mut(), &mut decompression)?
-                } else {
-                    step
-                };
-                Ok((taken, step))
-            });
-            let (taken, step) = match decoded {
-                Ok(decoded) => decoded,
-                Err(error) => {
-                    self.protocol_error(context, error);
-                    continue;
-                }
-            };
-            used += taken;
-            context.frames_left = context.frames_left.saturating_sub(1);
-            match step {
-                Step::NeedMore => break,
-                Step::Message(message) if closing.may_send_data() => {
-                    let hand_over = context.pool.is_some() || session.is_none();
-                    if hand_over {
-                        *next = Some(Box::new(message.into()));
-                        self.submit(context);
-                    } else {
-                        context.metrics.messages_in.add(1);
-                        let fine = call(context, session, |handler, peer| handler.message(peer, message));
-                        self.after_call(context, fine);
-                    }
-                }
-                // We closed: what still comes is of no interest to the handler.
-                Step::Fragment | Step::Extended { .. } | Step::Message(_) => {}
-                Step::Ping(payload) if context.outgoing.is_backlogged => *pong = Some(payload.into()),
-                Step::Ping(payload) => context.outgoing.pong(payload),
-                Step::Pong(payload) => {
-                    let fine = call(context, session, |handler, peer| handler.pong(peer, payload));
-                    self.after_call(context, fine);
-                }
-                Step::Close(frame) => {
-                    let end = PeerClose::from(frame);
-                    self.peer_closed(context, end);
-                }
-            }
-        }
-        if let Stage::Open(open) = &mut self.stage {
-            open.decoder.release();
-        }
-        scratch.clear();
-        scratch.shrink_to(SCRATCH_KEEP);
-        *context.scratch = scratch;
-        decompression.shrink();
-        *context.decompression = decompression;
-        used
-    }
-
-    /// Hands the waiting message to the workers, if the session is here and the queue has room.
-    pub(crate) fn submit<H: Handler<Session = S>>(&mut self, context: &mut Context<'_, H>) {
-        let (Stage::Open(open), Some(pool)) = (&mut self.stage, context.pool) else { return };
-        // Both or neither: a session taken alone would be lost.
-        if !open.closing.may_send_data() || open.session.is_none() || open.next.is_none() {
-            return;
-        }
-        let (Some(session), Some(message)) = (open.session.take(), open.next.take()) else { return };
-        let job = Job {
-            id: context.id,
-            session,
-            message: *message,
-            room: context.outgoing.room,
-            compression: context.outgoing.compression.hand_over(),
-            commands: context.commands.clone(),
-            reply_to: pool.reply_to(),
-        };
-        match pool.submit(job) {
-            Ok(()) => context.metrics.messages_in.add(1),
-            Err(job) => {
-                open.session = Some(job.session);
-                open.next = Some(Box::new(job.message));
-                context.outgoing.compression.take_back(job.compression);
-            }
-        }
-    }
-
-    /// A worker brings the session back.
-    pub(crate) fn done<H: Handler<Session = S>>(&mut self, context: &mut Context<'_, H>, done: Done<S>) {
-        let Stage::Open(open) = &mut self.stage else { return };
-        open.session = Some(done.session);
-        let timer_missed = std::mem::take(&mut open.timer_missed);
-        let close_later = open.close_later.take();
-        let outgoing = &mut *context.outgoing;
-        outgoing.compression.take_back(done.compression);
-        if !outgoing.closed {
-            outgoing.frames.extend_from_slice(&done.frames);
-            outgoing.room = outgoing.room.saturating_sub(done.frames.len());
-            outgoing.closed = done.close.is_some();
-            outgoing.messages += done.messages;
-        }
-        outgoing.dropped += done.dropped;
-        outgoing.overflowed |= done.overflowed;
-        outgoing.timer = done.timer;
-        outgoing.close = done.close;
-        self.after_call(context, !done.panicked);
-        if timer_missed {
-            self.user_timer(context);
-        }
-        if let Some(close) = close_later {
-            self.close(context, close.code, &close.reason, close.cause);
-        }
-        self.submit(context);
     }
 
     /// Nothing is queued any more: the answer to the latest ping may go out.
@@ -372,15 +274,18 @@ impl<S: Send + 'static> Channel<S> {
     }
 
     /// A message from a [`Sender`](crate::Sender).
-    pub(crate) fn send<H: Handler<Session = S>>(
-        &mut self,
-        context: &mut Context<'_, H>,
-        message: &OwnedMessage,
-    ) {
-        if self.is_open() && !self.is_closing() {
-            // What it comes to shows in the counters and in what the next line does.
-            let _ = context.outgoing.message(message.borrowed());
-            self.after_call(context, true);
+    pub(crate) fn send<H: Handler<Session = S>>(&mut self, context: &mut Context<'_, H>, parcel: Parcel) {
+        match &mut self.stage {
+            Stage::Open(open) if open.closing.may_send_data() => {
+                if context.outgoing.unfinished.is_some() {
+                    open.wait(parcel, context.outgoing);
+                } else {
+                    // What it comes to shows in the counters and in what the next line does.
+                    let _ = context.outgoing.parcel(&parcel);
+                }
+                self.after_call(context, true);
+            }
+            _ => {}
         }
     }
 
@@ -422,7 +327,7 @@ impl<S: Send + 'static> Channel<S> {
         self.over(context, Close::new(code, reason, cause), Fate::Finish { answered: false });
     }
 
-    fn protocol_error<H: Handler<Session = S>>(
+    pub(super) fn protocol_error<H: Handler<Session = S>>(
         &mut self,
         context: &mut Context<'_, H>,
         error: ProtocolError,
@@ -430,7 +335,11 @@ impl<S: Send + 'static> Channel<S> {
         self.fail(context, error.close_code(), error.reason(), CloseCause::Protocol(error));
     }
 
-    fn peer_closed<H: Handler<Session = S>>(&mut self, context: &mut Context<'_, H>, end: PeerClose) {
+    pub(super) fn peer_closed<H: Handler<Session = S>>(
+        &mut self,
+        context: &mut Context<'_, H>,
+        end: PeerClose,
+    ) {
         let Stage::Open(open) = &mut self.stage else { return };
         if open.closing.receive() {
             context.outgoing.close_frame(end.code.may_be_sent().then_some(end.code), "");
@@ -503,11 +412,14 @@ impl<S: Send + 'static> Channel<S> {
     }
 
     /// Draws the consequences of what a handler did.
-    fn after_call<H: Handler<Session = S>>(&mut self, context: &mut Context<'_, H>, fine: bool) {
+    pub(super) fn after_call<H: Handler<Session = S>>(&mut self, context: &mut Context<'_, H>, fine: bool) {
         let close = context.outgoing.close.take();
-        let overflowed = std::mem::take(&mut context.outgoing.overflowed);
         let Stage::Open(open) = &mut self.stage else { return };
-        if !fine {
+        if close.is_none() && context.outgoing.unfinished.is_none() {
+            open.send_waiting(context.outgoing);
+        }
+        let overflowed = std::mem::take(&mut context.outgoing.overflowed);
+        if !fine || context.outgoing.failed {
             let reason = "the server failed to handle a message";
             return self.fail(context, CloseCode::INTERNAL_ERROR, reason, CloseCause::Panic);
         }
@@ -555,10 +467,10 @@ impl<S: Send + 'static> Channel<S> {
 }
 
 /// What a thread's message buffer keeps between turns.
-const SCRATCH_KEEP: usize = 64 * 1024;
+pub(super) const SCRATCH_KEEP: usize = 64 * 1024;
 
 /// A Close frame that owns its text.
-struct PeerClose {
+pub(super) struct PeerClose {
     code: CloseCode,
     reason: String,
 }
@@ -578,7 +490,7 @@ pub(crate) fn call_close<H: Handler>(handler: &H, session: H::Session, close: Cl
 }
 
 /// Runs a method of the handler; false when it panicked.
-fn call<H, F>(context: &mut Context<'_, H>, session: &mut Option<H::Session>, method: F) -> bool
+pub(super) fn call<H, F>(context: &mut Context<'_, H>, session: &mut Option<H::Session>, method: F) -> bool
 where
     H: Handler,
     F: FnOnce(&H, &mut Peer<'_, H::Session>),

@@ -3,7 +3,8 @@
 use std::io::{self, ErrorKind};
 
 use super::{Handler, Socket, Turn, Wire};
-use crate::egress::{Egress, Sealed};
+use crate::byte_queue::ByteQueue;
+use crate::egress::Sealed;
 use crate::limits::Limits;
 use crate::metrics::Metrics;
 use crate::tls::{Incoming, Opened, PeerSide, TlsStream};
@@ -41,7 +42,7 @@ pub(crate) struct Link<K> {
     peer_ended: bool,
     /// The incomplete TLS record at the end of what was received; no memory while there is none.
     kept: Vec<u8>,
-    egress: Egress,
+    egress: ByteQueue,
 }
 
 pub(crate) enum Received {
@@ -64,7 +65,7 @@ impl<K: Socket> Link<K> {
             congested: false,
             peer_ended: false,
             kept: Vec::new(),
-            egress: Egress::default(),
+            egress: ByteQueue::default(),
         }
     }
 

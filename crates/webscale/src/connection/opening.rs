@@ -3,19 +3,17 @@
 mod answer;
 
 use std::net::SocketAddr;
-use std::sync::Arc;
 
 use webscale_proto::handshake::client::{self, ClientRequest, Key, ResponseError, verify_response};
 use webscale_proto::handshake::{LineFault, UpgradeError, check_lines, head_end};
 use webscale_proto::{Agreed, CloseCode, Deflate, Role};
 
 use super::channel::Outcome;
-use super::{Context, Fate, Handler};
+use super::{Context, Dial, Fate, Handler};
 use crate::close::{Close, CloseCause};
 use crate::deflate::Extension;
 use crate::peer::Outgoing;
 use crate::response::Response;
-use crate::target::Target;
 use crate::tls::TlsSession;
 
 const HTTP: &[u8] = b"HTTP/";
@@ -29,7 +27,7 @@ pub(super) struct Opening<S> {
 
 enum Side<S> {
     Server(Asking),
-    Client { target: Arc<Target>, key: Key, session: S },
+    Client { dial: Dial, key: Key, session: S },
 }
 
 /// What a server knows of a client before it has asked for anything.
@@ -45,17 +43,24 @@ impl<S> Opening<S> {
         Self { head: Vec::new(), side: Side::Server(asking) }
     }
 
-    pub(super) fn client(target: Arc<Target>, session: S) -> Self {
+    pub(super) fn client(dial: Dial, session: S) -> Self {
         let mut random = [0; 16];
         // The kernel gave random bytes to TLS and to the masks; it does not stop.
         webscale_sys::random(&mut random).expect("getrandom(2) works once the system is up");
-        Self { head: Vec::new(), side: Side::Client { target, key: client::key(random), session } }
+        Self { head: Vec::new(), side: Side::Client { dial, key: client::key(random), session } }
     }
 
     pub(super) fn into_session(self) -> Option<S> {
         match self.side {
             Side::Server(_) => None,
             Side::Client { session, .. } => Some(session),
+        }
+    }
+
+    pub(super) fn dial(&mut self) -> Option<&mut Dial> {
+        match &mut self.side {
+            Side::Server(_) => None,
+            Side::Client { dial, .. } => Some(dial),
         }
     }
 
@@ -76,7 +81,7 @@ impl<S> Opening<S> {
                 asking.tls = session.map(|session| session.with_server_name(asking.server_name.take()));
                 return Ok(());
             }
-            Side::Client { target, key, .. } => (target, key),
+            Side::Client { dial, key, .. } => (&dial.target, key),
         };
         let protocols: Vec<&str> = target.protocols.iter().map(String::as_str).collect();
         let headers = borrowed(&target.headers);
@@ -155,7 +160,7 @@ impl<S> Opening<S> {
     ) -> Outcome<S> {
         match self.side {
             Side::Server(asking) => answer::answer(context, head, behind, used, &asking),
-            Side::Client { target, key, session } => {
+            Side::Client { dial: Dial { target, .. }, key, session } => {
                 let offered: Vec<&str> = target.protocols.iter().map(String::as_str).collect();
                 match verify_response(head, &key, &offered, target.deflate.as_ref()) {
                     Ok(response) => {

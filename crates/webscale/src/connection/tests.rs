@@ -14,6 +14,8 @@ mod harness;
 #[cfg(test)]
 mod http;
 #[cfg(test)]
+mod malformed;
+#[cfg(test)]
 mod messages;
 #[cfg(test)]
 mod opening;
@@ -21,7 +23,11 @@ mod opening;
 mod operations;
 pub(crate) mod play;
 mod recorder;
+#[cfg(test)]
+mod sending;
 mod socket;
+#[cfg(test)]
+mod streaming;
 #[cfg(test)]
 mod tampering;
 #[cfg(test)]

@@ -2,13 +2,17 @@
 //!
 //! Nothing here is timed. [`support::PATIENCE`] ends a test that hangs; ports are the kernel's choice.
 
+mod addresses;
 mod counters;
 mod deflate;
 mod echo;
 mod failures;
+mod identity;
+mod own_client;
 mod senders;
 mod shutdown;
 mod slow;
+mod streams;
 mod support;
 mod timers;
 mod tls;

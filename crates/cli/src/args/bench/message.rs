@@ -3,6 +3,7 @@
 use std::fs;
 use std::num::NonZeroU32;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::ValueEnum;
 use webscale_load::bench::payload::{Kind, Payload};
@@ -26,8 +27,8 @@ pub(crate) struct MessageArgs {
     /// Send the bytes of this file
     #[arg(long, value_name = "FILE", conflicts_with = "size")]
     pub(crate) payload: Option<PathBuf>,
-    /// Send this text with fields filled in, or that of @FILE: {seq} {client} {timestamp} {timestamp:ns}
-    /// {timestamp:rfc3339} {random:8} {random_int:1-100}; {{ is one {
+    /// Send this text, or that of @FILE, with its fields filled in: {seq}, {client}, {timestamp}, {random:8} and others,
+    /// which stand below
     #[arg(long, value_name = "TEXT", conflicts_with_all = ["size", "payload"])]
     pub(crate) template: Option<String>,
     /// Send binary messages instead of text
@@ -39,6 +40,12 @@ pub(crate) struct MessageArgs {
     /// The server answers each K-th message of a client with any message: time those
     #[arg(long, value_name = "K", conflicts_with_all = ["probe", "sample"])]
     pub(crate) ack_every: Option<NonZeroU32>,
+    /// Send no messages: every client only keeps its connection alive by pings, and awaits their pongs
+    #[arg(long, conflicts_with_all = ["size", "payload", "template", "binary", "probe", "ack_every", "sample"])]
+    pub(crate) idle: bool,
+    /// With --idle: time between two pings of one client
+    #[arg(long, value_name = "TIME", default_value = "20s", value_parser = units::duration, requires = "idle")]
+    pub(crate) ping_every: Duration,
     /// With --probe ping: one client in N sends pings [default: all up to 1,000 clients, then one in 10]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) sample: Option<u32>,
@@ -56,7 +63,12 @@ pub(crate) enum ProbeArg {
 }
 
 impl MessageArgs {
-    pub(super) fn apply(&self, plan: &mut Plan) -> anyhow::Result<()> {
+    pub(crate) fn apply(&self, plan: &mut Plan) -> anyhow::Result<()> {
+        if self.idle {
+            plan.probe = Probe::Idle;
+            plan.interval = super::load::above_zero("--ping-every", self.ping_every)?;
+            return Ok(());
+        }
         plan.payload = self.payload()?;
         plan.probe = match (self.ack_every, self.probe) {
             (Some(every), _) => Probe::Ack { every },

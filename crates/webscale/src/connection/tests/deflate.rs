@@ -15,12 +15,12 @@ use crate::close::CloseKind;
 use crate::limits::Limits;
 use crate::target::Target;
 
-fn takeover() -> Deflate {
+pub(super) fn takeover() -> Deflate {
     Deflate::default().own_context_takeover(true).peer_context_takeover(true)
 }
 
 /// A server's side that agreed on what a client offers with these parameters.
-fn open(limits: Limits, deflate: Deflate, parameters: &str) -> World {
+pub(super) fn open(limits: Limits, deflate: Deflate, parameters: &str) -> World {
     let mut world = World::server(limits);
     world.config.deflate = Some(deflate);
     let head = String::from_utf8(request("/")).unwrap();
@@ -33,23 +33,23 @@ fn open(limits: Limits, deflate: Deflate, parameters: &str) -> World {
 }
 
 /// The peer: compresses, and reads what we send.
-struct Peer {
+pub(super) struct Peer {
     deflater: Deflater,
     inflater: Inflater,
     mask: Option<MaskKey>,
 }
 
 impl Peer {
-    fn new(takeover: bool, mask: Option<MaskKey>) -> Self {
+    pub(super) fn new(takeover: bool, mask: Option<MaskKey>) -> Self {
         Self { deflater: Deflater::new(6, 15, takeover), inflater: Inflater::new(15, takeover), mask }
     }
 
-    fn payload(&mut self, message: &[u8]) -> Vec<u8> {
+    pub(super) fn payload(&mut self, message: &[u8]) -> Vec<u8> {
         let mut out = Vec::new();
         self.deflater.message(message, &mut out).expect("something that compresses").to_vec()
     }
 
-    fn text(&mut self, text: &str) -> Vec<u8> {
+    pub(super) fn text(&mut self, text: &str) -> Vec<u8> {
         let payload = self.payload(text.as_bytes());
         let mut frame = Vec::new();
         encoder::compressed(&mut frame, true, &payload, self.mask);
@@ -57,7 +57,7 @@ impl Peer {
     }
 
     /// The messages in `bytes`, and how many of them were compressed.
-    fn read(&mut self, bytes: &[u8]) -> (Vec<String>, usize) {
+    pub(super) fn read(&mut self, bytes: &[u8]) -> (Vec<String>, usize) {
         let role = if self.mask.is_some() { Role::Client } else { Role::Server };
         let config = DecoderConfig { reserved: Reserved::RSV1, ..DecoderConfig::new(role) };
         let (mut decoder, mut scratch, mut out) = (Decoder::new(), Vec::new(), Vec::new());
@@ -80,7 +80,7 @@ impl Peer {
     }
 }
 
-fn long(word: &str) -> String {
+pub(super) fn long(word: &str) -> String {
     format!("{word} ").repeat(200)
 }
 
@@ -259,15 +259,15 @@ fn a_full_queue_gives_the_compressor_back() {
 }
 
 /// A client that offers this, and what it asked for.
-fn asked(deflate: Deflate) -> (World, String) {
+pub(super) fn asked(limits: Limits, deflate: Deflate) -> (World, String) {
     let target = Target::from_url("ws://127.0.0.1:9/").expect("a URL").deflate(deflate);
-    let mut world = World::connecting(Limits::default(), None, target);
+    let mut world = World::connecting(limits, None, target);
     world.pump();
     let request = String::from_utf8(world.sent()).unwrap();
     (world, request)
 }
 
-fn answered(request: &str, extensions: &str) -> Vec<u8> {
+pub(super) fn answered(request: &str, extensions: &str) -> Vec<u8> {
     let head = String::from_utf8(response(request.as_bytes())).unwrap();
     head.replace("\r\n\r\n", &format!("\r\nSec-WebSocket-Extensions: {extensions}\r\n\r\n")).into_bytes()
 }
@@ -280,7 +280,7 @@ fn a_client_offers_masks_and_inflates() {
         (takeover(), "permessage-deflate"),
         (takeover(), "permessage-deflate; client_max_window_bits=9; server_max_window_bits=15"),
     ] {
-        let (mut world, request) = asked(deflate);
+        let (mut world, request) = asked(Limits::default(), deflate);
         assert!(request.contains("\r\nSec-WebSocket-Extensions: permessage-deflate; "), "{request}");
         world.receive(&answered(&request, extensions));
         assert_eq!(world.seen(), [Seen::Opened]);
@@ -297,7 +297,7 @@ fn a_client_offers_masks_and_inflates() {
 
 #[test]
 fn a_client_takes_a_server_that_declines_and_none_that_does_otherwise() {
-    let (mut world, request) = asked(Deflate::default());
+    let (mut world, request) = asked(Limits::default(), Deflate::default());
     world.receive(&response(request.as_bytes()));
     assert_eq!(world.seen(), [Seen::Opened]);
     world.send(&long("hello"));
@@ -306,7 +306,7 @@ fn a_client_takes_a_server_that_declines_and_none_that_does_otherwise() {
     for extensions in
         ["permessage-deflate", "permessage-bzip2", "permessage-deflate; server_max_window_bits=99"]
     {
-        let (mut world, request) = asked(Deflate::default());
+        let (mut world, request) = asked(Limits::default(), Deflate::default());
         world.receive(&answered(&request, extensions));
         assert!(world.is_dead());
         assert_eq!(world.seen(), [closed(1006, "", CloseKind::Upgrade)], "{extensions}");

@@ -14,13 +14,13 @@ use super::socket::{End, FakeSocket, Line};
 use super::wire::{self, Item};
 use crate::clock::Time;
 use crate::close::{Close, CloseCause, CloseKind};
-use crate::connection::{Config, Connection, Context, Fate, Turn, Wire};
+use crate::connection::{Config, Connection, Context, Dial, Fate, Turn, Wire};
 use crate::deflate::Decompression;
 use crate::limits::Limits;
 use crate::mailbox::Mailbox;
 use crate::metrics::Metrics;
 use crate::peer::{ConnectionId, Outgoing, TimerRequest};
-use crate::sender::{Command, OwnedMessage};
+use crate::sender::{Command, OwnedMessage, Parcel};
 use crate::slots::Token;
 use crate::target::Target;
 use crate::tls::TlsStream;
@@ -63,7 +63,11 @@ impl World {
     /// A client's side of a connect that is under way.
     pub(super) fn connecting(limits: Limits, tls: Option<TlsStream>, target: Target) -> Self {
         Self::new(Role::Client, limits, |socket, handler, now, limits| {
-            Connection::connecting(socket, tls, Arc::new(target), handler.session(), now, limits)
+            let until = now + limits.handshake_time;
+            let mut dial = Dial::new(Arc::new(target), None, until);
+            // The test's socket takes the place of this one.
+            drop(dial.next::<FakeSocket>(now));
+            Connection::connecting((socket, until), tls, dial, handler.session(), now, limits)
         })
     }
 
@@ -212,8 +216,11 @@ impl World {
     }
 
     pub(super) fn send(&mut self, text: &str) {
-        let message = OwnedMessage::Text(text.into());
-        self.turn(|connection, turn| connection.on_send(turn, &message));
+        self.parcel(Parcel::Message(OwnedMessage::Text(text.into())));
+    }
+
+    pub(super) fn parcel(&mut self, parcel: Parcel) {
+        self.turn(|connection, turn| connection.on_send(turn, parcel));
         self.pump();
     }
 
@@ -235,6 +242,12 @@ impl World {
     /// What was sent since this was last asked.
     pub(super) fn sent(&self) -> Vec<u8> {
         std::mem::take(&mut self.line.borrow_mut().sent)
+    }
+
+    /// Changes what is the thread's with another connection.
+    pub(super) fn swap_thread(&mut self, other: &mut Self) {
+        std::mem::swap(&mut self.decompression, &mut other.decompression);
+        std::mem::swap(&mut self.outgoing, &mut other.outgoing);
     }
 
     /// The same as frames.

@@ -4,11 +4,12 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
-use webscale_proto::{CloseCode, Message};
+use webscale_proto::{Chunk, CloseCode, Message};
 
 use crate::close::{Close, CloseKind};
 use crate::handler::Handler;
 use crate::peer::{Peer, SendError};
+use crate::prepared::Prepared;
 use crate::{Accept, Reject, Request, Response};
 
 /// What a handler saw.
@@ -17,6 +18,12 @@ pub(super) enum Seen {
     Opened,
     Text(String),
     Binary(Vec<u8>),
+    Chunk {
+        data: Vec<u8>,
+        is_text: bool,
+        is_first: bool,
+        is_last: bool,
+    },
     Pong(Vec<u8>),
     Timer,
     /// A send behind a close was answered with this.
@@ -26,6 +33,34 @@ pub(super) enum Seen {
 
 pub(super) fn seen(text: &str) -> Seen {
     Seen::Text(text.into())
+}
+
+/// Joins chunks to the messages that they are parts of, and checks that they follow one another as they should. What is
+/// left of a message that did not end is given too.
+pub(super) fn joined(all: Vec<Seen>) -> (Vec<Seen>, Option<Vec<u8>>) {
+    let (mut joined, mut whole) = (Vec::new(), None::<Vec<u8>>);
+    for item in all {
+        match item {
+            Seen::Chunk { data, is_text, is_first, is_last } => {
+                assert_eq!(is_first, whole.is_none(), "the first chunk, and no other, says so");
+                assert!(is_last || !data.is_empty());
+                whole.get_or_insert_default().extend(data);
+                if is_last && let Some(bytes) = whole.take() {
+                    joined.push(if is_text {
+                        Seen::Text(String::from_utf8(bytes).expect("UTF-8"))
+                    } else {
+                        Seen::Binary(bytes)
+                    });
+                }
+            }
+            Seen::Text(_) | Seen::Binary(_) => {
+                assert!(whole.is_none(), "a message between two chunks");
+                joined.push(item);
+            }
+            _ => joined.push(item),
+        }
+    }
+    (joined, whole)
 }
 
 pub(super) fn closed(code: u16, reason: &str, kind: CloseKind) -> Seen {
@@ -81,6 +116,17 @@ impl Recorder {
             "bytes" => {
                 let sent = peer.send(Message::Binary(&vec![7; rest.parse().expect("a number")]));
                 self.note(Seen::Sent(sent));
+            }
+            "begin" | "more" => self.note(Seen::Sent(peer.send_fragment(Message::Text(rest), false))),
+            "finish" => self.note(Seen::Sent(peer.send_fragment(Message::Text(rest), true))),
+            "other" => self.note(Seen::Sent(peer.send_fragment(Message::Binary(rest.as_bytes()), false))),
+            "send" => self.note(Seen::Sent(peer.send(Message::Text(rest)))),
+            "share" => self.note(Seen::Sent(peer.send_prepared(&Prepared::new(Message::Text(rest))))),
+            "fill" => {
+                let room = peer.room();
+                let sent = peer.send_fragment(Message::Text(&"f".repeat(room)), false);
+                self.note(Seen::Sent(sent));
+                self.note(Seen::Sent(peer.send_fragment(Message::Text("f"), true)));
             }
             "ping" => self.note(Seen::Sent(peer.ping(rest.as_bytes()))),
             "timer" => {
@@ -147,6 +193,20 @@ impl Handler for Recorder {
                 if !self.is_silent {
                     let _ = peer.send(message);
                 }
+            }
+        }
+    }
+
+    /// Echoes in fragments.
+    fn chunk(&self, peer: &mut Peer<'_, u64>, chunk: Chunk<'_>) {
+        let Chunk { data, is_first, is_last } = chunk;
+        self.note(Seen::Chunk { data: data.as_bytes().into(), is_text: data.is_text(), is_first, is_last });
+        match data {
+            Message::Text(text) if text.ends_with("panic") => fail(),
+            Message::Text(text) if text.ends_with("close") => peer.close(CloseCode::NORMAL, "in a chunk"),
+            _ if self.is_silent => {}
+            _ => {
+                let _ = peer.send_fragment(data, is_last);
             }
         }
     }

@@ -1,7 +1,9 @@
 //! The other end of the wire: what a peer writes, and what it reads.
 
 use webscale_proto::handshake::{accept_key, head_end};
-use webscale_proto::{CloseCode, Data, Decoder, DecoderConfig, MaskKey, Message, Role, Step, encoder};
+use webscale_proto::{
+    CloseCode, Data, Decoder, DecoderConfig, Inflater, MaskKey, Message, Reserved, Role, Step, encoder,
+};
 
 /// The key of RFC 6455 §1.3 is answered with this.
 pub(super) const ACCEPT: &str = "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=";
@@ -111,13 +113,30 @@ pub(super) fn items(role: Role, bytes: &[u8]) -> Vec<Item> {
 }
 
 /// The same of a stream that may end inside a frame, and whether it does.
-pub(super) fn items_before_cut(role: Role, mut bytes: &[u8]) -> (Vec<Item>, bool) {
-    let config = DecoderConfig { max_message: usize::MAX, ..DecoderConfig::new(role) };
+pub(super) fn items_before_cut(role: Role, bytes: &[u8]) -> (Vec<Item>, bool) {
+    items_inflated(role, bytes, None)
+}
+
+/// The same where permessage-deflate was agreed on.
+pub(super) fn items_inflated(
+    role: Role,
+    mut bytes: &[u8],
+    mut inflater: Option<&mut Inflater>,
+) -> (Vec<Item>, bool) {
+    let reserved = if inflater.is_some() { Reserved::RSV1 } else { Reserved::NONE };
+    let config = DecoderConfig { max_message: usize::MAX / 2, reserved, ..DecoderConfig::new(role) };
     let (mut decoder, mut scratch, mut items) = (Decoder::new(), Vec::new(), Vec::new());
+    let mut out = Vec::new();
     while !bytes.is_empty() {
         assert!(!matches!(items.last(), Some(Item::Close(..))), "bytes behind a Close frame: {bytes:x?}");
         let (used, step) = decoder.decode(&config, bytes, &mut scratch).expect("frames by the RFC");
         bytes = &bytes[used..];
+        let step = match (step, &mut inflater) {
+            (Step::Extended { text, payload, .. }, Some(inflater)) => {
+                Step::Message(inflater.message(payload, text, usize::MAX, &mut out).expect("DEFLATE"))
+            }
+            (step, _) => step,
+        };
         items.push(match step {
             Step::Message(Message::Text(text)) => Item::Text(text.into()),
             Step::Message(Message::Binary(bytes)) => Item::Binary(bytes.into()),
@@ -126,6 +145,7 @@ pub(super) fn items_before_cut(role: Role, mut bytes: &[u8]) -> (Vec<Item>, bool
             Step::Close(Some(frame)) => Item::Close(Some(frame.code.get()), frame.reason.into()),
             Step::Close(None) => Item::Close(None, String::new()),
             Step::Fragment | Step::NeedMore | Step::Extended { .. } => continue,
+            Step::Chunk(_) | Step::ExtendedPart { .. } => unreachable!("they were not asked for"),
         });
     }
     (items, decoder.is_mid_message())

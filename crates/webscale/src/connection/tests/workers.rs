@@ -23,7 +23,7 @@ pub(super) struct Shop {
 }
 
 impl Shop {
-    fn open(queue: usize) -> Self {
+    pub(super) fn open(queue: usize) -> Self {
         Self::over(World::open(Limits { worker_queue: queue, ..Limits::default() }), queue)
     }
 
@@ -44,7 +44,7 @@ impl Shop {
     }
 
     /// The loop takes note of what came back.
-    fn collect(&mut self) {
+    pub(super) fn collect(&mut self) {
         let mut list = VecDeque::new();
         self.done.take(&mut list);
         for done in list {

@@ -1,0 +1,16 @@
+//! What came of a load, for people: one HTML page that needs nothing else, and time series for other programs.
+//!
+//! - [`page`]: the page's frame, its text and its tables.
+//! - [`plot`]: lines over time and bars, as parts of a page.
+//! - [`html`]: the page of one load.
+//! - [`csv`]: the seconds of one load.
+//! - [`unit`]: figures with their units.
+//! - [`redact`]: what was typed, without what is secret.
+
+pub mod csv;
+pub mod html;
+pub mod page;
+pub mod plot;
+pub mod redact;
+mod scale;
+pub mod unit;

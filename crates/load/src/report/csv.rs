@@ -1,0 +1,145 @@
+//! A load's seconds as comma-separated values (RFC 4180), for spreadsheets and plotting programs.
+
+use crate::bench::outcome::Outcome;
+use crate::bench::timeline::{Sample, SampleLatency, ServerSample};
+
+/// A column's name, and what it holds of a second.
+type Column = (&'static str, fn(&Sample) -> String);
+
+const COLUMNS: [Column; 28] = [
+    ("at_seconds", |sample| format!("{:.3}", sample.at_seconds)),
+    ("length_seconds", |sample| format!("{:.3}", sample.length_seconds)),
+    ("phase", |sample| sample.phase.name().replace(' ', "_")),
+    ("clients_open", |sample| sample.clients.open.to_string()),
+    ("clients_connecting", |sample| sample.clients.connecting.to_string()),
+    ("clients_failed", |sample| sample.clients.failed.to_string()),
+    ("clients_disconnected", |sample| sample.clients.disconnected.to_string()),
+    ("offered", |sample| sample.offered.to_string()),
+    ("sent", |sample| sample.sent.to_string()),
+    ("answered", |sample| sample.answered.to_string()),
+    ("errors", |sample| sample.error_count().to_string()),
+    ("errors_by_kind", errors),
+    ("corrected_p50_us", |sample| latency(sample, |latency| latency.corrected.p50)),
+    ("corrected_p90_us", |sample| latency(sample, |latency| latency.corrected.p90)),
+    ("corrected_p99_us", |sample| latency(sample, |latency| latency.corrected.p99)),
+    ("corrected_max_us", |sample| latency(sample, |latency| latency.corrected.max)),
+    ("uncorrected_p50_us", |sample| latency(sample, |latency| latency.uncorrected.p50)),
+    ("uncorrected_p99_us", |sample| latency(sample, |latency| latency.uncorrected.p99)),
+    ("lag_p99_us", |sample| figure(sample.lag_p99_us)),
+    ("generator_cpu", |sample| format!("{:.4}", sample.generator.cpu_share)),
+    ("generator_busiest_thread", |sample| format!("{:.4}", sample.generator.busiest_thread)),
+    ("generator_saturated", |sample| sample.generator.saturated.to_string()),
+    ("server_cpu", |sample| server(sample, |server| Some(format!("{:.4}", server.cpu_share)))),
+    ("server_threads", |sample| server(sample, |server| Some(threads(server)))),
+    ("server_pss_bytes", |sample| server(sample, |server| Some(server.pss_bytes?.to_string()))),
+    ("server_descriptors", |sample| server(sample, |server| Some(server.descriptors?.to_string()))),
+    ("server_switches_per_second", |sample| {
+        server(sample, |server| Some(figure(server.switches_per_second)))
+    }),
+    ("kernel_socket_bytes", |sample| {
+        sample.kernel_socket_bytes.map_or_else(String::new, |bytes| bytes.to_string())
+    }),
+];
+
+/// The name of the column behind those of a second: what the whole run came to, the same in every row.
+const RUN: &str = "run";
+
+/// The names of all columns.
+pub fn columns() -> impl Iterator<Item = &'static str> {
+    COLUMNS.iter().map(|(name, _)| *name).chain([RUN])
+}
+
+/// A line of names, and one line for each sample of the timeline.
+pub fn csv(outcome: &Outcome) -> String {
+    let run = outcome.verdict.word();
+    let names: Vec<String> = columns().map(str::to_owned).collect();
+    let rows = outcome.timeline.iter().map(|sample| {
+        let figures = COLUMNS.iter().map(|(_, figure)| figure(sample));
+        figures.chain([run.to_owned()]).collect::<Vec<_>>()
+    });
+    [names].into_iter().chain(rows).map(|row| line(&row)).collect()
+}
+
+fn line(fields: &[String]) -> String {
+    let fields: Vec<String> = fields.iter().map(|text| field(text)).collect();
+    format!("{}\r\n", fields.join(","))
+}
+
+fn field(text: &str) -> String {
+    if text.contains([',', '"', '\r', '\n']) {
+        format!("\"{}\"", text.replace('"', "\"\""))
+    } else {
+        text.to_owned()
+    }
+}
+
+fn errors(sample: &Sample) -> String {
+    let kinds: Vec<String> = sample.errors.iter().map(|(kind, count)| format!("{kind}={count}")).collect();
+    kinds.join("; ")
+}
+
+fn threads(server: &ServerSample) -> String {
+    let thread = |thread: &crate::bench::timeline::ThreadShare| {
+        format!("{}[{}]={:.3}", thread.name, thread.tid, thread.share)
+    };
+    server.threads.iter().map(thread).collect::<Vec<_>>().join("; ")
+}
+
+fn latency(sample: &Sample, figure_of: impl Fn(&SampleLatency) -> f64) -> String {
+    figure(sample.latency_us.as_ref().map(figure_of))
+}
+
+fn server(sample: &Sample, figure_of: impl Fn(&ServerSample) -> Option<String>) -> String {
+    sample.server.as_ref().and_then(figure_of).unwrap_or_default()
+}
+
+fn figure(value: Option<f64>) -> String {
+    value.map_or_else(String::new, |value| format!("{value:.1}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bench::outcome::tests::good;
+    use crate::bench::timeline::ThreadShare;
+
+    #[test]
+    fn every_row_has_every_column() {
+        let mut outcome = good();
+        let threads = vec![ThreadShare { tid: 7, name: "a,\"b\"".into(), share: 0.5 }];
+        outcome.timeline = vec![
+            Sample::default(),
+            Sample {
+                server: Some(ServerSample { cpu_share: 0.5, threads, ..ServerSample::default() }),
+                lag_p99_us: Some(12.34),
+                ..Sample::default()
+            },
+        ];
+        let text = csv(&outcome);
+        let lines: Vec<&str> = text.split_terminator("\r\n").collect();
+        assert_eq!(lines.len(), 3);
+        assert_eq!(lines[0].split(',').count(), columns().count());
+        assert_eq!(lines[1].split(',').count(), columns().count());
+        assert!(lines[1].ends_with(",held"), "{text}");
+        assert!(lines[2].contains(",12.3,") && lines[2].contains("\"a,\"\"b\"\"[7]=0.500\""), "{text}");
+    }
+
+    #[test]
+    fn a_saturated_run_says_so_in_every_row() {
+        let mut outcome = good();
+        outcome.timeline = vec![Sample::default()];
+        outcome.verdict.saturated = Some("busy".into());
+        assert!(csv(&outcome).ends_with(",saturated\r\n"));
+        outcome.timeline.clear();
+        assert_eq!(csv(&outcome).lines().count(), 1);
+    }
+
+    #[test]
+    fn every_column_is_documented_in_its_place() {
+        let documented: Vec<&str> = include_str!("../../../../docs/bench-csv.md")
+            .lines()
+            .filter_map(|line| line.strip_prefix("| `")?.split('`').next())
+            .collect();
+        assert_eq!(documented, columns().collect::<Vec<_>>());
+    }
+}

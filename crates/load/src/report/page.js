@@ -1,0 +1,34 @@
+for (const figure of document.querySelectorAll("figure[data-plot]")) {
+  const canvas = figure.querySelector(".canvas");
+  const names = [...figure.querySelectorAll("thead th")].map((cell) => cell.textContent);
+  const rows = [...figure.querySelectorAll("tbody tr")].map((row) => ({
+    x: Number(row.dataset.x),
+    cells: [...row.children].map((cell) => cell.textContent),
+  }));
+  if (!canvas || rows.length === 0) continue;
+  const cursor = Object.assign(document.createElement("div"), { className: "cursor", hidden: true });
+  const tip = Object.assign(document.createElement("div"), { className: "tip", hidden: true });
+  canvas.append(cursor, tip);
+  const show = (event) => {
+    const box = canvas.getBoundingClientRect();
+    const x = ((event.clientX - box.left) / box.width) * 1000;
+    const near = rows.reduce((best, row) => (Math.abs(row.x - x) < Math.abs(best.x - x) ? row : best));
+    tip.replaceChildren(
+      ...near.cells.flatMap((cell, at) => {
+        const line = document.createElement("div");
+        const value = Object.assign(document.createElement("b"), { textContent: cell });
+        line.append(`${names[at]} `, value);
+        return cell === "" ? [] : [line];
+      }),
+    );
+    cursor.hidden = tip.hidden = false;
+    cursor.style.left = `${near.x / 10}%`;
+    const left = (near.x / 1000) * box.width;
+    const room = box.width - tip.offsetWidth;
+    tip.style.left = `${Math.max(0, left + 12 + tip.offsetWidth > box.width ? Math.min(left - tip.offsetWidth - 12, room) : left + 12)}px`;
+  };
+  const hide = () => { cursor.hidden = tip.hidden = true; };
+  canvas.addEventListener("pointermove", show);
+  canvas.addEventListener("pointerdown", show);
+  canvas.addEventListener("pointerleave", hide);
+}

@@ -1,0 +1,243 @@
+//! A page that opens anywhere: one file, without anything from elsewhere.
+//!
+//! Text goes in as it is, and is escaped here; nothing that comes from outside can become markup.
+
+use std::fmt::Write;
+
+const STYLE: &str = include_str!("page.css");
+const SCRIPT: &str = include_str!("page.js");
+
+/// How a verdict is meant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Tone {
+    /// All is well.
+    Good,
+    /// Something failed.
+    Bad,
+    /// The figures have to be read with care, or do not count.
+    Warning,
+}
+
+/// A figure that a reader sees first.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Figure {
+    /// What it is.
+    pub name: String,
+    /// It, with its unit.
+    pub value: String,
+    /// What it has to be read with; may be empty.
+    pub note: String,
+}
+
+impl Figure {
+    /// A figure.
+    pub fn new(name: impl Into<String>, value: impl Into<String>, note: impl Into<String>) -> Figure {
+        Figure { name: name.into(), value: value.into(), note: note.into() }
+    }
+}
+
+/// Rows under columns; the first cell of each row names it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Table {
+    /// What it shows; may be empty.
+    pub caption: String,
+    /// The columns' names.
+    pub columns: Vec<String>,
+    /// As many cells each as there are columns.
+    pub rows: Vec<Vec<String>>,
+}
+
+/// A page that is being written.
+#[derive(Debug)]
+pub struct Page {
+    title: String,
+    body: String,
+}
+
+impl Page {
+    /// A page with a title, and what stands above and below it.
+    pub fn new(above: &str, title: &str, below: &str) -> Page {
+        let (over, heading, under) = (escape(above), escape(title), escape(below));
+        let body = format!(
+            "<header><p class=\"over\">{over}</p><h1>{heading}</h1><p class=\"note\">{under}</p></header>\n"
+        );
+        Page { title: title.to_owned(), body }
+    }
+
+    /// What it comes to, in a sentence, and why.
+    pub fn verdict(&mut self, tone: Tone, sentence: &str, reasons: &[String]) {
+        let (class, sign) = match tone {
+            Tone::Good => ("good", "✓"),
+            Tone::Bad => ("bad", "✕"),
+            Tone::Warning => ("warn", "!"),
+        };
+        let reasons: String = reasons.iter().map(|reason| format!("<li>{}</li>", escape(reason))).collect();
+        let reasons = if reasons.is_empty() { reasons } else { format!("<ul>{reasons}</ul>") };
+        self.push(&format!(
+            "<section class=\"verdict {class}\" aria-label=\"Verdict\"><strong><span aria-hidden=\"true\">{sign}</span> \
+             {}</strong>{reasons}</section>\n",
+            escape(sentence)
+        ));
+    }
+
+    /// The figures that matter most, side by side.
+    pub fn figures(&mut self, figures: &[Figure]) {
+        let one = |figure: &Figure| {
+            let [name, value, note] = [&figure.name, &figure.value, &figure.note].map(|text| escape(text));
+            format!("<li><span>{name}</span><b>{value}</b><span>{note}</span></li>")
+        };
+        let all: String = figures.iter().map(one).collect();
+        self.push(&format!("<ul class=\"figures\">{all}</ul>\n"));
+    }
+
+    /// A heading, and a sentence or two below it.
+    pub fn section(&mut self, heading: &str, text: &str) {
+        self.push(&format!("<h2>{}</h2>\n", escape(heading)));
+        if !text.is_empty() {
+            self.push(&format!("<p class=\"note\">{}</p>\n", escape(text)));
+        }
+    }
+
+    /// Plots side by side where there is room.
+    pub fn plots(&mut self, plots: &[String]) {
+        self.push(&format!("<div class=\"plots\">{}</div>\n", plots.concat()));
+    }
+
+    /// A table.
+    pub fn table(&mut self, table: &Table) {
+        let class = if table.columns.len() < 3 { "card narrow" } else { "card" };
+        self.push(&format!("<div class=\"{class}\">{}</div>\n", table.html("")));
+    }
+
+    /// Names and what belongs to them.
+    pub fn facts(&mut self, facts: &[(String, String)]) {
+        let row = |(name, value): &(String, String)| {
+            format!("<tr><th scope=\"row\">{}</th><td>{}</td></tr>", escape(name), escape(value))
+        };
+        let rows: String = facts.iter().map(row).collect();
+        self.push(&format!(
+            "<div class=\"card\"><table class=\"facts\"><tbody>{rows}</tbody></table></div>\n"
+        ));
+    }
+
+    fn push(&mut self, html: &str) {
+        self.body.push_str(html);
+    }
+
+    /// The whole file.
+    pub fn finish(self) -> String {
+        let (title, body) = (escape(&self.title), self.body);
+        format!(
+            "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
+             <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
+             <meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'; \
+             script-src 'unsafe-inline'\">\n\
+             <title>{title}</title>\n<style>\n{STYLE}</style>\n</head>\n<body>\n<main>\n{body}</main>\n\
+             <script>\n{SCRIPT}</script>\n</body>\n</html>\n"
+        )
+    }
+}
+
+impl Table {
+    /// A table without rows yet.
+    pub fn new(caption: impl Into<String>, columns: &[&str]) -> Table {
+        let columns = columns.iter().map(ToString::to_string).collect();
+        Table { caption: caption.into(), columns, rows: Vec::new() }
+    }
+
+    /// Adds a row.
+    pub fn row(&mut self, cells: impl IntoIterator<Item = String>) {
+        self.rows.push(cells.into_iter().collect());
+    }
+
+    fn html(&self, class: &str) -> String {
+        self.html_with(class, |_| String::new())
+    }
+
+    /// `attributes` says what stands in the tag of row `n`; it has to be markup.
+    pub(super) fn html_with(&self, class: &str, attributes: impl Fn(usize) -> String) -> String {
+        let mut html = format!("<table class=\"{class}\">");
+        if !self.caption.is_empty() {
+            let _ = write!(html, "<caption>{}</caption>", escape(&self.caption));
+        }
+        let heads: String =
+            self.columns.iter().map(|name| format!("<th scope=\"col\">{}</th>", escape(name))).collect();
+        let _ = write!(html, "<thead><tr>{heads}</tr></thead><tbody>");
+        for (at, row) in self.rows.iter().enumerate() {
+            let _ = write!(html, "<tr{}>", attributes(at));
+            for (column, cell) in row.iter().enumerate() {
+                let cell = escape(cell);
+                let _ = match column {
+                    0 => write!(html, "<th scope=\"row\">{cell}</th>"),
+                    _ => write!(html, "<td>{cell}</td>"),
+                };
+            }
+            html.push_str("</tr>");
+        }
+        html.push_str("</tbody></table>");
+        html
+    }
+}
+
+/// Text as it stands in HTML, also inside an attribute's quotes. Control characters, which HTML has no way to write,
+/// become `�`.
+pub fn escape(text: &str) -> String {
+    let mut escaped = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            '&' => escaped.push_str("&amp;"),
+            '<' => escaped.push_str("&lt;"),
+            '>' => escaped.push_str("&gt;"),
+            '"' => escaped.push_str("&quot;"),
+            '\'' => escaped.push_str("&#39;"),
+            c if c.is_control() && !matches!(c, '\n' | '\t') => escaped.push('\u{FFFD}'),
+            c => escaped.push(c),
+        }
+    }
+    escaped
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const EVIL: &str = "</script><img src=x onerror=\"alert('1')\">&\0";
+
+    #[test]
+    fn nothing_from_outside_becomes_markup() {
+        let mut page = Page::new(EVIL, EVIL, EVIL);
+        page.verdict(Tone::Bad, EVIL, &[EVIL.into()]);
+        page.figures(&[Figure::new(EVIL, EVIL, EVIL)]);
+        page.section(EVIL, EVIL);
+        let mut table = Table::new(EVIL, &[EVIL, EVIL]);
+        table.row([EVIL.to_owned(), EVIL.to_owned()]);
+        page.table(&table);
+        page.facts(&[(EVIL.into(), EVIL.into())]);
+        let html = page.finish();
+        assert!(!html.contains("<img") && !html.contains('\0'));
+        assert_eq!(html.matches("</script>").count(), 1);
+        assert_eq!(
+            html.matches("&lt;img src=x onerror=&quot;alert(&#39;1&#39;)&quot;&gt;&amp;\u{FFFD}").count(),
+            18
+        );
+    }
+
+    #[test]
+    fn a_page_needs_nothing_from_elsewhere() {
+        let html = Page::new("", "Title", "").finish();
+        assert!(html.starts_with("<!doctype html>") && html.contains("<title>Title</title>"));
+        for outside in ["http:", "https:", "src=", "href=", "@import", "url("] {
+            assert!(!html.contains(outside), "{outside}");
+        }
+        assert!(html.contains("prefers-color-scheme:dark") && html.contains("default-src 'none'"));
+    }
+
+    #[test]
+    fn tables_have_heads_for_rows_and_columns() {
+        let mut table = Table::new("", &["a", "b"]);
+        table.row(["x".to_owned(), "1".to_owned()]);
+        let expected = "<table class=\"\"><thead><tr><th scope=\"col\">a</th><th scope=\"col\">b</th></tr></thead>\
+                        <tbody><tr><th scope=\"row\">x</th><td>1</td></tr></tbody></table>";
+        assert_eq!(table.html(""), expected);
+    }
+}

@@ -1,0 +1,137 @@
+//! Figures as people read them.
+
+/// What a figure counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unit {
+    /// Things.
+    Count,
+    /// Things a second.
+    PerSecond,
+    /// Times that are given in microseconds.
+    Microseconds,
+    /// Times that are given in seconds.
+    Seconds,
+    /// Bytes.
+    Bytes,
+    /// Shares of one processor; 1.0 is all of it.
+    Processor,
+    /// Shares below one, of times and the like: 0.99 is written as p99.
+    Percentile,
+}
+
+impl Unit {
+    /// The figure with its unit, to about three digits. What is no number is written as a dash.
+    pub fn format(self, value: f64) -> String {
+        if !value.is_finite() {
+            return "–".into();
+        }
+        match self {
+            Unit::Count => grouped(value),
+            Unit::PerSecond => format!("{}/s", grouped(value)),
+            Unit::Microseconds => time(value),
+            Unit::Seconds => seconds(value),
+            Unit::Bytes => bytes(value),
+            Unit::Processor => format!("{} %", digits(value * 100.0)),
+            Unit::Percentile => percentile(value),
+        }
+    }
+}
+
+/// Three digits or so, without zeros at the end.
+fn digits(value: f64) -> String {
+    let decimals = match value.abs() {
+        v if v >= 99.95 || v == 0.0 => 0,
+        v if v >= 9.995 => 1,
+        v if v >= 0.9995 => 2,
+        _ => 3,
+    };
+    let text = format!("{value:.decimals$}");
+    if decimals == 0 { text } else { text.trim_end_matches('0').trim_end_matches('.').to_owned() }
+}
+
+/// A whole number with its thousands apart; three digits below 100.
+fn grouped(value: f64) -> String {
+    if value.abs() < 100.0 {
+        return digits(value);
+    }
+    if value.abs() >= 1e15 {
+        return format!("{value:.2e}");
+    }
+    let text = format!("{:.0}", value.abs());
+    let mut grouped = String::from(if value < 0.0 { "-" } else { "" });
+    for (at, digit) in text.chars().enumerate() {
+        if at > 0 && (text.len() - at) % 3 == 0 {
+            grouped.push(',');
+        }
+        grouped.push(digit);
+    }
+    grouped
+}
+
+fn time(us: f64) -> String {
+    match us.abs() {
+        v if v < 999.5 => format!("{} µs", digits(us)),
+        v if v < 999_500.0 => format!("{} ms", digits(us / 1e3)),
+        _ => seconds(us / 1e6),
+    }
+}
+
+fn seconds(s: f64) -> String {
+    match s.abs() {
+        v if v < 120.0 => format!("{} s", digits(s)),
+        v if v < 7200.0 => format!("{} min", digits(s / 60.0)),
+        v if v < 172_800.0 => format!("{} h", digits(s / 3600.0)),
+        _ => format!("{} d", digits(s / 86_400.0)),
+    }
+}
+
+fn bytes(bytes: f64) -> String {
+    match bytes.abs() {
+        v if v < 999.5 => format!("{} B", digits(bytes)),
+        v if v < 999_500.0 => format!("{} kB", digits(bytes / 1e3)),
+        v if v < 999_500_000.0 => format!("{} MB", digits(bytes / 1e6)),
+        _ => format!("{} GB", digits(bytes / 1e9)),
+    }
+}
+
+/// 0.999 as `p99.9`, 1.0 as `max`.
+fn percentile(share: f64) -> String {
+    if share >= 1.0 {
+        return "max".into();
+    }
+    let percent = format!("{:.5}", share * 100.0);
+    format!("p{}", percent.trim_end_matches('0').trim_end_matches('.'))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn figures_keep_three_digits() {
+        let cases = [
+            (Unit::Count, 7.0, "7"),
+            (Unit::Count, 1_234_567.0, "1,234,567"),
+            (Unit::Count, 1e300, "1.00e300"),
+            (Unit::PerSecond, 12.345, "12.3/s"),
+            (Unit::PerSecond, 10_000.0, "10,000/s"),
+            (Unit::Microseconds, 0.0, "0 µs"),
+            (Unit::Microseconds, 12.3, "12.3 µs"),
+            (Unit::Microseconds, 1_234.0, "1.23 ms"),
+            (Unit::Microseconds, 250_000.0, "250 ms"),
+            (Unit::Microseconds, 999_600.0, "1 s"),
+            (Unit::Seconds, 3600.0, "60 min"),
+            (Unit::Seconds, 345_600.0, "4 d"),
+            (Unit::Bytes, 10_240.0, "10.2 kB"),
+            (Unit::Bytes, 4.2e9, "4.2 GB"),
+            (Unit::Processor, 0.25, "25 %"),
+            (Unit::Percentile, 0.5, "p50"),
+            (Unit::Percentile, 0.9999, "p99.99"),
+            (Unit::Percentile, 1.0, "max"),
+            (Unit::Bytes, f64::NAN, "–"),
+        ];
+        for (unit, value, text) in cases {
+            assert_eq!(unit.format(value), text, "{unit:?} {value}");
+        }
+    }
+}
