@@ -2,6 +2,7 @@
 
 use arbitrary::{Arbitrary, Unstructured};
 use flate2::{Decompress, FlushDecompress, Status};
+use webscale_proto::deflate::Progress;
 use webscale_proto::{Agreed, Deflate, Deflater, Inflater, Message, ProtocolError, Role};
 
 #[derive(Arbitrary, Debug)]
@@ -40,7 +41,9 @@ impl Wishes {
 pub fn run(data: &[u8]) {
     match Input::arbitrary_take_rest(Unstructured::new(data)) {
         Ok(Input::Inflate { window_bits, context_takeover, text, max, payloads }) => {
-            let inflater = Inflater::new(window_bits % 20, context_takeover);
+            // With less, whether a reference reaches too far depends on how much is inflated at a time.
+            let window_bits = if context_takeover { window_bits % 20 } else { 15 };
+            let inflater = Inflater::new(window_bits, context_takeover);
             inflate(inflater, context_takeover, text, max.into(), &payloads);
         }
         Ok(Input::RoundTrip { level, window_bits, context_takeover, messages }) => {
@@ -69,6 +72,8 @@ fn inflate(mut inflater: Inflater, takeover: bool, text: bool, max: usize, paylo
             }
             continue;
         }
+        let piece_max = 16 + payload.len() % 500;
+        assert_eq!(in_pieces(payload, text, piece_max, max).ok(), inflated.clone().ok());
         let expected = reference(payload, max);
         match inflated {
             Ok(bytes) => assert_eq!(expected, Some(bytes)),
@@ -78,6 +83,26 @@ fn inflate(mut inflater: Inflater, takeover: bool, text: bool, max: usize, paylo
             Err(error) => assert_eq!(expected, None, "{error:?}"),
         }
     }
+}
+
+/// The message given away piece by piece, after its first half and after its second.
+fn in_pieces(payload: &[u8], text: bool, piece_max: usize, max: usize) -> Result<Vec<u8>, ProtocolError> {
+    let mut inflater = Inflater::new(15, false);
+    let (mut all, mut out) = (Vec::new(), Vec::new());
+    let (first, second) = payload.split_at(payload.len() / 2);
+    for (mut rest, is_all) in [(first, false), (second, true)] {
+        loop {
+            let piece = inflater.piece(rest, is_all, text, piece_max, max as u64, &mut out)?;
+            assert!(piece.data.len() <= piece_max + 4, "one byte more, and a character that was cut");
+            all.extend_from_slice(piece.data.as_bytes());
+            rest = &rest[piece.used..];
+            if piece.progress != Progress::Full {
+                assert_eq!((piece.progress == Progress::Complete, rest.len()), (is_all, 0));
+                break;
+            }
+        }
+    }
+    Ok(all)
 }
 
 /// The message by RFC 7692 §7.2.2, with all the room that it may need at once. `None` if it is too long, or if it is

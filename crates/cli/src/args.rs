@@ -5,12 +5,14 @@ use std::path::PathBuf;
 use clap::{Parser, Subcommand};
 
 mod bench;
+mod capacity;
 mod compare;
 mod doctor;
 mod serve;
 mod units;
 
 pub(crate) use bench::BenchArgs;
+pub(crate) use capacity::CapacityArgs;
 pub(crate) use compare::CompareArgs;
 pub(crate) use doctor::DoctorArgs;
 pub(crate) use serve::{ModeArg, ServeArgs};
@@ -35,6 +37,7 @@ pub(crate) enum Command {
     /// Make a part of the load of `bench`, which starts this
     #[command(hide = true)]
     BenchPart,
+    Capacity(Box<CapacityArgs>),
     Cert(CertArgs),
     Compare(CompareArgs),
     Doctor(DoctorArgs),

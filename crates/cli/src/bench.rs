@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use webscale_load::bench::outcome::{Generator, LatencySummary, Messages, Outcome};
+use webscale_load::bench::outcome::{Generator, KernelUse, LatencySummary, Messages, Outcome};
 use webscale_load::bench::{self, BenchError};
 use webscale_load::histogram::Summary;
 use webscale_load::report;
@@ -28,6 +28,7 @@ pub(crate) fn run(args: &BenchArgs) -> anyhow::Result<()> {
     stderr.finish();
     let outcome = outcome.map_err(|error| match error {
         BenchError::Target(_)
+        | BenchError::Url(_)
         | BenchError::Tls(_)
         | BenchError::SourceFamily { .. }
         | BenchError::Processor { .. } => anyhow::Error::new(Usage(error.to_string())),
@@ -37,6 +38,9 @@ pub(crate) fn run(args: &BenchArgs) -> anyhow::Result<()> {
     output::write_file(args.csv.as_deref(), || report::csv::csv(&outcome))?;
     output::report(args.json.as_deref(), &outcome, || text(&outcome))?;
     let verdict = &outcome.verdict;
+    if let Some(why) = &verdict.stopped {
+        return Err(NotHeld(format!("ended early: {why}")).into());
+    }
     match (&verdict.saturated, verdict.problems.first()) {
         _ if verdict.interrupted => {
             Err(NotHeld("interrupted: the figures are of what was done until then".into()).into())
@@ -78,6 +82,12 @@ fn connections(text: &mut String, outcome: &Outcome) {
     let (clients, opened, peak) = (connections.clients, connections.opened, connections.peak_open);
     line!(text, "{}", outcome.url);
     line!(text, "clients      {opened} of {clients} connected, at most {peak} at the same time");
+    if connections.reconnected > 0 {
+        line!(text, "             {} connected again", connections.reconnected);
+    }
+    if connections.resumed > 0 {
+        line!(text, "             {} resumed a TLS session", connections.resumed);
+    }
     if let Some(handshake) = &connections.handshake_us {
         line!(text, "handshake    {}", percentiles(handshake));
     }
@@ -155,9 +165,15 @@ fn usage(text: &mut String, outcome: &Outcome) {
         generator.busiest_thread * 100.0,
         costs(generator)
     );
+    if let Some(share) = outcome.generator_to_server() {
+        line!(text, "             {share:.2} of the server's CPU");
+    }
     if let Some(lag) = &outcome.schedule_lag_us {
         line!(text, "sent late by {}", percentiles(lag));
     }
+    let KernelUse { idle, loaded, .. } = &outcome.kernel;
+    let (bytes, sockets) = (loaded.total_bytes().saturating_sub(idle.total_bytes()), loaded.tcp_in_use);
+    line!(text, "kernel       {:.1} MB more for sockets, of which {sockets} are in use", bytes as f64 / 1e6);
     line!(
         text,
         "machine      {:.1} % busy, {:.1} % in interrupts, {:.1} % stolen",
@@ -192,6 +208,9 @@ fn verdict(text: &mut String, outcome: &Outcome) {
     }
     for problem in &verdict.problems {
         line!(text, "problem      {problem}");
+    }
+    if let Some(why) = &verdict.stopped {
+        line!(text, "ended early  {why}");
     }
     if verdict.interrupted {
         line!(text, "interrupted  before the end");

@@ -1,5 +1,6 @@
 //! `webscale compare`: the experiment, its table and its JSON.
 
+use webscale_load::compare::html::html;
 use webscale_load::compare::table::text;
 use webscale_load::table::Look;
 
@@ -14,10 +15,12 @@ struct Incomplete(String);
 
 pub(crate) fn run(args: &CompareArgs) -> anyhow::Result<()> {
     output::prepare(args.json.as_deref())?;
+    output::prepare_file("--html", args.html.as_deref())?;
     let mut stderr = Stderr::with_notes_alone()?;
     let comparison = webscale_load::compare::run(args.settings(), &mut stderr);
     stderr.finish();
     let comparison = comparison?;
+    output::write_file(args.html.as_deref(), || html(&comparison))?;
     let look = if output::stdout_is_terminal() { Look::Lines } else { Look::Plain };
     output::report(args.json.as_deref(), &comparison, || text(&comparison, look))?;
     if comparison.is_complete() {

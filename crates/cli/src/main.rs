@@ -6,6 +6,7 @@ use clap::Parser;
 
 mod args;
 mod bench;
+mod capacity;
 mod cert;
 mod compare;
 mod doctor;
@@ -24,6 +25,7 @@ fn run(command: args::Command) -> anyhow::Result<()> {
     match command {
         args::Command::Bench(args) => bench::run(&args),
         args::Command::BenchPart => bench::run_part(),
+        args::Command::Capacity(args) => capacity::run(&args),
         args::Command::Cert(args) => cert::run(&args),
         args::Command::Compare(args) => compare::run(&args),
         args::Command::Doctor(args) => doctor::run(&args),

@@ -137,6 +137,17 @@ fn a_stopped_server_shows_in_the_corrected_latency() {
     assert!(corrected["max"].as_f64().unwrap() > 900_000.0, "{corrected}");
     // A quarter of the messages was due while it stood still.
     assert!(corrected["p90"].as_f64().unwrap() > 400_000.0, "{corrected}");
+    // Counted from the time of sending, most messages know nothing of it.
+    let uncorrected = &result["latency_us"]["uncorrected"];
+    assert!(uncorrected["p50"].as_f64().unwrap() < corrected["p90"].as_f64().unwrap(), "{uncorrected}");
+}
+
+#[test]
+fn a_limit_that_was_passed_ends_it() {
+    let server = Server::start(&["--mode", "echo", "--plain"]);
+    let path = format!("{}/{{client}}", server.url.trim_end_matches('/'));
+    let flags = ["--size", "8", "--interval", "10ms", "--duration", "1d", "--stop-above-p99", "1us"];
+    assert_fails(&[&["bench", &path], &flags[..]].concat(), 1, &["ended early", "p99 latency"]);
 }
 
 #[test]
@@ -212,4 +223,32 @@ fn a_server_that_speaks_something_else() {
 #[test]
 fn unknown_servers_cannot_be_compared() {
     assert_fails(&["compare", "--servers", "node"], 2, &["node", "tokio-4k"]);
+}
+
+/// Names of fields at any depth; what is keyed by kinds or codes has no names.
+fn field_names<'a>(value: &'a serde_json::Value, names: &mut Vec<&'a str>) {
+    match value {
+        serde_json::Value::Object(fields) => {
+            for (name, value) in fields {
+                names.push(name);
+                field_names(value, names);
+            }
+        }
+        serde_json::Value::Array(values) => values.iter().for_each(|value| field_names(value, names)),
+        _ => {}
+    }
+}
+
+#[test]
+fn every_field_is_documented() {
+    let documented = include_str!("../../../docs/bench-json.md");
+    let server = Server::start(&["--mode", "echo", "--plain"]);
+    let mut result =
+        json(&short(&server.url, &["--probe", "echo", "--pid", &server.child.id().to_string(), "--json"]));
+    result["provenance"]["host"] = serde_json::Value::Null;
+    let mut names = Vec::new();
+    field_names(&result, &mut names);
+    let unknown: Vec<&&str> =
+        names.iter().filter(|name| !documented.contains(&format!("`{name}`"))).collect();
+    assert!(names.contains(&"peak_pss_bytes") && unknown.is_empty(), "{unknown:?}");
 }

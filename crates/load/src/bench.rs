@@ -11,13 +11,17 @@
 
 mod client;
 mod conductor;
+pub mod endpoint;
 mod fleet;
 pub mod outcome;
 pub mod payload;
 pub mod plan;
 pub mod provenance;
+mod reconnect;
+pub mod stop;
 mod tally;
 pub mod template;
+mod tickets;
 pub mod timeline;
 mod waiting;
 mod watch;
@@ -46,6 +50,9 @@ pub enum BenchError {
     /// A closed loop in which not every message is answered.
     #[error("in a closed loop every message must be answered, and every client be probed")]
     NotAnswered,
+    /// The URL holds a field that has no place there.
+    #[error("the URL, {0}")]
+    Url(String),
     /// The URL.
     #[error("{0}")]
     Target(TargetError),

@@ -187,7 +187,9 @@ fn leaf_params(more_names: &[String]) -> Result<CertificateParams, CertError> {
     params.distinguished_name = common_name(more_names.first().map_or("localhost", String::as_str));
     params.is_ca = IsCa::ExplicitNoCa;
     params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
-    params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+    // A test of client certificates shows it, too.
+    params.extended_key_usages =
+        vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
     Ok(params)
 }
 

@@ -13,12 +13,12 @@ mod root;
 mod table;
 mod tasks;
 
-use std::net::UdpSocket;
-
 use serde::Serialize;
 
 use crate::bench::{BenchError, Plan};
+pub(crate) use cgroup::Cgroups;
 pub use check::{Check, Value, Verdict};
+pub(crate) use descriptors::ProcessLimits;
 pub use root::Root;
 pub use table::text;
 
@@ -81,10 +81,8 @@ impl Need {
     /// When the URL is none, or its host cannot be found.
     pub fn of_plan(plan: &Plan) -> Result<Need, BenchError> {
         let address = plan.address()?;
-        // Only an address of this machine can be bound.
-        let here = UdpSocket::bind((address, 0)).is_ok();
         Ok(Need {
-            role: if here { Role::Both } else { Role::Load },
+            role: if plan.is_near() { Role::Both } else { Role::Load },
             sources: plan.sources.len().max(1) as u64,
             loopback: address.is_loopback() && address.is_ipv4(),
             secure: plan.is_secure(),

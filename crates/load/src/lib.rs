@@ -5,6 +5,7 @@
 //! - [`histogram`]: latency from the intended time and from the time of sending.
 //! - [`measure`]: a server's process and the kernel below it, read from `/proc`.
 //! - [`observe`]: who watches a run, and may end it.
+//! - [`capacity`]: the most that a server holds, and what stops it.
 //! - [`doctor`]: this machine's limits against a number of clients.
 //! - [`report`]: HTML and CSV of what a load found.
 //! - [`cert`]: certificates for tests.
@@ -12,6 +13,7 @@
 //! - [`table`]: how tables are drawn.
 
 pub mod bench;
+pub mod capacity;
 pub mod cert;
 pub mod compare;
 mod date;

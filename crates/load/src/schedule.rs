@@ -12,6 +12,8 @@ use serde::{Deserialize, Serialize};
 pub struct Schedule {
     clients: u32,
     interval: Duration,
+    /// Clients begin at multiples of it; zero for each at its own time.
+    tick: Duration,
 }
 
 impl Schedule {
@@ -21,14 +23,28 @@ impl Schedule {
     /// When either is zero: there would be no schedule.
     pub fn new(clients: u32, interval: Duration) -> Schedule {
         assert!(clients > 0 && !interval.is_zero(), "a schedule needs clients and an interval");
-        Schedule { clients, interval }
+        Schedule { clients, interval, tick: Duration::ZERO }
+    }
+
+    /// The same with clients that begin together where they would begin within one `tick`, at its beginning: small bursts,
+    /// which cost whoever sends them less. Zero for none.
+    #[must_use]
+    pub fn in_ticks(self, tick: Duration) -> Schedule {
+        Schedule { tick, ..self }
     }
 
     /// When client `client` is due to send its message number `message`, both from 0.
     pub fn due(&self, client: u32, message: u64) -> Duration {
         let interval = self.interval.as_nanos();
         let phase = interval * u128::from(client) / u128::from(self.clients);
+        let phase = phase - phase.checked_rem(self.tick.as_nanos()).unwrap_or(0);
         from_nanoseconds(phase + interval * u128::from(message))
+    }
+
+    /// The number of the first message of `client` that is due at `from` or later.
+    pub fn first_from(&self, client: u32, from: Duration) -> u64 {
+        let behind = from.saturating_sub(self.due(client, 0)).as_nanos();
+        u64::try_from(behind.div_ceil(self.interval.as_nanos())).unwrap_or(u64::MAX)
     }
 
     /// How many messages of all clients are due in `from..until`.
@@ -40,6 +56,8 @@ impl Schedule {
     fn due_before(&self, time: Duration) -> u64 {
         let (interval, clients) = (self.interval.as_nanos(), u128::from(self.clients));
         let (whole, rest) = (time.as_nanos() / interval, time.as_nanos() % interval);
+        // Who begins in a tick that has begun has its turn.
+        let rest = rest.checked_next_multiple_of(self.tick.as_nanos()).unwrap_or(rest).min(interval);
         // Client i has its turn before `rest` if interval·i/n is below it.
         let begun = (rest * clients).div_ceil(interval);
         u64::try_from(whole * clients + begun).unwrap_or(u64::MAX)
@@ -145,11 +163,35 @@ mod tests {
     }
 
     #[test]
+    fn clients_of_one_tick_begin_together() {
+        let schedule = Schedule::new(10, SECOND).in_ticks(Duration::from_millis(300));
+        let first: Vec<u128> = (0..10).map(|client| schedule.due(client, 0).as_millis()).collect();
+        assert_eq!(first, [0, 0, 0, 300, 300, 300, 600, 600, 600, 900]);
+        assert_eq!(schedule.due(4, 2), Duration::from_millis(2300));
+        for ms in [0, 1, 299, 300, 301, 900, 901, 999, 1000, 1001, 2300, 2301] {
+            let until = Duration::from_millis(ms);
+            let due = (0..10).flat_map(|client| (0..4).map(move |k| schedule.due(client, k)));
+            let counted = due.filter(|due| *due < until).count() as u64;
+            assert_eq!(schedule.offered(Duration::ZERO, until), counted, "{ms} ms");
+        }
+    }
+
+    #[test]
     fn many_clients_do_not_drift() {
         let schedule = Schedule::new(30_000, SECOND);
         // The phase is a fraction of the interval, not a multiple of a rounded step.
         assert_eq!(schedule.due(29_999, 0), Duration::from_nanos(999_966_666));
         assert_eq!(schedule.due(15_000, 86_400), Duration::from_millis(86_400_500));
+    }
+
+    #[test]
+    fn first_from_is_the_inverse_of_due() {
+        let schedule = Schedule::new(7, Duration::from_millis(33));
+        for (client, message) in (0..7).flat_map(|client| (0..50).map(move |message| (client, message))) {
+            let due = schedule.due(client, message);
+            assert_eq!(schedule.first_from(client, due), message);
+            assert_eq!(schedule.first_from(client, due + Duration::from_nanos(1)), message + 1);
+        }
     }
 
     #[test]

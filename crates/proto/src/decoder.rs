@@ -136,13 +136,16 @@ struct Frame {
 }
 
 impl Frame {
-    /// Unmasks what came of the payload.
-    fn take(&mut self, arrived: &mut [u8]) {
-        if let Some(key) = &mut self.mask {
-            mask::apply(arrived, *key, 0);
-            *key = mask::rotated(*key, arrived.len());
+    /// Appends what came of the payload, unmasked.
+    fn take(&mut self, payload: &[u8], out: &mut Vec<u8>) {
+        match &mut self.mask {
+            Some(key) => {
+                mask::extend(out, payload, *key);
+                *key = mask::rotated(*key, payload.len());
+            }
+            None => out.extend_from_slice(payload),
         }
-        self.remaining -= arrived.len() as u64;
+        self.remaining -= payload.len() as u64;
     }
 }
 
@@ -219,8 +222,8 @@ impl Decoder {
     /// Takes bytes from the front of `input`, at most one frame's, and gives how many it took and what they
     /// made. Call it again with the rest until it gives [`Step::NeedMore`].
     ///
-    /// `scratch` may be shared by all connections of a thread: what is whole in `input` is unmasked there. It
-    /// is cleared first and keeps its capacity. What is not whole is gathered in the decoder's own memory,
+    /// `scratch` may be shared by all connections of a thread: what is whole in `input` is unmasked there, in
+    /// place of what was there before. It keeps its capacity. What is not whole is gathered in the decoder's own memory,
     /// which grows only with bytes that arrived and is given back by the first call after its delivery, also
     /// with empty input.
     ///
@@ -283,7 +286,7 @@ impl Decoder {
             self.begun(&header).way = Way::Streamed;
         }
         let alone = header.opcode.is_control() || (header.fin && self.message.is_none());
-        if alone && let Some(payload) = whole(&input[used..], header.len) {
+        if alone && let Some(payload) = whole(behind(input, used), header.len) {
             unmask_into(scratch, payload, header.mask);
             let step = interpret(header.opcode, header.reserved, scratch);
             self.state = state_after(&step);
@@ -421,7 +424,7 @@ impl Decoder {
         input: &[u8],
         used: usize,
     ) -> Result<(usize, Step<'d>), ProtocolError> {
-        let arrived = &input[used..];
+        let arrived = behind(input, used);
         let payload = whole(arrived, frame.remaining).unwrap_or(arrived);
         let used = used + payload.len();
         if let Err(error) = self.append(&mut frame, payload) {
@@ -436,9 +439,8 @@ impl Decoder {
 
     fn append(&mut self, frame: &mut Frame, payload: &[u8]) -> Result<(), ProtocolError> {
         let start = self.gathered.len();
-        self.gathered.extend_from_slice(payload);
-        let arrived = &mut self.gathered[start..];
-        frame.take(arrived);
+        frame.take(payload, &mut self.gathered);
+        let arrived = behind(&self.gathered, start);
         match &mut self.message {
             Some(begun) if begun.is_text() && !frame.opcode.is_control() => {
                 begun.utf8.push(arrived).map_err(|_| ProtocolError::InvalidUtf8)
@@ -456,7 +458,7 @@ impl Decoder {
         used: usize,
         scratch: &'d mut Vec<u8>,
     ) -> Result<(usize, Step<'d>), ProtocolError> {
-        let arrived = &input[used..];
+        let arrived = behind(input, used);
         let payload = whole(arrived, frame.remaining).unwrap_or(arrived);
         scratch.clear();
         if begun.way == Way::Streamed && !self.gathered.is_empty() {
@@ -465,9 +467,7 @@ impl Decoder {
         } else {
             scratch.extend_from_slice(begun.utf8.carried());
         }
-        let start = scratch.len();
-        scratch.extend_from_slice(payload);
-        frame.take(&mut scratch[start..]);
+        frame.take(payload, scratch);
         self.message_len += payload.len();
         let is_last = frame.remaining == 0 && frame.fin;
         let step = match begun.part(scratch, frame.remaining == 0, is_last) {
@@ -492,7 +492,7 @@ impl Decoder {
                 (0, self.message.take().map_or(Reserved::NONE, |begun| Reserved::from_byte(begun.reserved)))
             }
         };
-        let step = interpret(frame.opcode, reserved, &self.gathered[start..]);
+        let step = interpret(frame.opcode, reserved, behind(&self.gathered, start));
         self.state = state_after(&step);
         step
     }
@@ -512,16 +512,23 @@ fn check_mask(role: Role, masked: bool) -> Result<(), ProtocolError> {
     }
 }
 
+/// What stands in `bytes` behind the first `used`.
+fn behind(bytes: &[u8], used: usize) -> &[u8] {
+    bytes.get(used..).unwrap_or_default()
+}
+
 /// The first `len` bytes of `input`, if they are there.
 fn whole(input: &[u8], len: u64) -> Option<&[u8]> {
     input.get(..usize::try_from(len).ok()?)
 }
 
 fn unmask_into(scratch: &mut Vec<u8>, payload: &[u8], key: Option<MaskKey>) {
-    scratch.clear();
-    scratch.extend_from_slice(payload);
-    if let Some(key) = key {
-        mask::apply(scratch, key, 0);
+    match key {
+        Some(key) => mask::copy(scratch, payload, key),
+        None => {
+            scratch.clear();
+            scratch.extend_from_slice(payload);
+        }
     }
 }
 

@@ -90,11 +90,11 @@ fn frame(
     let header = FrameHeader { fin, reserved, opcode, mask, len: len as u64 }.encode();
     out.reserve(header.len() + len);
     out.extend_from_slice(&header);
-    let start = out.len();
+    let Some(mut key) = mask else {
+        return payload.iter().for_each(|part| out.extend_from_slice(part));
+    };
     for part in payload {
-        out.extend_from_slice(part);
-    }
-    if let Some(key) = mask {
-        mask::apply(&mut out[start..], key, 0);
+        mask::extend(out, part, key);
+        key = mask::rotated(key, part.len());
     }
 }

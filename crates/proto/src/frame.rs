@@ -156,7 +156,8 @@ impl FrameHeader {
     ) -> Result<Option<(Self, usize)>, ProtocolError> {
         let Some((len, len_end)) = parse_len(second.len, input)? else { return Ok(None) };
         let (mask, used) = if second.masked {
-            let Some(key) = input[len_end..].first_chunk::<4>() else { return Ok(None) };
+            let key = input.get(len_end..).and_then(<[u8]>::first_chunk::<4>);
+            let Some(key) = key else { return Ok(None) };
             (Some(*key), len_end + 4)
         } else {
             (None, len_end)
@@ -232,9 +233,10 @@ impl Second {
 
 /// The payload's length, and where in `input` it ends.
 fn parse_len(short: u8, input: &[u8]) -> Result<Option<(u64, usize)>, ProtocolError> {
+    let behind = input.get(2..).unwrap_or_default();
     match short {
-        LEN_16 => parse_len_16(&input[2..]),
-        LEN_64 => parse_len_64(&input[2..]),
+        LEN_16 => parse_len_16(behind),
+        LEN_64 => parse_len_64(behind),
         len => Ok(Some((u64::from(len), 2))),
     }
 }
@@ -254,7 +256,7 @@ fn parse_len_64(bytes: &[u8]) -> Result<Option<(u64, usize)>, ProtocolError> {
         return Err(ProtocolError::LengthOverflow);
     }
     // Six zero bytes leave sixteen bits at most: that is the shorter form's.
-    if bytes.len() >= 6 && bytes[..6] == [0; 6] {
+    if bytes.starts_with(&[0; 6]) {
         return Err(ProtocolError::NonMinimalLength);
     }
     Ok(bytes.first_chunk().map(|len| (u64::from_be_bytes(*len), 10)))

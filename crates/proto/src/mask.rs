@@ -2,25 +2,55 @@
 
 use crate::frame::MaskKey;
 
-/// Bytes in one step of the wide loop: two SSE registers, or one of AVX.
-const WIDE: usize = 32;
+/// Bytes in one step of the wide loop: as many as half of the SSE registers hold.
+const WIDE: usize = 128;
 
 /// Masks or unmasks `data` in place: the two are the same operation.
 ///
 /// `offset` is the position of `data[0]` in the payload, so a payload may be unmasked in pieces.
 pub fn apply(data: &mut [u8], key: MaskKey, offset: usize) {
     let key = rotated(key, offset);
-    let mut pattern = [0; WIDE];
-    for (at, byte) in pattern.iter_mut().enumerate() {
-        *byte = key[at % 4];
-    }
     let (wide, rest) = data.as_chunks_mut::<WIDE>();
     for chunk in wide {
-        for (byte, key) in chunk.iter_mut().zip(pattern) {
-            *byte ^= key;
-        }
+        apply_words(chunk, key);
     }
-    for (byte, key) in rest.iter_mut().zip(pattern) {
+    apply_words(rest, key);
+}
+
+/// Puts `data` masked or unmasked into `out`, in place of what is there: a copy and [`apply`] in one pass.
+pub(crate) fn copy(out: &mut Vec<u8>, data: &[u8], key: MaskKey) {
+    out.resize(data.len(), 0);
+    copy_words(out, data, key);
+}
+
+/// Appends `data` masked or unmasked.
+pub(crate) fn extend(out: &mut Vec<u8>, data: &[u8], key: MaskKey) {
+    let start = out.len();
+    out.resize(start + data.len(), 0);
+    copy_words(&mut out[start..], data, key);
+}
+
+/// Both have the same length.
+fn copy_words(out: &mut [u8], data: &[u8], key: MaskKey) {
+    let (wide, rest) = data.as_chunks::<WIDE>();
+    let (out_wide, out_rest) = out.as_chunks_mut::<WIDE>();
+    for (out, chunk) in out_wide.iter_mut().zip(wide) {
+        let mut chunk = *chunk;
+        apply_words(&mut chunk, key);
+        *out = chunk;
+    }
+    out_rest.copy_from_slice(rest);
+    apply_words(out_rest, key);
+}
+
+/// By words, which the compiler gathers into the widest registers there are.
+#[inline]
+fn apply_words(data: &mut [u8], key: MaskKey) {
+    let (words, rest) = data.as_chunks_mut::<4>();
+    for word in words {
+        *word = (u32::from_ne_bytes(*word) ^ u32::from_ne_bytes(key)).to_ne_bytes();
+    }
+    for (byte, key) in rest.iter_mut().zip(key) {
         *byte ^= key;
     }
 }
@@ -50,6 +80,20 @@ mod tests {
                 apply(&mut data, key, offset);
                 assert_eq!(data, by_definition(&bytes[..len], key, offset), "len {len}, offset {offset}");
             }
+        }
+    }
+
+    #[test]
+    fn a_masked_copy_goes_behind_what_is_there_or_in_its_place() {
+        let key = [0x37, 0xfa, 0x21, 0x3d];
+        let bytes: Vec<u8> = (0..=255).cycle().take(3 * WIDE + 5).collect();
+        for len in 0..bytes.len() {
+            let mut out = b"before".to_vec();
+            extend(&mut out, &bytes[..len], key);
+            let masked = by_definition(&bytes[..len], key, 0);
+            assert_eq!(out, [b"before", &masked[..]].concat(), "len {len}");
+            copy(&mut out, &bytes[..len], key);
+            assert_eq!(out, masked, "len {len}");
         }
     }
 

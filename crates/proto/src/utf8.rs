@@ -101,6 +101,7 @@ impl Utf8Validator {
         if len + 1 == width(self.tail[0]) {
             self.tail_len = 0;
         } else {
+            // `len` is 1 or 2: a character has four bytes at most, and its last one is not carried.
             self.tail[len] = byte;
             self.tail_len += 1;
         }

@@ -31,12 +31,13 @@ impl ByteQueue {
     }
 
     pub(crate) fn as_slice(&self) -> &[u8] {
+        // `start` never passes the end.
         &self.bytes[self.start..]
     }
 
     pub(crate) fn consume(&mut self, taken: usize) {
-        self.start += taken;
-        debug_assert!(self.start <= self.bytes.len());
+        debug_assert!(taken <= self.len());
+        self.start = self.start.saturating_add(taken).min(self.bytes.len());
         if self.start == self.bytes.len() {
             *self = Self::default();
         }

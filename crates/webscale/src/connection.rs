@@ -18,9 +18,10 @@ mod dial;
 mod inbound;
 mod link;
 mod opening;
+mod socket;
 
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -45,40 +46,7 @@ use crate::worker::{Done, Pool};
 pub(crate) use channel::{Channel, call_close};
 pub(crate) use dial::Dial;
 pub(crate) use link::{Link, Phase};
-
-/// What a connection needs of its socket: the real one, or a test's.
-pub(crate) trait Socket: Sized {
-    /// Begins to connect.
-    fn connect(address: SocketAddr, source: Option<IpAddr>) -> io::Result<Self>;
-    fn recv(&mut self, buffer: &mut [u8]) -> io::Result<usize>;
-    fn send(&mut self, bytes: &[u8]) -> io::Result<usize>;
-    fn shutdown_write(&mut self) -> io::Result<()>;
-    fn take_error(&mut self) -> io::Result<Option<io::Error>>;
-}
-
-impl Socket for TcpSocket {
-    fn connect(address: SocketAddr, source: Option<IpAddr>) -> io::Result<Self> {
-        Self::connect(address, source)
-    }
-
-    #[inline]
-    fn recv(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        Self::recv(self, buffer)
-    }
-
-    #[inline]
-    fn send(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        Self::send(self, bytes)
-    }
-
-    fn shutdown_write(&mut self) -> io::Result<()> {
-        Self::shutdown_write(self)
-    }
-
-    fn take_error(&mut self) -> io::Result<Option<io::Error>> {
-        Self::take_error(self)
-    }
-}
+pub(crate) use socket::Socket;
 
 /// What all connections of a server or client have in common.
 pub(crate) struct Config {

@@ -13,7 +13,7 @@ use std::time::Duration;
 use rustls::crypto::aws_lc_rs::default_provider;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
-use webscale::{Accept, Deflate, Handler, Message, Peer, Reject, Request, Server, Tls};
+use webscale::{Accept, Deflate, Handler, Message, Peer, Prepared, Reject, Request, Server, Tls};
 use webscale_proto::{Deflater, encoder};
 
 thread_local! {
@@ -59,7 +59,7 @@ unsafe impl GlobalAlloc for Counting {
 }
 
 /// Echoes, and tells what its thread has allocated by then: how often, and bytes that are live.
-struct Echo(Sender<(u64, i64)>);
+struct Echo(Sender<(u64, i64)>, Option<Prepared>);
 
 impl Handler for Echo {
     type Session = ();
@@ -70,7 +70,11 @@ impl Handler for Echo {
 
     fn message(&self, peer: &mut Peer<'_, ()>, message: Message<'_>) {
         let counted = (ALLOCATIONS.get(), LIVE.get());
-        peer.send(message).expect("a peer that reads");
+        let sent = match &self.1 {
+            Some(prepared) => peer.send_prepared(prepared),
+            None => peer.send(message),
+        };
+        sent.expect("a peer that reads");
         self.0.send(counted).expect("the test listens");
         // The channel allocates its blocks on this thread.
         ALLOCATIONS.set(counted.0);
@@ -147,10 +151,19 @@ const OFFER: &str = "Sec-WebSocket-Extensions: permessage-deflate\r\n";
 
 /// Runs `test` against a server with one loop; `measure` gives what the loop has counted when the next message comes.
 fn serve(is_tls: bool, test: impl FnOnce(SocketAddr, &dyn Fn() -> (u64, i64))) {
+    serve_prepared(None, is_tls, test);
+}
+
+/// The same of one that answers with this.
+fn serve_prepared(
+    prepared: Option<Prepared>,
+    is_tls: bool,
+    test: impl FnOnce(SocketAddr, &dyn Fn() -> (u64, i64)),
+) {
     let (sender, counts) = channel();
     let builder = Server::builder().listen("127.0.0.1:0").threads(1).deflate(Deflate::default());
     let builder = if is_tls { builder.tls(CERTIFICATE.0.clone()) } else { builder };
-    let server = builder.build(Echo(sender)).expect("a server");
+    let server = builder.build(Echo(sender, prepared)).expect("a server");
     let (address, handle) = (server.local_addr(), server.handle());
     let thread = thread::spawn(move || server.run());
     test(address, &|| counts.recv_timeout(Duration::from_secs(60)).expect("a message in time"));
@@ -241,6 +254,27 @@ fn a_connection_that_agreed_on_deflate_holds_no_more() {
     for is_tls in [false, true] {
         let (plain, compressed) = (idle_bytes(is_tls, false), idle_bytes(is_tls, true));
         assert!((plain - 50..=plain + 50).contains(&compressed), "{plain} and {compressed} bytes");
+    }
+}
+
+#[test]
+fn a_prepared_message_allocates_nothing_for_each_of_its_connections() {
+    // The payload is at the same time what asks for it.
+    for (offer, echo) in [("", echo as fn(&mut dyn Stream, &[u8])), (OFFER, echo_compressed)] {
+        let mut counts = Vec::new();
+        let prepared = Prepared::new(Message::Binary(&[7; 10_240]));
+        serve_prepared(Some(prepared), false, |address, measure| {
+            let mut streams: Vec<_> = (0..20).map(|_| connect(address, false, offer)).collect();
+            for _ in 0..20 {
+                for stream in &mut streams {
+                    echo(&mut **stream, &[7; 10_240]);
+                    counts.push(measure().0);
+                }
+            }
+        });
+        let mut counts: Vec<_> = counts[100..].windows(2).map(|pair| pair[1] - pair[0]).collect();
+        counts.sort_unstable();
+        assert_eq!((counts[0], counts[counts.len() * 9 / 10]), (0, 0), "{offer}");
     }
 }
 

@@ -33,7 +33,16 @@ Examples:
   webscale bench wss://127.0.0.1:9001 --clients 5000 --connect-rate 200/s --rate 20000/s --duration 2d
   webscale bench wss://127.0.0.1:9001 --closed --think 100ms --probe echo
   webscale bench wss://127.0.0.1:9001 --template '{\"device\": {client}, \"n\": {seq}, \"at\": {timestamp}}'
+  webscale bench 'wss://host.example/devices/{client}' --bearer @token.txt --reconnect --max-failures 1%
   webscale bench wss://127.0.0.1:9001 --html report.html --csv seconds.csv --json result.json
+
+Fields of --template:
+  {seq}                number of the client's message, from 0
+  {client}             number of the client, from 0; also in the URL's path and in --header
+  {timestamp}          time of sending in ms since 1970; {timestamp:s}, :ms, :us, :ns, :rfc3339
+  {random:N}           N letters and digits
+  {random_int:A-B}     a whole number from A to B
+  {{                   one {; any { that no small letter follows stands for itself, as in JSON
 
 Exit code 1 when the server did not bear the load, or the load could not be made as asked.")]
 pub(crate) struct BenchArgs {
@@ -92,7 +101,7 @@ impl BenchArgs {
 }
 
 impl MachineArgs {
-    fn apply(&self, plan: &mut Plan) -> anyhow::Result<()> {
+    pub(crate) fn apply(&self, plan: &mut Plan) -> anyhow::Result<()> {
         plan.loops = match self.cpu.as_slice() {
             [] => vec![None; usize::from(self.threads)],
             cpus => cpus.iter().copied().map(Some).collect(),

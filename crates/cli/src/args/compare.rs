@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use webscale_load::compare::contestant::Contestant;
+use webscale_load::compare::contestant::{Contestant, Extra};
 use webscale_load::compare::settings::Settings;
 
 /// Build several servers, load them in turn, and print their figures side by side.
@@ -19,7 +19,8 @@ use webscale_load::compare::settings::Settings;
 #[command(after_help = "\
 Examples:
   webscale compare --quick
-  webscale compare --servers tokio,webscale --json compare.json
+  webscale compare --quick --extra 'node=node server.js {port} {cert} {key}'
+  webscale compare --servers tokio,webscale --json compare.json --html compare.html
 
 Exit code 1 when a server could not be built or measured; the table has the others then.")]
 pub(crate) struct CompareArgs {
@@ -29,12 +30,35 @@ pub(crate) struct CompareArgs {
     /// Only these, separated by commas: skeleton, tokio, tokio-4k, webscale, webscale-serde
     #[arg(long, value_name = "NAMES", value_delimiter = ',', value_parser = contestant)]
     pub(crate) servers: Vec<Contestant>,
+    /// One more server, of your own: {port}, {cert} and {key} are filled in. It has to speak wss:// on 127.0.0.1 within
+    /// 20 s, answer pings and read what is sent; may be repeated
+    #[arg(long, value_name = "NAME=COMMAND", value_parser = extra)]
+    pub(crate) extra: Vec<&'static Extra>,
     /// Use the servers that an earlier comparison built; compile times are those measured then
     #[arg(long)]
     pub(crate) reuse_builds: bool,
     /// Write all figures and every run as JSON, to FILE or else to stdout in place of the table
     #[arg(long, value_name = "FILE", num_args = 0..=1, default_missing_value = "-")]
     pub(crate) json: Option<PathBuf>,
+    /// Write one HTML page with plots, which opens offline
+    #[arg(long, value_name = "FILE")]
+    pub(crate) html: Option<PathBuf>,
+}
+
+/// Reads `NAME=COMMAND`.
+fn extra(text: &str) -> Result<&'static Extra, String> {
+    let Some((name, command)) =
+        text.split_once('=').filter(|(name, command)| !name.is_empty() && !command.is_empty())
+    else {
+        return Err("wanted NAME=COMMAND".into());
+    };
+    if Contestant::from_name(name).is_some() {
+        return Err(format!("{name} is a server of the comparison already: choose another name"));
+    }
+    if !command.contains("{port}") {
+        return Err("the command has no {port}: the server has to listen where it is looked for".into());
+    }
+    Ok(Extra::new(name, command))
 }
 
 fn contestant(name: &str) -> Result<Contestant, String> {
@@ -48,7 +72,8 @@ impl CompareArgs {
     /// What is to be done.
     pub(crate) fn settings(&self) -> Settings {
         let chosen = |contestant: &Contestant| self.servers.is_empty() || self.servers.contains(contestant);
-        let servers = Contestant::ALL.into_iter().filter(chosen).collect();
+        let extras = self.extra.iter().copied().map(Contestant::Extra);
+        let servers = Contestant::ALL.into_iter().filter(chosen).chain(extras).collect();
         let settings = if self.quick { Settings::quick(servers) } else { Settings::full(servers) };
         Settings { reuse_builds: self.reuse_builds, ..settings }
     }
@@ -59,7 +84,15 @@ mod tests {
     use super::*;
 
     fn settings(servers: &[Contestant]) -> Settings {
-        CompareArgs { quick: true, servers: servers.to_vec(), reuse_builds: false, json: None }.settings()
+        CompareArgs {
+            quick: true,
+            servers: servers.to_vec(),
+            extra: Vec::new(),
+            reuse_builds: false,
+            json: None,
+            html: None,
+        }
+        .settings()
     }
 
     #[test]
@@ -67,6 +100,14 @@ mod tests {
         let chosen = [Contestant::Webscale, Contestant::Tokio, Contestant::Tokio];
         assert_eq!(settings(&chosen).servers, [Contestant::Tokio, Contestant::Webscale]);
         assert_eq!(settings(&[]).servers, Contestant::ALL);
+    }
+
+    #[test]
+    fn an_extra_needs_a_name_and_a_port() {
+        assert!(extra("node=node ws.js {port}").is_ok());
+        for text in ["node", "=x {port}", "node=", "tokio=x {port}", "node=node ws.js"] {
+            assert!(extra(text).is_err(), "{text}");
+        }
     }
 
     #[test]

@@ -30,6 +30,17 @@ pub(crate) fn rate(text: &str) -> Result<f64, String> {
     if rate > 0.0 { Ok(rate) } else { Err("a rate must be above zero".into()) }
 }
 
+/// Reads a share of a whole: `5%` or `0.05`.
+pub(crate) fn share(text: &str) -> Result<f64, String> {
+    let (number, unit) = split(text)?;
+    let share = match unit {
+        "" => number,
+        "%" => number / 100.0,
+        _ => return Err(format!("{unit:?} is no unit of a share: write 5% or 0.05")),
+    };
+    if share <= 1.0 { Ok(share) } else { Err(format!("{text:?} is more than all; 5% or 0.05 is a share")) }
+}
+
 /// Reads a number of bytes: `4096`, `16KiB`, `1MiB`, `10kB`, `2GB`.
 pub(crate) fn size(text: &str) -> Result<usize, String> {
     let (number, unit) = split(text)?;
@@ -89,6 +100,16 @@ mod tests {
         for text in ["0/s", "", "/s", "5/d", "-1"] {
             assert!(rate(text).is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn shares() {
+        assert_eq!(
+            (share("5%"), share("0.05"), share("100%"), share("0")),
+            (Ok(0.05), Ok(0.05), Ok(1.0), Ok(0.0))
+        );
+        assert!(share("5").unwrap_err().contains("5%"));
+        assert!(share("101%").is_err() && share("x").is_err());
     }
 
     #[test]

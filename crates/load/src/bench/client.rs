@@ -8,6 +8,7 @@ use webscale::{Close, Handler, Message, Peer};
 
 use super::payload::Payload;
 use super::plan::Probe;
+use super::reconnect::{Losses, Lost};
 use super::tally::{Part, Tally};
 use super::template::Id;
 use super::waiting::{Echo, Sent, Waiting};
@@ -21,6 +22,8 @@ const RETRY_AFTER: Duration = Duration::from_millis(10);
 /// What all clients of a load share.
 #[derive(Debug)]
 pub(crate) struct Shared {
+    /// Where clients without a connection go, if they are to connect again.
+    pub(crate) lost: Option<Losses>,
     pub(crate) pace: Pace,
     pub(crate) payload: Payload,
     pub(crate) probe: Probe,
@@ -92,6 +95,8 @@ pub(crate) struct Session {
     due: Option<Duration>,
     begun: Instant,
     opened: bool,
+    /// What this connection replaces; none if it is the client's first.
+    again: Option<Lost>,
     probed: bool,
     waiting: Waiting,
 }
@@ -101,7 +106,37 @@ impl Session {
     pub(crate) fn new(index: u32, begun: Instant, shared: &Shared) -> Session {
         let probed = shared.probe != Probe::Ping || index.is_multiple_of(shared.one_probed_in);
         let due = Some(shared.pace.first_due(index));
-        Session { index, next: 0, sent: 0, due, begun, opened: false, probed, waiting: Waiting::default() }
+        Session {
+            index,
+            next: 0,
+            sent: 0,
+            due,
+            begun,
+            opened: false,
+            again: None,
+            probed,
+            waiting: Waiting::default(),
+        }
+    }
+
+    /// A client that connects again, now.
+    pub(crate) fn again(lost: &Lost, shared: &Shared) -> Session {
+        Session { again: Some(*lost), ..Session::new(lost.client, Instant::now(), shared) }
+    }
+
+    /// What is to be known when it connects again.
+    fn lost(&self) -> Lost {
+        let before = self.again.map_or((0, false), |lost| (lost.failures + 1, lost.was_open));
+        let (failures, was_open) = if self.opened { (0, true) } else { before };
+        Lost { client: self.index, failures, was_open }
+    }
+
+    /// It is connected at `now`: what was due before is missed.
+    fn join(&mut self, pace: &Pace, now: Duration) {
+        match pace {
+            Pace::Open(schedule) => self.next = schedule.first_from(self.index, now),
+            Pace::Closed(_) => self.due = self.due.map(|due| due.max(now)),
+        }
     }
 
     /// When the next message is due, if that is known.
@@ -240,14 +275,20 @@ impl Handler for Clients {
     fn opened(&self, peer: &mut Peer<'_, Session>) {
         let session = peer.session();
         session.opened = true;
-        let took = session.begun.elapsed();
+        session.join(&self.shared.pace, self.shared.now());
+        let (took, again) = (session.begun.elapsed(), session.again);
         let mut tally = self.tally();
-        tally.opened += 1;
+        match again {
+            Some(Lost { was_open: true, .. }) => tally.reconnected += 1,
+            _ => tally.opened += 1,
+        }
         tally.handshakes.record(took);
         drop(tally);
         let open = self.shared.open.fetch_add(1, Ordering::Relaxed) + 1;
         self.shared.peak_open.fetch_max(open, Ordering::Relaxed);
-        self.shared.settled.fetch_add(1, Ordering::Release);
+        if again.is_none() {
+            self.shared.settled.fetch_add(1, Ordering::Release);
+        }
         self.turn(peer);
     }
 
@@ -303,8 +344,12 @@ impl Handler for Clients {
         drop(tally);
         if session.opened {
             self.shared.open.fetch_sub(1, Ordering::Relaxed);
-        } else {
+        } else if session.again.is_none() {
             self.shared.settled.fetch_add(1, Ordering::Release);
+        }
+        if let Some(losses) = self.shared.lost.as_ref().filter(|_| !closing) {
+            // Nobody takes it when the load is over.
+            let _ = losses.send(session.lost());
         }
     }
 }

@@ -48,6 +48,10 @@ pub(crate) struct Conductor<'a> {
     /// When the schedule begins.
     started: Option<Instant>,
     interrupted: bool,
+    /// Which of the plan's limits has been passed.
+    stopped: Option<String>,
+    /// When the load ended, by the schedule.
+    ended: Duration,
 }
 
 impl<'a> Conductor<'a> {
@@ -74,6 +78,8 @@ impl<'a> Conductor<'a> {
             sampled: now,
             started: None,
             interrupted: false,
+            stopped: None,
+            ended: plan.until(),
         })
     }
 
@@ -83,8 +89,7 @@ impl<'a> Conductor<'a> {
         (self.begun, self.sampled) = (begun, begun);
         self.watch.poll();
         self.fleet.connect(begun)?;
-        while self.census.settled < self.plan.clients && !self.interrupted {
-            self.fleet.tend()?;
+        while self.census.settled < self.plan.clients && !self.is_over() {
             std::thread::sleep(self.fleet.tick());
             self.look_up(Phase::Connecting, begun, None)?;
         }
@@ -95,7 +100,7 @@ impl<'a> Conductor<'a> {
     /// [`BenchError::NoClient`] when every connection failed.
     pub(crate) fn some_connected(&mut self) -> Result<(), BenchError> {
         self.collect()?;
-        if self.total.opened + self.second.opened > 0 || self.interrupted {
+        if self.total.opened + self.second.opened > 0 || self.is_over() {
             return Ok(());
         }
         let failed = self.total.failed.iter().chain(&self.second.failed);
@@ -132,14 +137,20 @@ impl<'a> Conductor<'a> {
         }
     }
 
-    /// The user has not stopped it, and somebody is connected.
+    /// The user or a limit has ended it.
+    fn is_over(&self) -> bool {
+        self.interrupted || self.stopped.is_some()
+    }
+
+    /// Nothing has ended it, and somebody is connected or will be again.
     fn is_going_on(&self) -> bool {
-        !self.interrupted && self.census.open > 0
+        !self.is_over() && (self.census.open > 0 || self.plan.reconnect)
     }
 
     /// Sends no more than what was due, and waits for the answers that are still to come.
     pub(crate) fn drain(&mut self) -> Result<(), BenchError> {
         let begun = Instant::now();
+        self.ended = self.scheduled(begun);
         let due = self.plan.pace().offered(Duration::ZERO, self.plan.until());
         while due.is_some_and(|due| self.counts().sent < due)
             && begun.elapsed() < LAST_SENDS_MAX
@@ -150,7 +161,7 @@ impl<'a> Conductor<'a> {
         }
         self.fleet.end()?;
         let until = begun + DRAIN_MAX.max(self.plan.latency_limit);
-        while self.counts().waiting() > 0 && Instant::now() < until && !self.interrupted {
+        while self.counts().waiting() > 0 && Instant::now() < until && !self.is_over() {
             std::thread::sleep(self.fleet.tick());
             self.look_up(Phase::Draining, begun, None)?;
         }
@@ -173,14 +184,15 @@ impl<'a> Conductor<'a> {
         let rest = self.fleet.close()?;
         self.second.add(&rest);
         self.sample(Phase::Draining);
-        let mut outcome = outcome(self.plan, &self.total, marks);
+        let mut outcome = outcome(self.plan, &self.total, marks, self.ended);
         outcome.provenance = self.provenance;
         outcome.timeline = self.timeline.into_samples();
         outcome.connections.peak_open = peak_open;
         outcome.connections.connect_seconds = connect_time.as_secs_f64();
-        outcome.generator = marks.generator(processes, self.total.opened);
+        outcome.generator = marks.generator(processes, self.plan.pinned_to(), self.total.opened);
         outcome.server = self.watch.server_use(marks, self.total.opened);
-        outcome.verdict.interrupted = self.interrupted;
+        (outcome.verdict.interrupted, outcome.verdict.stopped) = (self.interrupted, self.stopped);
+        outcome.verdict.tolerated = self.plan.stop.tolerates(&self.total);
         outcome.verdict = judge(&outcome, self.plan.latency_limit);
         if let Some(lost) = self.watch.lost() {
             outcome.verdict.problems.push(format!("the server could not be measured to the end: {lost}"));
@@ -190,6 +202,7 @@ impl<'a> Conductor<'a> {
 
     /// Looks how the clients stand, asks the user, and once a second tells of the progress.
     fn look_up(&mut self, phase: Phase, begun: Instant, planned: Option<Duration>) -> Result<(), BenchError> {
+        self.fleet.tend()?;
         self.census = self.fleet.census()?;
         self.interrupted |= self.observer.stopped();
         if self.sampled.elapsed() >= SAMPLE_EVERY { self.tell(phase, begun, planned) } else { Ok(()) }
@@ -208,6 +221,9 @@ impl<'a> Conductor<'a> {
     fn tell(&mut self, phase: Phase, begun: Instant, planned: Option<Duration>) -> Result<(), BenchError> {
         self.collect()?;
         let sample = self.sample(phase);
+        if self.stopped.is_none() {
+            self.stopped = self.plan.stop.passed(&self.total, self.plan.clients);
+        }
         let corrected = &self.total.measured.latency.corrected;
         let progress = Progress {
             phase,
@@ -278,7 +294,7 @@ impl<'a> Conductor<'a> {
 }
 
 /// What was found, but for what only the conductor knows.
-fn outcome(plan: &Plan, tally: &Tally, marks: &Marks) -> Outcome {
+fn outcome(plan: &Plan, tally: &Tally, marks: &Marks, ended: Duration) -> Outcome {
     let measured = &tally.measured;
     let corrected = measured.latency.corrected.summary();
     Outcome {
@@ -295,12 +311,14 @@ fn outcome(plan: &Plan, tally: &Tally, marks: &Marks) -> Outcome {
         connections: Connections {
             clients: plan.clients,
             opened: tally.opened,
+            reconnected: tally.reconnected,
+            resumed: tally.resumed,
             failed: tally.failed.clone(),
             disconnected: tally.disconnected.clone(),
             handshake_us: tally.handshakes.summary(),
             ..Connections::default()
         },
-        messages: messages(plan, tally),
+        messages: messages(plan, tally, ended),
         closed_loop: closed_loop(plan, tally),
         latency_us: corrected.map(|corrected| LatencySummary {
             corrected,
@@ -317,6 +335,7 @@ fn outcome(plan: &Plan, tally: &Tally, marks: &Marks) -> Outcome {
             idle: marks.idle.sockets,
             connected: marks.connected.sockets,
             loaded: marks.end.sockets,
+            listen_overflows: marks.connected.listen_overflows.saturating_sub(marks.idle.listen_overflows),
         },
         timeline: Vec::new(),
         verdict: Verdict::default(),
@@ -336,9 +355,9 @@ fn closed_loop(plan: &Plan, tally: &Tally) -> Option<ClosedLoop> {
     })
 }
 
-fn messages(plan: &Plan, tally: &Tally) -> Messages {
+fn messages(plan: &Plan, tally: &Tally, ended: Duration) -> Messages {
     let (counts, in_all) = (&tally.measured.counts, tally.counts());
-    let offered = plan.pace().offered(plan.warmup, plan.until()).unwrap_or_else(|| counts.offered());
+    let offered = plan.pace().offered(plan.warmup, ended).unwrap_or_else(|| counts.offered());
     let is_echo = plan.probe == Probe::Echo;
     Messages {
         offered,

@@ -24,6 +24,9 @@ const SENT_SHARE_MIN: f64 = 0.999;
 /// Little's law off by more than this: the generator lost time or answers.
 const LITTLE_ERROR_MAX: f64 = 0.05;
 
+/// Of a run that was cut shorter, the shares say nothing: it may be microseconds.
+const SHARES_FROM_SECONDS: f64 = 1.0;
+
 /// Everything that a load found.
 #[derive(Debug, Clone, Serialize)]
 pub struct Outcome {
@@ -78,6 +81,14 @@ pub struct Outcome {
     pub verdict: Verdict,
 }
 
+impl Outcome {
+    /// CPU time of the load for each second of the server's, in the measured part; none without a server that worked.
+    pub fn generator_to_server(&self) -> Option<f64> {
+        let server = self.server.as_ref()?.cpu_seconds;
+        (server > 0.0).then(|| self.generator.cpu_seconds / server)
+    }
+}
+
 /// What became of the connections.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
 pub struct Connections {
@@ -85,6 +96,10 @@ pub struct Connections {
     pub clients: u32,
     /// Opening handshakes that succeeded.
     pub opened: u32,
+    /// Connections of clients that had lost one.
+    pub reconnected: u32,
+    /// TLS handshakes that really resumed an earlier session.
+    pub resumed: u64,
     /// Those that did not, by kind.
     pub failed: BTreeMap<Cow<'static, str>, Failure>,
     /// Most that were open at the same time.
@@ -186,6 +201,8 @@ pub struct Generator {
     pub cpu_us_per_message: Option<f64>,
     /// The busiest of the threads, as a share of one processor.
     pub busiest_thread: f64,
+    /// All of them together, as a share of the processors to which they are pinned; none where they are not.
+    pub pinned_share: Option<f64>,
     /// Memory of all of them before the first connection.
     pub memory_idle: Memory,
     /// With all clients connected, none having sent.
@@ -234,6 +251,9 @@ pub struct KernelUse {
     pub connected: Sockets,
     /// At the end of the measured part.
     pub loaded: Sockets,
+    /// Connections that the kernel of this machine dropped while the clients connected, because the backlog of a listener
+    /// was full.
+    pub listen_overflows: u64,
 }
 
 /// Whether the figures count, and whether the server held.
@@ -245,6 +265,10 @@ pub struct Verdict {
     pub problems: Vec<String>,
     /// The user ended the run early.
     pub interrupted: bool,
+    /// Which limit ended the run early, if one did.
+    pub stopped: Option<String>,
+    /// What failed stayed within the share that was allowed, and is no problem.
+    pub tolerated: bool,
 }
 
 impl Verdict {
@@ -260,16 +284,21 @@ impl Verdict {
 
     /// Whether the whole load was made, and held.
     pub fn held(&self) -> bool {
-        self.saturated.is_none() && self.problems.is_empty() && !self.interrupted
+        self.saturated.is_none() && self.problems.is_empty() && !self.is_cut()
+    }
+
+    /// Whether it ended before its time.
+    fn is_cut(&self) -> bool {
+        self.interrupted || self.stopped.is_some()
     }
 }
 
-/// Judges an outcome whose verdict is not yet filled in, but for [`Verdict::interrupted`].
+/// Judges an outcome of whose verdict it is known only why it ended, and what is tolerated.
 pub(crate) fn judge(outcome: &Outcome, latency_limit: Duration) -> Verdict {
-    let interrupted = outcome.verdict.interrupted;
-    // What was measured until then may be microseconds, of which the shares say nothing.
-    let saturated = if interrupted { None } else { saturation(outcome, latency_limit) };
-    Verdict { saturated, problems: problems(outcome, latency_limit), interrupted }
+    let Verdict { interrupted, stopped, .. } = &outcome.verdict;
+    let is_short = *interrupted || (stopped.is_some() && outcome.measured_seconds < SHARES_FROM_SECONDS);
+    let saturated = if is_short { None } else { saturation(outcome, latency_limit) };
+    Verdict { saturated, problems: problems(outcome, latency_limit), ..outcome.verdict.clone() }
 }
 
 /// Whether the generator was too late or too busy in this second.
@@ -292,6 +321,14 @@ fn saturation(outcome: &Outcome, latency_limit: Duration) -> Option<String> {
     if busiest > CORE_SHARE_MAX && disconnected < u64::from(opened) {
         return Some(format!("its busiest thread used {:.0} % of a processor", busiest * 100.0));
     }
+    // Threads of several processes may share a processor, each with little.
+    if let Some(share) = outcome
+        .generator
+        .pinned_share
+        .filter(|share| *share > CORE_SHARE_MAX && outcome.generator.processes > 1)
+    {
+        return Some(format!("it used {:.0} % of the processors to which it is pinned", share * 100.0));
+    }
     let messages = &outcome.messages;
     if let Some(closed) = outcome.closed_loop.filter(|_| disconnected == 0 && messages.unanswered == 0)
         // With few cycles the cut ones at both ends weigh more than that.
@@ -311,29 +348,10 @@ fn saturation(outcome: &Outcome, latency_limit: Duration) -> Option<String> {
 }
 
 fn problems(outcome: &Outcome, latency_limit: Duration) -> Vec<String> {
-    let Outcome { connections, messages, .. } = outcome;
-    let mut problems = Vec::new();
-    for (kind, failure) in &connections.failed {
-        let (count, clients) = (failure.count, connections.clients);
-        problems
-            .push(format!("{count} of {clients} clients could not connect ({kind}: {})", failure.example));
-    }
-    for (code, failure) in &connections.disconnected {
-        problems
-            .push(format!("{} clients were disconnected with {code} ({})", failure.count, failure.example));
-    }
-    // Who interrupts a load does not wait for the last answers.
-    let unanswered = if outcome.verdict.interrupted { 0 } else { messages.unanswered };
-    let counts = [
-        (messages.refused, "messages could not be sent: the server did not read"),
-        (if outcome.probe == "echo" { 0 } else { unanswered }, "messages were not answered"),
-        (if outcome.verdict.interrupted { 0 } else { messages.lost }, "echoes were lost"),
-        (messages.reordered, "echoes came out of order"),
-        (messages.corrupt, "echoes had other bytes than what was sent"),
-    ];
-    problems
-        .extend(counts.iter().filter(|(count, _)| *count > 0).map(|(count, what)| format!("{count} {what}")));
-    if let Some(server) = outcome.server.filter(|server| messages.sent > 0 && server.cpu_seconds == 0.0) {
+    let mut problems = if outcome.verdict.tolerated { Vec::new() } else { failures(outcome) };
+    if let Some(server) =
+        outcome.server.filter(|server| outcome.messages.sent > 0 && server.cpu_seconds == 0.0)
+    {
         problems
             .push(format!("process {} took no CPU time under the load: it is not the server", server.pid));
     }
@@ -342,6 +360,41 @@ fn problems(outcome: &Outcome, latency_limit: Duration) -> Vec<String> {
         let (p99, limit) = (latency.corrected.p99 / 1e3, limit_us / 1e3);
         problems.push(format!("p99 latency was {p99:.1} ms, above the limit of {limit:.0} ms"));
     }
+    problems
+}
+
+/// Connections and messages that failed.
+fn failures(outcome: &Outcome) -> Vec<String> {
+    let Outcome { connections, messages, .. } = outcome;
+    let mut problems = Vec::new();
+    let opened = u64::from(connections.opened) + u64::from(connections.reconnected);
+    let attempts = opened + connections.failed_count();
+    for (kind, Failure { count, example }) in &connections.failed {
+        problems.push(format!("{count} of {attempts} attempts to connect failed ({kind}: {example})"));
+    }
+    if let (false, dropped @ 1..) = (connections.failed.is_empty(), outcome.kernel.listen_overflows) {
+        problems
+            .push(format!("the kernel dropped {dropped} connections: the backlog of a listener was full"));
+    }
+    for (code, failure) in &connections.disconnected {
+        problems
+            .push(format!("{} clients were disconnected with {code} ({})", failure.count, failure.example));
+    }
+    // Who cuts a load short does not wait for the last answers.
+    let (unanswered, lost) = match outcome.probe {
+        _ if outcome.verdict.is_cut() => (0, 0),
+        "echo" => (0, messages.lost),
+        _ => (messages.unanswered, 0),
+    };
+    let counts = [
+        (messages.refused, "messages could not be sent: the server did not read"),
+        (unanswered, "messages were not answered"),
+        (lost, "echoes were lost"),
+        (messages.reordered, "echoes came out of order"),
+        (messages.corrupt, "echoes had other bytes than what was sent"),
+    ];
+    problems
+        .extend(counts.iter().filter(|(count, _)| *count > 0).map(|(count, what)| format!("{count} {what}")));
     problems
 }
 
@@ -389,7 +442,12 @@ pub(crate) mod tests {
             machine: MachineShare { busy: 0.2, interrupts: 0.0, stolen: 0.0 },
             other_programs: None,
             server: None,
-            kernel: KernelUse { idle: sockets(), connected: sockets(), loaded: sockets() },
+            kernel: KernelUse {
+                idle: sockets(),
+                connected: sockets(),
+                loaded: sockets(),
+                listen_overflows: 0,
+            },
             timeline: Vec::new(),
             verdict: Verdict::default(),
         }
@@ -417,6 +475,9 @@ pub(crate) mod tests {
         let busy =
             Outcome { generator: Generator { busiest_thread: 0.81, ..Generator::default() }, ..good() };
         assert!(judge(&busy, LIMIT).saturated.unwrap().contains("81 %"));
+        let crowded =
+            Generator { processes: 3, busiest_thread: 0.3, pinned_share: Some(0.9), ..Generator::default() };
+        assert!(judge(&Outcome { generator: crowded, ..good() }, LIMIT).saturated.unwrap().contains("90 %"));
         let mut deserted = busy;
         deserted.connections.disconnected.insert(1003, Failure { count: 100, example: "text".into() });
         let verdict = judge(&deserted, LIMIT);
@@ -442,19 +503,19 @@ pub(crate) mod tests {
             .failed
             .insert("refused".into(), Failure { count: 3, example: "connection refused".into() });
         outcome.connections.disconnected.insert(1006, Failure { count: 2, example: "lost".into() });
+        outcome.kernel.listen_overflows = 7;
         outcome.messages.unanswered = 4;
-        outcome.messages.lost = 7;
         outcome.messages.reordered = 5;
         outcome.messages.corrupt = 6;
         outcome.latency_us = Some(LatencySummary { corrected: summary(100_001.0), uncorrected: None });
         let problems = judge(&outcome, LIMIT).problems.join("\n");
         for part in [
-            "3 of 100",
+            "3 of 103",
             "refused",
             "2 clients",
             "1006",
             "4 messages",
-            "7 echoes were lost",
+            "dropped 7",
             "5 echoes",
             "6 echoes",
             "100.0 ms",
@@ -475,6 +536,17 @@ pub(crate) mod tests {
             assert!(closed(1000.0, accounted).saturated.unwrap().contains("Little's law"));
             assert!(closed(10.0, accounted).held());
         }
+    }
+
+    #[test]
+    fn what_is_tolerated_is_no_problem_and_a_limit_that_was_passed_is_one() {
+        let mut outcome = good();
+        (outcome.probe, outcome.messages.lost) = ("echo", 7);
+        assert_eq!(judge(&outcome, LIMIT).problems, ["7 echoes were lost"]);
+        outcome.verdict.tolerated = true;
+        assert!(judge(&outcome, LIMIT).held());
+        outcome.verdict.stopped = Some("11 of 1000 messages failed, more than 1 %".into());
+        assert!(!judge(&outcome, LIMIT).held());
     }
 
     #[test]

@@ -1,22 +1,23 @@
 //! What a load is to do, and whether this machine can do it.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::collections::BTreeSet;
+use std::net::{IpAddr, Ipv4Addr, UdpSocket};
 use std::num::NonZeroU32;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use webscale::{ClientTls, Target};
 
 use super::BenchError;
+use super::endpoint::{Endpoint, Handshake, TlsOptions};
 use super::payload::Payload;
+use super::stop::StopConditions;
 use crate::measure::kernel::Limits;
 use crate::schedule::{Closed, Pace, Ramp, Schedule};
 
 /// Clients that share one source address before another is taken, on loopback. One address has ports for twice as
 /// many, but beyond half of them the kernel searches long for a free one: connecting becomes slow.
-const CLIENTS_PER_SOURCE: u32 = 12_500;
+pub(crate) const CLIENTS_PER_SOURCE: u32 = 12_500;
 /// Descriptors beside the clients': event loops, `/proc`, standard streams, room.
 pub(crate) const DESCRIPTORS_BESIDE: u64 = 64;
 /// Up to so many clients, each one is probed.
@@ -97,8 +98,12 @@ pub struct Program {
 /// A load.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Plan {
-    /// `ws://…` or `wss://…`.
+    /// `ws://…` or `wss://…`; `{client}` in its path stands for the client's number.
     pub url: String,
+    /// What is asked for besides.
+    pub handshake: Handshake,
+    /// How TLS is spoken.
+    pub tls: TlsOptions,
     /// Certificates that are accepted.
     pub trust: Trust,
     /// Clients, at least one.
@@ -107,6 +112,8 @@ pub struct Plan {
     pub model: Model,
     /// Time between two messages of one client, above zero; in a closed loop between an answer and the next message.
     pub interval: Duration,
+    /// In the open model, clients that are due within so long send together; zero for each at its own time.
+    pub tick: Duration,
     /// What they send.
     pub payload: Payload,
     /// How latency is learnt.
@@ -115,6 +122,10 @@ pub struct Plan {
     pub probe_one_in: Option<u32>,
     /// How the connections are opened.
     pub ramp: Ramp,
+    /// Whether a client that lost its connection connects again, after a pause that doubles with each failure.
+    pub reconnect: bool,
+    /// What ends the load before its time.
+    pub stop: StopConditions,
     /// Rest between the last handshake and the first message.
     pub settle: Duration,
     /// Load that is not measured yet.
@@ -141,14 +152,19 @@ impl Plan {
     pub fn new(url: impl Into<String>) -> Plan {
         Plan {
             url: url.into(),
+            handshake: Handshake::default(),
+            tls: TlsOptions::default(),
             trust: Trust::Any,
             clients: 100,
             model: Model::Open,
             interval: Duration::from_secs(1),
+            tick: Duration::ZERO,
             payload: Payload::telemetry(),
             probe: Probe::Ping,
             probe_one_in: None,
             ramp: Ramp::AtOnce,
+            reconnect: false,
+            stop: StopConditions::default(),
             settle: Duration::from_millis(500),
             warmup: Duration::from_secs(2),
             duration: Duration::from_secs(30),
@@ -184,22 +200,36 @@ impl Plan {
         self.url.get(..4).is_some_and(|scheme| scheme.eq_ignore_ascii_case("wss:"))
     }
 
+    /// Whether the server is on this machine: only an address of this machine can be bound.
+    pub fn is_near(&self) -> bool {
+        self.address().is_ok_and(|address| UdpSocket::bind((address, 0)).is_ok())
+    }
+
+    /// The server's processes that are measured.
+    pub(crate) fn pids(&self) -> Vec<u32> {
+        self.pid.into_iter().collect()
+    }
+
     /// The server's first address.
     ///
     /// # Errors
     /// When the URL is none, or its host cannot be found.
     pub fn address(&self) -> Result<IpAddr, BenchError> {
-        let tls = ClientTls::insecure().map_err(BenchError::Tls)?;
-        let target = Target::with_tls(&self.url, tls).map_err(BenchError::Target)?;
-        target.addresses().first().map(|address| address.ip()).ok_or(BenchError::Nothing)
+        Endpoint::new(self)?.address().ok_or(BenchError::Nothing)
     }
 
     /// When each message is due.
     pub(crate) fn pace(&self) -> Pace {
         match self.model {
-            Model::Open => Pace::Open(Schedule::new(self.clients, self.interval)),
+            Model::Open => Pace::Open(Schedule::new(self.clients, self.interval).in_ticks(self.tick)),
             Model::Closed => Pace::Closed(Closed { clients: self.clients, think: self.interval }),
         }
+    }
+
+    /// How many processors the loops are pinned to; none if one of them is not.
+    pub(crate) fn pinned_to(&self) -> Option<usize> {
+        let processors: Option<BTreeSet<usize>> = self.loops.iter().copied().collect();
+        processors.map(|processors| processors.len())
     }
 
     /// How often a connected client looks whether the schedule has begun: the more there are, the more it costs.
@@ -222,25 +252,13 @@ impl Plan {
             return Err(BenchError::NotAnswered);
         }
         check_processors(&self.loops)?;
-        let target = self.target()?;
+        let endpoint = Endpoint::new(self)?;
         webscale_sys::limits::raise_descriptors().map_err(BenchError::Raise)?;
         let limits = Limits::read()?;
         let parts = self.parts(limits.descriptors_soft)?;
-        let host = target.addresses().first().map(|address| address.ip()).ok_or(BenchError::Nothing)?;
+        let host = endpoint.address().ok_or(BenchError::Nothing)?;
         let sources = sources(&self.sources, host, self.clients, limits.ports())?;
-        Ok(Prepared { target, sources, parts })
-    }
-
-    /// What every client connects to.
-    pub(crate) fn target(&self) -> Result<Arc<Target>, BenchError> {
-        let tls = match &self.trust {
-            Trust::Any => ClientTls::insecure(),
-            Trust::CaFile(path) => ClientTls::from_ca_file(path),
-            Trust::System => ClientTls::system_roots(),
-        };
-        // Every handshake is a full one: a resumed one would measure something else.
-        let tls = tls.map_err(BenchError::Tls)?.without_resumption();
-        Ok(Arc::new(Target::with_tls(&self.url, tls).map_err(BenchError::Target)?))
+        Ok(Prepared { endpoint, sources, parts })
     }
 
     /// The processes that it takes beside this one, which may each hold `descriptors`; none if this one is enough.
@@ -258,7 +276,7 @@ impl Plan {
 /// A plan that this machine can begin.
 #[derive(Debug)]
 pub(crate) struct Prepared {
-    pub(crate) target: Arc<Target>,
+    pub(crate) endpoint: Endpoint,
     /// Used in turn; empty for the system's choice.
     pub(crate) sources: Vec<IpAddr>,
     /// Processes that make the load, if it is not this one.

@@ -16,7 +16,12 @@ use crate::histogram::{Latency, Times};
 /// it away each second and adds it to the rest, so that nothing is recorded twice.
 #[derive(Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Tally {
+    /// Clients that were connected.
     pub(crate) opened: u32,
+    /// Connections of clients that had lost one.
+    pub(crate) reconnected: u32,
+    /// TLS handshakes that resumed a session, once the load is over.
+    pub(crate) resumed: u64,
     pub(crate) handshakes: Times,
     pub(crate) failed: BTreeMap<Cow<'static, str>, Failure>,
     pub(crate) disconnected: BTreeMap<u16, Failure>,
@@ -51,6 +56,8 @@ impl Tally {
     /// Adds what another loop counted, or what this one counted later.
     pub(crate) fn add(&mut self, other: &Tally) {
         self.opened += other.opened;
+        self.reconnected += other.reconnected;
+        self.resumed += other.resumed;
         self.handshakes.add(&other.handshakes);
         self.warmup.add(&other.warmup);
         self.measured.add(&other.measured);

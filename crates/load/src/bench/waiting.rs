@@ -28,7 +28,7 @@ pub(crate) enum Echo {
     Unknown,
 }
 
-/// A queue of sent messages. It holds no memory while nothing waits.
+/// A queue of sent messages. It holds no memory before the first one, and then that of the most that waited.
 #[derive(Debug, Default)]
 pub(crate) struct Waiting {
     queue: VecDeque<Sent>,
@@ -40,6 +40,10 @@ impl Waiting {
     /// Puts a message into the queue. Where it is full, the oldest one is given up and returned.
     pub(crate) fn push(&mut self, sent: Sent) -> Option<Sent> {
         let given_up = if self.queue.len() >= WAITING_MAX { self.queue.pop_front() } else { None };
+        if self.queue.capacity() == 0 {
+            // Most clients never have more than one that waits, and there are many of them.
+            self.queue.reserve_exact(1);
+        }
         self.queue.push_back(sent);
         given_up
     }

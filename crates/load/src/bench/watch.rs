@@ -6,7 +6,7 @@ use super::BenchError;
 use super::outcome::{Generator, ServerUse};
 use super::timeline::{GeneratorSample, ServerSample, ThreadShare, busiest};
 use crate::measure::group::Group;
-use crate::measure::kernel::{MachineCpu, Sockets};
+use crate::measure::kernel::{MachineCpu, Sockets, listen_overflows};
 use crate::measure::process::{Cpu, Memory, ProcessError, Switches, ThreadCpu};
 
 /// Reading a process's memory and descriptors may take one part in so many of the time; it holds up the process a
@@ -22,6 +22,7 @@ pub(crate) struct Mark {
     pub(crate) own_memory: Memory,
     pub(crate) machine: MachineCpu,
     pub(crate) sockets: Sockets,
+    pub(crate) listen_overflows: u64,
     pub(crate) server: Option<ServerMark>,
     /// Messages sent in all.
     pub(crate) sent: u64,
@@ -100,6 +101,7 @@ impl Watch {
             own_memory: self.own.memory().unwrap_or_default(),
             machine: MachineCpu::read()?,
             sockets: Sockets::read()?,
+            listen_overflows: listen_overflows()?,
             server,
             sent,
         })
@@ -200,8 +202,8 @@ impl Marks {
         Some((programs - known).max(0.0))
     }
 
-    /// What the load itself took, in `processes`, with `opened` clients.
-    pub(crate) fn generator(&self, processes: usize, opened: u32) -> Generator {
+    /// What the load itself took, in `processes`, pinned to so many processors if it was, with `opened` clients.
+    pub(crate) fn generator(&self, processes: usize, pinned_to: Option<usize>, opened: u32) -> Generator {
         let (begin, end) = (&self.begin.own, &self.end.own);
         let measured_ns = self.measured().as_nanos() as f64;
         let busiest = end.threads.iter().map(|(tid, thread)| {
@@ -218,6 +220,7 @@ impl Marks {
             cpu_seconds,
             cpu_us_per_message: (sent > 0).then(|| cpu_seconds * 1e6 / sent as f64),
             busiest_thread: busiest.max().unwrap_or(0) as f64 / measured_ns,
+            pinned_share: pinned_to.map(|count| cpu_seconds * 1e9 / measured_ns / count as f64),
             memory_idle,
             memory_connected,
             memory_loaded,
@@ -290,6 +293,7 @@ mod tests {
                 processors: 2,
             },
             sockets: Sockets { tcp_in_use: 0, tcp_time_wait: 0, buffer_bytes: 0, slab_bytes: None },
+            listen_overflows: 0,
             server: Some(ServerMark {
                 cpu_ns: server_ns,
                 memory,
@@ -310,7 +314,8 @@ mod tests {
             begin: mark(base, 2, &[1_000_000_000, 500], 100_000_000, 50),
             end: mark(base, 12, &[1_000_000_100, 4_000_000_500], 1_100_000_000, 10_050),
         };
-        let generator = marks.generator(1, 100);
+        let generator = marks.generator(1, Some(2), 100);
+        assert!((generator.pinned_share.unwrap() - 0.2).abs() < 1e-6);
         assert!((generator.cpu_us_per_message.unwrap() - 400.0).abs() < 1e-3);
         assert!((generator.pss_bytes_per_client.unwrap() - 10_990_000.0).abs() < 1e-3);
         assert!((generator.busiest_thread - 0.4).abs() < 1e-9 && (generator.cpu_seconds - 4.0).abs() < 1e-6);

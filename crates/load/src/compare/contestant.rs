@@ -1,5 +1,7 @@
 //! Who takes part: the servers of the comparison, and what the article found of two of them.
 
+use std::path::Path;
+
 use serde::Serialize;
 
 /// One row of the comparison: a server package with the arguments that make it this contestant.
@@ -15,10 +17,34 @@ pub enum Contestant {
     Webscale,
     /// This project's library with the struct of the others, which copies its text: what is left is the engine.
     WebscaleSerde,
+    /// A server of the user's own.
+    Extra(&'static Extra),
+}
+
+/// A server of the user's own, which is started by a command and consumes the messages.
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Extra {
+    name: String,
+    command: String,
+}
+
+impl Extra {
+    /// A server that `command` starts, with `{port}`, `{cert}` and `{key}` filled in. It lives as long as the program, as
+    /// the other contestants do.
+    pub fn new(name: impl Into<String>, command: impl Into<String>) -> &'static Extra {
+        Box::leak(Box::new(Extra { name: name.into(), command: command.into() }))
+    }
+
+    /// The command with the places filled in that it names.
+    pub(crate) fn command(&self, port: u16, cert: &Path, key: &Path) -> String {
+        let file = |path: &Path| path.display().to_string();
+        let filled = self.command.replace("{port}", &port.to_string());
+        filled.replace("{cert}", &file(cert)).replace("{key}", &file(key))
+    }
 }
 
 impl Contestant {
-    /// All of them, in the table's order.
+    /// All that are built here, in the table's order.
     pub const ALL: [Contestant; 5] = [
         Contestant::Skeleton,
         Contestant::Tokio,
@@ -35,6 +61,7 @@ impl Contestant {
             Contestant::TokioSmallBuffer => "tokio-4k",
             Contestant::Webscale => "webscale",
             Contestant::WebscaleSerde => "webscale-serde",
+            Contestant::Extra(extra) => &extra.name,
         }
     }
 
@@ -46,6 +73,7 @@ impl Contestant {
             Contestant::TokioSmallBuffer => "tokio-tungstenite, 4 KiB read buffer; serde_json, owned",
             Contestant::Webscale => "webscale as shipped; serde_json, borrowed",
             Contestant::WebscaleSerde => "webscale; serde_json, owned, as in the others",
+            Contestant::Extra(extra) => &extra.command,
         }
     }
 
@@ -54,12 +82,13 @@ impl Contestant {
         Contestant::ALL.into_iter().find(|contestant| contestant.name() == name)
     }
 
-    /// The package, which is also the binary's name.
-    pub fn package(self) -> &'static str {
+    /// The package, which is also the binary's name; none for a server that is not built here.
+    pub fn package(self) -> Option<&'static str> {
         match self {
-            Contestant::Skeleton => "server-skeleton",
-            Contestant::Tokio | Contestant::TokioSmallBuffer => "server-tokio",
-            Contestant::Webscale | Contestant::WebscaleSerde => "server-webscale",
+            Contestant::Skeleton => Some("server-skeleton"),
+            Contestant::Tokio | Contestant::TokioSmallBuffer => Some("server-tokio"),
+            Contestant::Webscale | Contestant::WebscaleSerde => Some("server-webscale"),
+            Contestant::Extra(_) => None,
         }
     }
 
@@ -68,7 +97,7 @@ impl Contestant {
         match self {
             Contestant::TokioSmallBuffer => &["--read-buffer", "4096"],
             Contestant::WebscaleSerde => &["--json", "owned"],
-            Contestant::Skeleton | Contestant::Tokio | Contestant::Webscale => &[],
+            Contestant::Skeleton | Contestant::Tokio | Contestant::Webscale | Contestant::Extra(_) => &[],
         }
     }
 
@@ -118,6 +147,14 @@ mod tests {
             assert_eq!(Contestant::from_name(contestant.name()), Some(contestant));
         }
         assert_eq!(Contestant::from_name("node"), None);
+    }
+
+    #[test]
+    fn a_command_has_its_places_filled_in() {
+        let extra = Extra::new("node", "node ws.js {port} {cert} {key} {port}");
+        let command = extra.command(9001, Path::new("/c.pem"), Path::new("/k.pem"));
+        assert_eq!(command, "node ws.js 9001 /c.pem /k.pem 9001");
+        assert_eq!((Contestant::Extra(extra).name(), Contestant::Extra(extra).package()), ("node", None));
     }
 
     #[test]

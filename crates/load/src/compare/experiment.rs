@@ -2,18 +2,19 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::build::{self, Build, BuildError};
 use super::contestant::{Contestant, interleaved};
 use super::machine::{Apart, Machine};
 use super::report::{Comparison, Row, ServerReport, noise};
 use super::runner::{Purpose, Run, Runner, Task};
-use super::search::Search;
 use super::settings::{Settings, Stage};
 use super::workspace::{Scratch, ScratchError, Workspace, WorkspaceError};
-use crate::bench::outcome::Outcome;
 use crate::bench::plan::clients_by_descriptors;
+use crate::capacity::binding::{Binding, Resource};
+use crate::capacity::hold_of;
+use crate::capacity::search::{Range, Search, Step, Trial};
 use crate::cert::{self, CertError, Existing};
 use crate::measure::heaptrack::Heaptrack;
 use crate::measure::kernel::{KernelError, available_memory};
@@ -23,8 +24,6 @@ use crate::observe::Observer;
 const MEMORY_SHARE_MAX: f64 = 0.8;
 /// The load's own end of a connection, and the kernel's, if not yet measured; in bytes.
 const CLIENT_BYTES: f64 = 16_384.0;
-/// A server whose CPU share is above this is full.
-const SERVER_FULL: f64 = 0.9;
 
 /// Why there is no comparison at all.
 #[derive(Debug, thiserror::Error)]
@@ -84,10 +83,9 @@ fn build_all(
 ) -> Vec<Row> {
     let mut builds: BTreeMap<&str, Result<Build, String>> = BTreeMap::new();
     for contestant in &settings.servers {
-        let package = contestant.package();
-        if builds.contains_key(package) {
+        let Some(package) = contestant.package().filter(|package| !builds.contains_key(package)) else {
             continue;
-        }
+        };
         let built = if settings.reuse_builds {
             build::reuse(scratch.path(), package)
         } else {
@@ -105,13 +103,14 @@ fn build_all(
         builds.insert(package, built.map_err(|error| error.to_string()));
     }
     let row = |contestant: &Contestant| {
-        let built = &builds[contestant.package()];
+        let built = contestant.package().map(|package| &builds[package]);
         Row {
             contestant: *contestant,
-            build: built.as_ref().ok().cloned(),
-            error: built.as_ref().err().map(|why| format!("not built: {why}")),
+            build: built.and_then(|built| built.as_ref().ok().cloned()),
+            error: built.and_then(|built| Some(format!("not built: {}", built.as_ref().err()?))),
             peak_heap_bytes: None,
             max_clients: None,
+            max_clients_confirmed: false,
             stopped_by: None,
         }
     };
@@ -178,7 +177,10 @@ impl Experiment<'_> {
     }
 
     fn rounds(&mut self, purpose: Purpose, stage: Stage, rounds: usize) {
-        for (round, contestant) in interleaved(&self.alive(), rounds) {
+        // The user's own servers consume messages, and are not asked to send them back.
+        let takes_part = |who: &Contestant| purpose != Purpose::Echo || who.package().is_some();
+        let alive: Vec<Contestant> = self.alive().into_iter().filter(takes_part).collect();
+        for (round, contestant) in interleaved(&alive, rounds) {
             self.one(Task { contestant, purpose, round, stage });
         }
     }
@@ -199,7 +201,7 @@ impl Experiment<'_> {
     fn perform(&mut self, task: Task, environment: Vec<(&'static str, OsString)>) -> Option<&Run> {
         let Task { contestant, purpose, .. } = task;
         let index = self.rows.iter().position(|row| row.contestant == contestant && row.error.is_none())?;
-        let binary = self.rows[index].build.as_ref()?.binary.clone();
+        let binary = self.rows[index].build.as_ref().map_or_else(PathBuf::new, |build| build.binary.clone());
         if self.observer.stopped() {
             return None;
         }
@@ -227,7 +229,7 @@ impl Experiment<'_> {
             self.observer.note("heaptrack is not installed: peak memory is PSS, not heap");
             return;
         };
-        for contestant in self.alive() {
+        for contestant in self.alive().into_iter().filter(|who| who.package().is_some()) {
             let record = self.scratch.path().join(format!("heaptrack-{}", contestant.name()));
             let environment = heaptrack.environment(&record).to_vec();
             let task = Task { contestant, purpose: Purpose::Heap, round: 0, stage: self.settings.heap };
@@ -247,47 +249,51 @@ impl Experiment<'_> {
 
     fn capacity(&mut self, contestant: Contestant) {
         let so_far = self.report(contestant);
-        let held = self.held_in_load(contestant);
         let (ceiling, ceiling_is) = self.ceiling(&so_far);
-        let by_cpu = so_far.cpu_seconds_per_million_messages.map_or(f64::from(ceiling), |us| 1e6 / us);
-        let mut search =
-            Search::new(ceiling, whole(by_cpu).min(ceiling), held.min(ceiling), self.settings.capacity_steps);
-        let mut why_not = None;
-        while let Some(clients) = search.next_step() {
-            let stage = Stage { clients, ..self.settings.capacity };
-            let task = Task { contestant, purpose: Purpose::Capacity, round: 0, stage };
-            let Some(run) = self.perform(task, Vec::new()) else {
-                if self.observer.stopped() {
-                    return;
-                }
-                // A server that dies does not hold. It lives on in the table, since a fresh one held less.
-                let row = self.rows.iter_mut().find(|row| row.contestant == contestant);
-                why_not = row
-                    .and_then(|row| row.error.take())
-                    .map(|why| format!("the server's death (at {clients} clients: {why})"));
-                search.tried(clients, false);
-                continue;
-            };
-            let held = run.outcome.verdict.held() && run.rejected.is_none();
-            let text = if held { "  held".to_owned() } else { format!("  not held: {}", not_held(run)) };
-            if !held {
-                why_not = Some(not_held(run));
-            }
-            self.observer.note(&text);
-            search.tried(clients, held);
+        let range = Range {
+            first: first_step(so_far.cpu_seconds_per_million_messages, ceiling),
+            most: ceiling,
+            resolution: self.settings.capacity_resolution,
+            steps: self.settings.capacity_steps,
+        };
+        let mut search = Search::new(range).knowing(self.held_in_load(contestant));
+        while let Some(step) = search.next_step() {
+            let Some(trial) = self.step(contestant, step) else { return };
+            search.tried(step, trial);
         }
-        let steps = self.settings.capacity_steps;
-        let stopped_by = match (search.reached_ceiling(), search.has_failed()) {
-            (true, _) => Some(ceiling_is),
-            (false, true) => why_not,
-            (false, false) => {
-                Some(format!("the end of the search, which takes {steps} steps: it may hold more"))
+        let found = search.found();
+        if let Some(row) = self.rows.iter_mut().find(|row| row.contestant == contestant) {
+            row.max_clients = found.most;
+            row.max_clients_confirmed = found.confirmed;
+            row.stopped_by = Some(match found.binding {
+                Some(binding) => binding.sentence(),
+                None if found.most == Some(ceiling) => ceiling_is,
+                None => "the end of the search (it may hold more)".into(),
+            });
+        }
+    }
+
+    /// One step towards the most clients; none when the user has stopped.
+    fn step(&mut self, contestant: Contestant, step: Step) -> Option<Trial> {
+        let measured = hold_of(step, self.settings.capacity.measured);
+        let stage = Stage { clients: step.value, measured, ..self.settings.capacity };
+        let task = Task { contestant, purpose: Purpose::Capacity, round: 0, stage };
+        let stopped_by = self.perform(task, Vec::new()).map(|run| run.binding.clone());
+        let trial = match stopped_by {
+            Some(binding) => binding.map_or(Trial::Held, Trial::NotHeld),
+            None if self.observer.stopped() => return None,
+            // A server that dies does not hold. It lives on in the table: the next step has a fresh one.
+            None => {
+                let row = self.rows.iter_mut().find(|row| row.contestant == contestant);
+                let why = row.and_then(|row| row.error.take()).unwrap_or_default();
+                Trial::NotHeld(Binding::new(Resource::Death, step.value, why))
             }
         };
-        if let Some(row) = self.rows.iter_mut().find(|row| row.contestant == contestant) {
-            row.max_clients = search.most_held();
-            row.stopped_by = stopped_by;
-        }
+        self.observer.note(&match &trial {
+            Trial::NotHeld(binding) => format!("  not held: {}", binding.sentence()),
+            _ => "  held".to_owned(),
+        });
+        Some(trial)
     }
 
     fn report(&self, contestant: Contestant) -> ServerReport {
@@ -298,6 +304,7 @@ impl Experiment<'_> {
             error: None,
             peak_heap_bytes: None,
             max_clients: None,
+            max_clients_confirmed: false,
             stopped_by: None,
         };
         ServerReport::new(row.unwrap_or(&nothing), &self.runs)
@@ -349,24 +356,11 @@ fn purpose_text(purpose: Purpose) -> &'static str {
     }
 }
 
-/// Names what stopped a step: a word or two, and the rest in parentheses.
-fn not_held(run: &Run) -> String {
-    let Outcome { verdict, server, connections, .. } = &run.outcome;
-    let clients = connections.clients;
-    if let Some(why) = &verdict.saturated {
-        return format!("generator (not the server, at {clients} clients: {why})");
-    }
-    let problem = run.rejected.as_ref().or(verdict.problems.first()).map_or("not held", String::as_str);
-    let share = server.map_or(0.0, |server| server.cpu_share);
-    if share > SERVER_FULL {
-        return format!(
-            "server CPU ({:.0} % of its processor at {clients} clients: {problem})",
-            share * 100.0
-        );
-    }
-    let lost = connections.failed_count() + connections.disconnected_count() > 0;
-    let what = if lost { "connections" } else { "latency" };
-    format!("{what} (at {clients} clients: {problem})")
+/// Where the CPU time of a message says that the server is almost full; the ceiling, if that is as far.
+fn first_step(us_per_message: Option<f64>, ceiling: u32) -> u32 {
+    const ALMOST: f64 = 0.9;
+    let estimate = us_per_message.map_or(u32::MAX, |us| whole(ALMOST * 1e6 / us));
+    if f64::from(estimate) >= ALMOST * f64::from(ceiling) { ceiling } else { estimate }
 }
 
 fn whole(number: f64) -> u32 {
@@ -401,6 +395,13 @@ mod tests {
         assert_eq!(announcement(&task), "tokio: 128-byte echo, 200 clients, a message each 50 ms, 4 s");
         let each_second = Task { stage: Stage { interval: Duration::from_secs(1), ..stage }, ..task };
         assert!(announcement(&each_second).contains("a message each second"));
+    }
+
+    #[test]
+    fn the_first_step_is_close_to_what_the_cpu_says() {
+        assert_eq!(first_step(Some(60.0), 19_936), 15_000);
+        assert_eq!(first_step(Some(46.0), 19_936), 19_936);
+        assert_eq!(first_step(None, 900), 900);
     }
 
     #[test]

@@ -99,6 +99,8 @@ pub struct ServerReport {
     pub latency_us: Option<LatencyFigures>,
     /// Most clients held.
     pub max_clients: Option<u32>,
+    /// They were held twice, the second time for the whole time.
+    pub max_clients_confirmed: bool,
     /// What stopped more.
     pub stopped_by: Option<String>,
     /// CPU figures as shares of those of tokio with defaults, pair by pair.
@@ -135,6 +137,7 @@ pub(crate) struct Row {
     pub(crate) error: Option<String>,
     pub(crate) peak_heap_bytes: Option<u64>,
     pub(crate) max_clients: Option<u32>,
+    pub(crate) max_clients_confirmed: bool,
     pub(crate) stopped_by: Option<String>,
 }
 
@@ -241,6 +244,7 @@ impl ServerReport {
             handshake_spread: handshake,
             latency_us: latency(runs, contestant),
             max_clients: row.max_clients,
+            max_clients_confirmed: row.max_clients_confirmed,
             stopped_by: row.stopped_by.clone(),
             against_tokio: against(runs, contestant, Contestant::Tokio),
             article: contestant.article(),

@@ -15,7 +15,10 @@ use super::settings::{ECHO_BYTES, Stage};
 use crate::bench::outcome::Outcome;
 use crate::bench::payload::{Kind, Payload};
 use crate::bench::{self, BenchError, Plan, Probe, Trust, timeline};
+use crate::capacity::binding::{Binding, Resource, judge};
+use crate::capacity::witness::{Witness, Witnessed};
 use crate::cert::Files;
+use crate::doctor::Root;
 use crate::observe::Observer;
 
 /// Of the clients, one in so many is probed: each pong is work for the server that the article's server had not.
@@ -68,10 +71,12 @@ pub struct Run {
     pub round: usize,
     /// Why its figures do not count, if so.
     pub rejected: Option<String>,
-    /// Messages that the server itself counted.
-    pub server_messages: u64,
-    /// Connections that the server itself counted.
-    pub server_connections: u64,
+    /// Messages that the server itself counted; none where it does not say.
+    pub server_messages: Option<u64>,
+    /// Connections that the server itself counted; none where it does not say.
+    pub server_connections: Option<u64>,
+    /// What stopped it, for a step towards the most clients that was not held.
+    pub binding: Option<Binding>,
     /// What the load found.
     pub outcome: Outcome,
 }
@@ -115,24 +120,37 @@ impl Runner {
         let Task { contestant, purpose, round, stage } = task;
         let mode = if purpose == Purpose::Echo { Mode::Echo } else { Mode::Ingest };
         let cpu = self.apart.map(|apart| apart.server);
-        let arguments = self.arguments(contestant, mode);
-        let mut server = Server::start(&Launch { binary, arguments, environment, cpu })?;
+        let mut server = match contestant {
+            Contestant::Extra(extra) => Server::start_extra(extra, &self.certificate, cpu)?,
+            _ => {
+                let arguments = self.arguments(contestant, mode);
+                Server::start(&Launch { binary, arguments, environment, cpu })?
+            }
+        };
         let plan = self.plan(&server, purpose, stage);
-        let mut outcome = match bench::run(&plan, observer) {
+        let witness = Witness::new(Root::default(), &[server.pid()], &[]);
+        let mut watched = Witnessed { witness, observer };
+        let mut outcome = match bench::run(&plan, &mut watched) {
             Ok(outcome) => outcome,
             // If the server died, that is why.
             Err(error) => return Err(server.death().map_or(RunError::Bench(error), RunError::Server)),
         };
+        let mut witness = watched.witness;
+        witness.look();
+        let stopped_by = (!outcome.verdict.held()).then(|| judge(&outcome, &witness, stage.clients));
         outcome.timeline = timeline::thinned(&outcome.timeline, SAMPLES_MAX);
         let counts = server.finish()?;
-        let rejected = rejection(&outcome, &counts, mode);
+        let rejected = rejection(&outcome, counts.as_ref(), mode);
+        let miscounted = || Some(Binding::new(Resource::Messages, stage.clients, rejected.clone()?));
+        let binding = stopped_by.or_else(miscounted).filter(|_| purpose == Purpose::Capacity);
         Ok(Run {
             server: contestant.name(),
             purpose,
             round,
             rejected,
-            server_messages: counts.messages,
-            server_connections: counts.connections,
+            server_messages: counts.as_ref().map(|counts| counts.messages),
+            server_connections: counts.as_ref().map(|counts| counts.connections),
+            binding,
             outcome,
         })
     }
@@ -168,7 +186,7 @@ impl Runner {
 }
 
 /// Why a run's figures do not count: they are of the generator, or of another load than the one that was planned.
-fn rejection(outcome: &Outcome, counts: &Counts, mode: Mode) -> Option<String> {
+fn rejection(outcome: &Outcome, counts: Option<&Counts>, mode: Mode) -> Option<String> {
     if outcome.verdict.interrupted {
         return Some("interrupted".into());
     }
@@ -182,11 +200,11 @@ fn rejection(outcome: &Outcome, counts: &Counts, mode: Mode) -> Option<String> {
         let why = example.map_or("", |failure| failure.example.as_str());
         return Some(format!("{lost} of {} clients were not held ({why})", connections.clients));
     }
-    let (sent, counted) = (outcome.messages.sent_in_all, counts.messages);
-    if counts.mode != mode || counts.failed > 0 || sent != counted {
+    let sent = outcome.messages.sent_in_all;
+    let differs = |counts: &&Counts| counts.mode != mode || counts.failed > 0 || counts.messages != sent;
+    if let Some(Counts { messages, failed, .. }) = counts.filter(differs) {
         return Some(format!(
-            "{sent} messages were sent, and the server counted {counted}, {} failed",
-            counts.failed
+            "{sent} messages were sent, and the server counted {messages}, {failed} failed"
         ));
     }
     if outcome.messages.corrupt + outcome.messages.reordered > 0 {

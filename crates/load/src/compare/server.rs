@@ -2,6 +2,7 @@
 
 use std::ffi::OsString;
 use std::io::{self, BufRead, BufReader, Read};
+use std::net::{TcpListener, TcpStream};
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -11,10 +12,15 @@ use std::time::{Duration, Instant};
 
 use workload::report::Counts;
 
+use super::contestant::Extra;
+use crate::cert::Files;
+
 use crate::measure::process::{Process, ProcessError};
 
 /// How long a server may take until it accepts, answer a count, or end.
 const PATIENCE: Duration = Duration::from_secs(20);
+/// How often it is looked.
+const LOOK_EVERY: Duration = Duration::from_millis(5);
 
 /// Why a server could not be used.
 #[derive(Debug, thiserror::Error)]
@@ -67,11 +73,43 @@ pub struct Server {
     url: String,
     stdout: Receiver<String>,
     stderr: Stderr,
+    /// It prints what it counted when it ends.
+    counts: bool,
     terminated: bool,
     ended: Option<ExitStatus>,
 }
 
 impl Server {
+    /// Starts a server of the user's own on a port that is free, and waits until it accepts there.
+    ///
+    /// # Errors
+    /// When it cannot be started, ends, or does not accept in time.
+    pub fn start_extra(
+        extra: &Extra,
+        certificate: &Files,
+        cpu: Option<usize>,
+    ) -> Result<Server, ServerError> {
+        let failed = |source| ServerError::Start { binary: "sh".into(), source };
+        let address = TcpListener::bind("127.0.0.1:0").and_then(|port| port.local_addr()).map_err(failed)?;
+        let mut command = Command::new("sh");
+        // With `exec`, the process that is measured is the server and not a shell.
+        let line = extra.command(address.port(), &certificate.cert, &certificate.key);
+        command.args(["-c", &format!("exec {line}")]);
+        let mut server = Server::spawn(&mut command, cpu, "sh")?;
+        (server.counts, server.url) = (false, format!("wss://{address}"));
+        let deadline = Instant::now() + PATIENCE;
+        while TcpStream::connect(address).is_err() {
+            if let Some(death) = server.death() {
+                return Err(death);
+            }
+            if Instant::now() > deadline {
+                return Err(ServerError::Silent);
+            }
+            std::thread::sleep(LOOK_EVERY);
+        }
+        Ok(server)
+    }
+
     /// Starts a server and waits until it accepts.
     ///
     /// # Errors
@@ -80,21 +118,26 @@ impl Server {
         let mut command = Command::new(launch.binary);
         command.args(&launch.arguments).args(["--listen", "127.0.0.1:0"]);
         command.envs(launch.environment.iter().map(|(name, value)| (*name, value)));
+        let mut server = Server::spawn(&mut command, launch.cpu, &launch.binary.display().to_string())?;
+        server.url = server.expect_line(|line| line.strip_prefix("listening on ").map(str::to_owned))?;
+        Ok(server)
+    }
+
+    /// Starts the process, on its processor if one is named.
+    fn spawn(command: &mut Command, cpu: Option<usize>, name: &str) -> Result<Server, ServerError> {
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         // Ctrl-C is for us: we end the server when we have what we need of it.
         command.process_group(0);
-        let cpus: Vec<usize> = launch.cpu.into_iter().collect();
-        let mut child = webscale_sys::process::spawn_bound(&mut command, &cpus)
-            .map_err(|source| ServerError::Start { binary: launch.binary.display().to_string(), source })?;
+        let cpus: Vec<usize> = cpu.into_iter().collect();
+        let mut child = webscale_sys::process::spawn_bound(command, &cpus)
+            .map_err(|source| ServerError::Start { binary: name.to_owned(), source })?;
         let (lines, stdout) = mpsc::channel();
         if let Some(pipe) = child.stdout.take() {
             // Ends with the pipe, or when nobody listens any more.
             std::thread::spawn(move || read_lines(pipe, |line| lines.send(line).is_ok()));
         }
         let stderr = Stderr::follow(child.stderr.take());
-        let mut server = Server { child, url: String::new(), stdout, stderr, terminated: false, ended: None };
-        server.url = server.expect_line(|line| line.strip_prefix("listening on ").map(str::to_owned))?;
-        Ok(server)
+        Ok(Server { child, url: String::new(), stdout, stderr, counts: true, terminated: false, ended: None })
     }
 
     /// Where it accepts: `wss://127.0.0.1:PORT`.
@@ -130,19 +173,24 @@ impl Server {
         }
     }
 
-    /// Has the server end, unless it was asked already, and returns what it counted, once its process is gone.
+    /// Has the server end, unless it was asked already, and returns what it counted, if it counts, once its process is
+    /// gone.
     ///
     /// # Errors
     /// When it had ended before, ends otherwise than with exit code 0, or says nothing.
-    pub fn finish(mut self) -> Result<Counts, ServerError> {
+    pub fn finish(mut self) -> Result<Option<Counts>, ServerError> {
         if let (Some(death), false) = (self.death(), self.terminated) {
             return Err(death);
         }
         self.terminate();
+        if !self.counts {
+            // One that does not end when it is asked is killed when it is dropped.
+            return self.wait_for_end().or(Ok(())).map(|()| None);
+        }
         let counts = self.expect_line(Counts::from_line)?;
         self.wait_for_end()?;
         match self.death() {
-            Some(_) if self.ended.is_some_and(|status| status.success()) => Ok(counts),
+            Some(_) if self.ended.is_some_and(|status| status.success()) => Ok(Some(counts)),
             Some(death) => Err(death),
             None => Err(ServerError::Silent),
         }
@@ -174,7 +222,7 @@ impl Server {
             if Instant::now() > deadline {
                 return Err(ServerError::Silent);
             }
-            std::thread::sleep(Duration::from_millis(5));
+            std::thread::sleep(LOOK_EVERY);
         }
         Ok(())
     }
@@ -258,9 +306,17 @@ mod tests {
         assert_eq!(server.url(), "ws://127.0.0.1:9");
         let mut process = server.process().unwrap();
         assert!(process.cpu().unwrap().total_ns > 0);
-        let counts = server.finish().unwrap();
+        let counts = server.finish().unwrap().unwrap();
         assert_eq!((counts.messages, counts.connections), (12, 3));
         assert!(matches!(process.cpu(), Err(ProcessError::Gone { .. })));
+    }
+
+    #[test]
+    fn a_server_of_the_users_own_is_started_on_a_port() {
+        let file = |name: &str| Path::new("/nonexistent").join(name);
+        let files = Files { cert: file("c"), key: file("k"), ca_cert: file("ca"), ca_key: file("cak") };
+        let error = Server::start_extra(Extra::new("x", "cat {cert}"), &files, None).unwrap_err().to_string();
+        assert!(error.contains("the server ended") && error.contains("/nonexistent/c"), "{error}");
     }
 
     #[test]

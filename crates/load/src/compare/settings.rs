@@ -5,6 +5,7 @@ use std::time::Duration;
 use serde::{Serialize, Serializer};
 
 use super::contestant::Contestant;
+use crate::capacity::search::STEPS_MAX;
 
 /// What is to be compared, and how thoroughly.
 #[derive(Debug, Clone, Serialize)]
@@ -29,6 +30,8 @@ pub struct Settings {
     pub capacity: Stage,
     /// Steps that are tried, at most.
     pub capacity_steps: u32,
+    /// The most clients may be below the boundary by this share.
+    pub capacity_resolution: f64,
     /// Rounds of the main load and of the echo (A B B A).
     pub rounds: usize,
     /// p99 above this is not held, in seconds.
@@ -80,7 +83,8 @@ impl Settings {
                 .to_vec(),
             heap: Stage::each_second(100, s(1), s(300)),
             capacity: Stage::each_second(0, s(5), s(60)),
-            capacity_steps: 8,
+            capacity_steps: STEPS_MAX,
+            capacity_resolution: 0.03,
             rounds: 2,
             latency_limit: Duration::from_millis(100),
         }
@@ -97,6 +101,7 @@ impl Settings {
             heap: Stage::each_second(100, s(1), s(2)),
             capacity: Stage::each_second(0, s(1), s(3)),
             capacity_steps: 3,
+            capacity_resolution: 0.1,
             ..Settings::full(servers)
         }
     }
@@ -116,7 +121,7 @@ impl Settings {
         self.quick.then(|| {
             format!(
                 "--quick: {} clients for {} s instead of {} for {} s; 128-byte echo {} s instead of {} s; peak memory \
-                 over {} s instead of {} s; most clients held for {} s in at most {} steps instead of {} s in {}",
+                 over {} s instead of {} s; most clients held for {} s in at most {} steps instead of {} s, confirmed",
                 self.load.clients,
                 seconds(&self.load),
                 full.load.clients,
@@ -128,7 +133,6 @@ impl Settings {
                 seconds(&self.capacity),
                 self.capacity_steps,
                 seconds(&full.capacity),
-                full.capacity_steps,
             )
         })
     }

@@ -46,10 +46,10 @@ fn table(comparison: &Comparison, look: Look) -> Table {
 }
 
 /// One line of the table.
-struct Figure {
-    name: &'static str,
-    cell: fn(&ServerReport) -> Option<String>,
-    article: fn(&ServerReport) -> Option<String>,
+pub(super) struct Figure {
+    pub(super) name: &'static str,
+    pub(super) cell: fn(&ServerReport) -> Option<String>,
+    pub(super) article: fn(&ServerReport) -> Option<String>,
 }
 
 impl Figure {
@@ -58,7 +58,7 @@ impl Figure {
     }
 }
 
-const FIGURES: [Figure; 18] = [
+pub(super) const FIGURES: [Figure; 18] = [
     Figure::new("compile time, s", |s| Some(format!("{:.1}", s.compile_seconds?))),
     Figure::new("binary, stripped, MB", |s| Some(megabytes(s.binary_bytes?))),
     Figure::new("dependencies linked", |s| Some(s.dependencies?.to_string())),
@@ -110,7 +110,7 @@ fn ratio(ratios: Option<Spread>) -> Option<String> {
     spread(ratios, 2)
 }
 
-fn notes(text: &mut String, comparison: &Comparison) {
+pub(super) fn notes(text: &mut String, comparison: &Comparison) {
     let machine = &comparison.machine;
     let mut line = |note: String| {
         let _ = writeln!(text, "{note}");
@@ -176,6 +176,7 @@ mod tests {
             error: error.map(str::to_owned),
             peak_heap_bytes: Some(1_230_000),
             max_clients: Some(19_000),
+            max_clients_confirmed: true,
             stopped_by: Some("descriptors (RLIMIT_NOFILE is 20000)".into()),
         };
         let rows = [row(Contestant::Tokio, None), row(Contestant::Webscale, Some("load: the server ended"))];
@@ -202,6 +203,14 @@ mod tests {
         assert!(text.contains("failed: load: the server ended"));
         assert_eq!(line("| stopped by"), "|stoppedby|descriptors|descriptors||");
         assert!(text.contains("stopped by descriptors (RLIMIT_NOFILE is 20000)"));
+    }
+
+    #[test]
+    fn the_page_has_the_tables_figures() {
+        let page = crate::compare::html::html(&comparison());
+        for part in ["about 25000", "2.35", "article: tokio", "load: the server ended", "19,000"] {
+            assert!(page.contains(part), "{part}");
+        }
     }
 
     #[test]

@@ -35,6 +35,12 @@ impl Root {
         self.text(file)?.split_ascii_whitespace().map(|word| word.parse().ok()).collect()
     }
 
+    /// The entries of a directory whose names are numbers; empty if it cannot be read.
+    pub(crate) fn list(&self, directory: &str) -> Vec<u32> {
+        let entries = fs::read_dir(self.0.join(directory)).into_iter().flatten();
+        entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok()).collect()
+    }
+
     /// Whether there is certainly no such file: what cannot be looked at may be there.
     pub(crate) fn lacks(&self, file: &str) -> bool {
         fs::metadata(self.0.join(file)).is_err_and(|error| error.kind() == io::ErrorKind::NotFound)

@@ -171,6 +171,22 @@ pub(crate) fn page_bytes() -> u64 {
     rustix::param::page_size() as u64
 }
 
+/// Connections that the kernel dropped since it booted, because the backlog of a listener was full.
+///
+/// # Errors
+/// When `/proc/net/netstat` cannot be read.
+pub fn listen_overflows() -> Result<u64, KernelError> {
+    const FILE: &str = "/proc/net/netstat";
+    parse_netstat(&read(FILE)?, "TcpExt:", "ListenOverflows").ok_or(KernelError::Format { file: FILE })
+}
+
+/// A counter in a file of pairs of lines: the names, and below each its number.
+fn parse_netstat(text: &str, group: &str, name: &str) -> Option<u64> {
+    let mut lines = text.lines().filter(|line| line.starts_with(group)).map(str::split_ascii_whitespace);
+    let (names, numbers) = (lines.next()?, lines.next()?);
+    names.zip(numbers).find(|(known, _)| *known == name)?.1.parse().ok()
+}
+
 fn read(file: &'static str) -> Result<String, KernelError> {
     fs::read_to_string(file).map_err(|source| KernelError::Unreadable { file, source })
 }
@@ -250,6 +266,16 @@ pub(crate) fn parse_port_range(text: &str) -> Option<(u16, u16)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_counter_stands_below_its_name() {
+        let text = "TcpExt: SyncookiesSent ListenOverflows Other\nTcpExt: 1 23 4\nIpExt: ListenOverflows\nIpExt: 9\n";
+        assert_eq!(parse_netstat(text, "TcpExt:", "ListenOverflows"), Some(23));
+        assert_eq!(parse_netstat(text, "IpExt:", "ListenOverflows"), Some(9));
+        assert_eq!(parse_netstat(text, "TcpExt:", "Missing"), None);
+        assert_eq!(parse_netstat("TcpExt: ListenOverflows\n", "TcpExt:", "ListenOverflows"), None);
+        assert!(listen_overflows().is_ok());
+    }
 
     const SOCKSTAT: &str =
         "sockets: used 12\nTCP: inuse 7 orphan 0 tw 3 alloc 9 mem 193\nUDP: inuse 0 mem 5\n";

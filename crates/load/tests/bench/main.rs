@@ -18,6 +18,8 @@ use webscale_load::observe::{Observer, Unobserved};
 use webscale_load::schedule::Ramp;
 
 mod answers;
+mod endpoint;
+mod ends;
 mod server;
 
 use server::{Behaviour, Running};
@@ -71,7 +73,7 @@ fn a_sample_of_the_clients_is_probed() {
 #[test]
 fn echoes_over_tls_from_two_loops() {
     let pair = cert::self_signed(&[]).unwrap();
-    let directory = Directory::new();
+    let directory = Directory::new("ca");
     let (cert, key) = (directory.file("cert", &pair.cert_pem), directory.file("key", &pair.key_pem));
     let server = Running::start(Behaviour::Echo, Some(Tls::from_pem_files(&cert, &key).unwrap()));
     let plan = Plan {
@@ -103,8 +105,8 @@ fn echoes_over_tls_from_two_loops() {
 struct Directory(PathBuf);
 
 impl Directory {
-    fn new() -> Directory {
-        let path = std::env::temp_dir().join(format!("webscale-load-{}", std::process::id()));
+    fn new(name: &str) -> Directory {
+        let path = std::env::temp_dir().join(format!("webscale-load-{name}-{}", std::process::id()));
         std::fs::create_dir(&path).unwrap();
         Directory(path)
     }

@@ -86,7 +86,7 @@ impl Handler for Behaving {
 pub(crate) struct Running {
     pub(crate) url: String,
     pub(crate) messages: Arc<AtomicU64>,
-    handle: Handle,
+    pub(crate) handle: Handle,
     thread: Option<JoinHandle<()>>,
 }
 

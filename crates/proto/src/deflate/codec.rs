@@ -343,7 +343,7 @@ impl Sink<'_> {
     fn check(&mut self, start: usize) -> Result<(), ProtocolError> {
         match &mut self.utf8 {
             Some(utf8) if self.out.len() <= self.max => {
-                utf8.push(&self.out[start..]).map_err(|_| ProtocolError::InvalidUtf8)
+                utf8.push(self.out.get(start..).unwrap_or_default()).map_err(|_| ProtocolError::InvalidUtf8)
             }
             _ => Ok(()),
         }

@@ -249,7 +249,7 @@ impl<S: Send + 'static> Channel<S> {
                 context.outgoing.closed = false;
                 self.lend(context.outgoing);
                 self.call(context, |handler, peer| handler.opened(peer));
-                self.receive(context, &bytes[used..]);
+                self.receive(context, bytes.get(used..).unwrap_or_default());
             }
         }
     }

@@ -14,6 +14,8 @@ mod harness;
 #[cfg(test)]
 mod http;
 #[cfg(test)]
+mod malformed;
+#[cfg(test)]
 mod messages;
 #[cfg(test)]
 mod opening;

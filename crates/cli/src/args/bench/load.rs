@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use webscale_load::bench::Plan;
 use webscale_load::bench::plan::Model;
+use webscale_load::bench::stop::StopConditions;
 use webscale_load::schedule::Ramp;
 
 use crate::args::units;
@@ -16,13 +17,17 @@ pub(crate) struct LoadArgs {
     #[arg(long, short, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) clients: u32,
     /// Time between two messages of one client, whether or not the server keeps up
-    #[arg(long, short, value_name = "TIME", default_value = "1s", value_parser = units::duration)]
+    #[arg(long, short, value_name = "TIME", default_value = "1s", value_parser = units::duration, conflicts_with = "idle")]
     pub(crate) interval: Duration,
     /// Messages of all clients together, as 5000/s or 90/m, in place of --interval
-    #[arg(long, value_name = "RATE", value_parser = units::rate, conflicts_with = "interval")]
+    #[arg(long, value_name = "RATE", value_parser = units::rate, conflicts_with_all = ["interval", "idle"])]
     pub(crate) rate: Option<f64>,
+    /// Have clients that are due within so long send together: small bursts, which cost the load much less CPU time than
+    /// messages one by one [default: each at its own time]
+    #[arg(long, value_name = "TIME", value_parser = units::duration, conflicts_with = "closed")]
+    pub(crate) tick: Option<Duration>,
     /// Send the next message when the answer to the last one has come (closed loop), and not by the clock
-    #[arg(long, conflicts_with_all = ["interval", "rate"])]
+    #[arg(long, conflicts_with_all = ["interval", "rate", "idle"])]
     pub(crate) closed: bool,
     /// In a closed loop, time between an answer and the next message
     #[arg(long, value_name = "TIME", default_value = "0s", value_parser = units::duration, requires = "closed")]
@@ -42,6 +47,17 @@ pub(crate) struct LoadArgs {
     /// Open so many connections a second, as 200/s, whether or not the server keeps up
     #[arg(long, value_name = "RATE", value_parser = units::rate, conflicts_with_all = ["ramp", "ramp_steps"])]
     pub(crate) connect_rate: Option<f64>,
+    /// Clients that lost their connection connect again, after 0.1 s, 0.2 s, … 30 s and by chance up to half of that
+    /// earlier [default: they are counted]
+    #[arg(long)]
+    pub(crate) reconnect: bool,
+    /// End early with exit code 1 when more than this share of the connections or messages has failed, as 1% or 0.01;
+    /// less than that is borne [default: every failure counts, at the end]
+    #[arg(long, value_name = "SHARE", value_parser = units::share)]
+    pub(crate) max_failures: Option<f64>,
+    /// End early with exit code 1 when the corrected p99 latency so far is above this
+    #[arg(long, value_name = "TIME", value_parser = units::duration)]
+    pub(crate) stop_above_p99: Option<Duration>,
     /// Corrected p99 latency above this is a failure
     #[arg(long, value_name = "TIME", default_value = "100ms", value_parser = units::duration)]
     pub(crate) latency_limit: Duration,
@@ -54,7 +70,10 @@ impl LoadArgs {
             true => (Model::Closed, self.think),
             false => (Model::Open, self.interval()?),
         };
+        plan.tick = self.tick.unwrap_or_default();
         plan.ramp = self.ramp()?;
+        plan.reconnect = self.reconnect;
+        plan.stop = StopConditions { failures: self.max_failures, p99: self.stop_above_p99 };
         plan.warmup = self.warmup;
         plan.duration = above_zero("--duration", self.duration)?;
         plan.latency_limit = self.latency_limit;

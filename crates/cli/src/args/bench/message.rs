@@ -27,8 +27,8 @@ pub(crate) struct MessageArgs {
     /// Send the bytes of this file
     #[arg(long, value_name = "FILE", conflicts_with = "size")]
     pub(crate) payload: Option<PathBuf>,
-    /// Send this text with fields filled in, or that of @FILE: {seq} {client} {timestamp} {timestamp:ns}
-    /// {timestamp:rfc3339} {random:8} {random_int:1-100}; {{ is one {
+    /// Send this text, or that of @FILE, with its fields filled in: {seq}, {client}, {timestamp}, {random:8} and others,
+    /// which stand below
     #[arg(long, value_name = "TEXT", conflicts_with_all = ["size", "payload"])]
     pub(crate) template: Option<String>,
     /// Send binary messages instead of text
@@ -41,8 +41,7 @@ pub(crate) struct MessageArgs {
     #[arg(long, value_name = "K", conflicts_with_all = ["probe", "sample"])]
     pub(crate) ack_every: Option<NonZeroU32>,
     /// Send no messages: every client only keeps its connection alive by pings, and awaits their pongs
-    #[arg(long, conflicts_with_all = ["size", "payload", "template", "binary", "probe", "ack_every", "sample",
-          "interval", "rate", "closed"])]
+    #[arg(long, conflicts_with_all = ["size", "payload", "template", "binary", "probe", "ack_every", "sample"])]
     pub(crate) idle: bool,
     /// With --idle: time between two pings of one client
     #[arg(long, value_name = "TIME", default_value = "20s", value_parser = units::duration, requires = "idle")]
@@ -64,7 +63,7 @@ pub(crate) enum ProbeArg {
 }
 
 impl MessageArgs {
-    pub(super) fn apply(&self, plan: &mut Plan) -> anyhow::Result<()> {
+    pub(crate) fn apply(&self, plan: &mut Plan) -> anyhow::Result<()> {
         if self.idle {
             plan.probe = Probe::Idle;
             plan.interval = super::load::above_zero("--ping-every", self.ping_every)?;

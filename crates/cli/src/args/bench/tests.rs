@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use clap::{CommandFactory, Parser};
+use webscale_load::bench::endpoint::{Compression, Header};
 use webscale_load::bench::plan::Model;
 use webscale_load::bench::{Plan, Probe};
 use webscale_load::schedule::Ramp;
@@ -80,6 +81,26 @@ fn a_closed_loop_is_asked_for() {
 }
 
 #[test]
+fn clients_send_in_ticks_where_asked() {
+    assert_eq!(plan(&["--tick", "2ms"]).unwrap().tick, Duration::from_millis(2));
+    assert_eq!(plan(&[]).unwrap().tick, Duration::ZERO);
+    refused(&[(&["--tick", "2ms", "--closed"], "--tick"), (&["--tick", "2"], "no unit")]);
+}
+
+#[test]
+fn idle_clients_send_pings_alone() {
+    let idle = plan(&["--idle", "--ping-every", "5s", "--clients", "5000"]).unwrap();
+    assert_eq!((idle.probe, idle.interval, idle.one_probed_in()), (Probe::Idle, Duration::from_secs(5), 1));
+    assert_eq!(plan(&["--idle"]).unwrap().interval, Duration::from_secs(20));
+    refused(&[
+        (&["--idle", "--probe", "echo"], "--idle"),
+        (&["--idle", "--interval", "1s"], "--idle"),
+        (&["--idle", "--closed"], "--idle"),
+        (&["--ping-every", "5s"], "--idle"),
+    ]);
+}
+
+#[test]
 fn answers_are_chosen() {
     assert_eq!(plan(&["--probe", "none"]).unwrap().probe, Probe::Sink);
     assert_eq!(plan(&["--ack-every", "5"]).unwrap().probe.ack_every(), Some(5));
@@ -99,4 +120,73 @@ fn templates_are_checked() {
         (&["--template", "x", "--size", "5"], "--size"),
         (&["--template", "x", "--payload", "x"], "--payload"),
     ]);
+}
+
+#[test]
+fn the_opening_handshake_is_checked() {
+    let flags = ["--header", "X-Id: {client}", "--origin", "https://a.example", "--subprotocol", "mqtt"];
+    let asked = plan(&flags).unwrap().handshake;
+    let names: Vec<&str> = asked.headers.iter().map(Header::name).collect();
+    assert_eq!((names, asked.subprotocols), (vec!["X-Id", "Origin"], vec!["mqtt".to_owned()]));
+    refused(&[
+        (&["--header", "X-Id"], "NAME: VALUE"),
+        (&["--header", "Upgrade: h2c"], "belongs to the handshake"),
+        (&["--header", "Authorization: x", "--bearer", "y"], "Authorization is given twice"),
+        (&["--header", "origin: x", "--origin", "y"], "Origin is given twice"),
+        (&["--subprotocol", "a b"], "--subprotocol"),
+        (&["--basic", "user"], "USER:PASSWORD"),
+        (&["--basic", "u:p", "--bearer", "x"], "--bearer"),
+        (&["--bearer", "env:WEBSCALE_NO_SUCH_VARIABLE"], "env:WEBSCALE_NO_SUCH_VARIABLE"),
+        (&["--bearer", "@/nonexistent"], "No such file"),
+    ]);
+    // A secret does not stand in what is said of it.
+    let said = plan(&["--header", "X-Token: se\u{7}cret"]).map(drop).unwrap_err();
+    assert!(said.contains("X-Token") && !said.contains("cret"), "{said}");
+}
+
+#[test]
+fn compression_is_offered_as_asked() {
+    let offered = |flag| plan(&[flag]).unwrap().handshake.compression;
+    assert_eq!(plan(&[]).unwrap().handshake.compression, None);
+    assert_eq!(offered("--deflate"), Some(Compression::default()));
+    let asked = offered("--deflate=level=6,takeover,client_max_window_bits=12,threshold=64").unwrap();
+    let expected = Compression {
+        level: 6,
+        threshold: 64,
+        client_takeover: true,
+        server_takeover: true,
+        client_window_bits: 12,
+        ..Compression::default()
+    };
+    assert_eq!(asked, expected);
+    refused(&[
+        (&["--deflate=level=10"], "level must be 1 to 9"),
+        (&["--deflate=server_max_window_bits=8"], "9 to 15"),
+        (&["--deflate=nonsense"], "no parameter"),
+    ]);
+}
+
+#[test]
+fn flags_of_tls_need_tls() {
+    for flags in
+        [&["--sni", "a.example"][..], &["--tls-version", "1.2"], &["--resume", "50%"], &["--system-roots"]]
+    {
+        refused(&[(flags, "wss://")]);
+        let typed = [&["webscale", "bench", "wss://127.0.0.1:9"], flags].concat();
+        let Command::Bench(args) = Args::try_parse_from(typed).unwrap().command else {
+            unreachable!("bench")
+        };
+        args.plan().unwrap();
+    }
+    refused(&[(&["--client-cert", "x"], "--client-key"), (&["--client-key", "x"], "--client-cert")]);
+    refused(&[(&["--client-cert", "x", "--client-key", "y"], "wss://")]);
+    refused(&[(&["--tls-version", "1.1"], "1.1"), (&["--resume", "2"], "more than all")]);
+}
+
+#[test]
+fn limits_that_end_a_load() {
+    let asked = plan(&["--max-failures", "1%", "--stop-above-p99", "250ms", "--reconnect"]).unwrap();
+    assert_eq!((asked.stop.failures, asked.stop.p99), (Some(0.01), Some(Duration::from_millis(250))));
+    assert!(asked.reconnect);
+    refused(&[(&["--max-failures", "200%"], "more than all"), (&["--stop-above-p99", "5"], "no unit")]);
 }

@@ -5,13 +5,15 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
-use webscale::{Client, ConnectError, Limits, SlowConsumer, Target};
+use webscale::{Client, ConnectError, Handle, Limits, SlowConsumer};
 
 use super::order::Order;
 use super::{Census, Share};
 use crate::bench::BenchError;
 use crate::bench::client::{Clients, Session, Shared};
+use crate::bench::endpoint::Endpoint;
 use crate::bench::plan::{Plan, Prepared};
+use crate::bench::reconnect::Comebacks;
 use crate::bench::tally::{Counts, Tally};
 use crate::schedule::Ramp;
 
@@ -30,7 +32,7 @@ struct EventLoop {
 pub(super) struct Loops {
     shared: Arc<Shared>,
     loops: Vec<EventLoop>,
-    target: Arc<Target>,
+    endpoint: Endpoint,
     sources: Vec<IpAddr>,
     share: Share,
     /// Of the whole load.
@@ -40,12 +42,16 @@ pub(super) struct Loops {
     begun: Option<Instant>,
     /// Of this share's clients, the next one to connect.
     next: u32,
+    /// Those that are to connect again, where that is wanted.
+    comebacks: Option<Comebacks>,
 }
 
 impl Loops {
     /// Starts the event loops; nothing is connected yet.
     pub(super) fn new(plan: &Plan, prepared: &Prepared, share: Share) -> Result<Loops, BenchError> {
+        let (lost, comebacks) = plan.reconnect.then(Comebacks::new).unzip();
         let shared = Arc::new(Shared {
+            lost,
             pace: plan.pace(),
             payload: plan.payload.clone(),
             probe: plan.probe,
@@ -62,8 +68,9 @@ impl Loops {
         });
         let loops = plan.loops.iter().map(|cpu| start_loop(&shared, *cpu)).collect::<Result<_, _>>()?;
         let (clients, ramp) = (plan.clients, plan.ramp);
-        let (target, sources) = (Arc::clone(&prepared.target), prepared.sources.clone());
-        Ok(Loops { shared, loops, target, sources, share, clients, ramp, begun: None, next: 0 })
+        let (endpoint, sources) = (prepared.endpoint.clone(), prepared.sources.clone());
+        let begun = None;
+        Ok(Loops { shared, loops, endpoint, sources, share, clients, ramp, begun, next: 0, comebacks })
     }
 
     pub(super) fn obey(&mut self, order: Order) {
@@ -79,8 +86,42 @@ impl Loops {
         self.begun.is_some() && self.next < self.share.clients(self.clients)
     }
 
+    /// Whether lost connections are opened again.
+    pub(super) fn is_reconnecting(&self) -> bool {
+        self.comebacks.is_some()
+    }
+
     /// Begins the connections that are due.
+    ///
+    /// # Errors
+    /// When an event loop has ended by itself.
     pub(super) fn tend(&mut self) -> Result<(), BenchError> {
+        if let Some(dead) = self.loops.iter().position(|event_loop| !event_loop.client.is_running()) {
+            let ended = self.loops.swap_remove(dead).client.shutdown();
+            return Err(BenchError::Loop(
+                ended.map_or_else(|error| error.to_string(), |()| "it has ended".into()),
+            ));
+        }
+        self.reconnect()?;
+        self.connect()
+    }
+
+    fn reconnect(&mut self) -> Result<(), BenchError> {
+        while let Some(lost) =
+            self.comebacks.as_mut().and_then(|comebacks| comebacks.next_due(Instant::now()))
+        {
+            let session = Session::again(&lost, &self.shared);
+            if !self.begin_connection(lost.client, session)?
+                && let Some(comebacks) = &mut self.comebacks
+            {
+                comebacks.put_back(lost);
+                return Ok(());
+            }
+        }
+        Ok(())
+    }
+
+    fn connect(&mut self) -> Result<(), BenchError> {
         let Some(begun) = self.begun else { return Ok(()) };
         let count = self.share.clients(self.clients);
         let at_once = match self.ramp {
@@ -96,7 +137,7 @@ impl Loops {
             }
             // At a given rate the time counts from when the client was due to arrive, as with messages.
             let from = if matches!(self.ramp, Ramp::Rate(_)) { begun + due } else { Instant::now() };
-            if !self.begin_connection(index, from)? {
+            if !self.begin_connection(index, Session::new(index, from, &self.shared))? {
                 return Ok(());
             }
             self.next += 1;
@@ -105,14 +146,13 @@ impl Loops {
     }
 
     /// Whether the loop had room for one more.
-    fn begin_connection(&self, index: u32, from: Instant) -> Result<bool, BenchError> {
-        let event_loop = &self.loops[self.next as usize % self.loops.len()];
+    fn begin_connection(&mut self, index: u32, session: Session) -> Result<bool, BenchError> {
+        let event_loop = &self.loops[(index / self.share.of) as usize % self.loops.len()];
         let source: Option<IpAddr> = match self.sources.len() {
             0 => None,
             sources => Some(self.sources[index as usize % sources]),
         };
-        let session = Session::new(index, from, &self.shared);
-        match event_loop.client.connect(&self.target, source, session) {
+        match event_loop.client.connect(&self.endpoint.target(index), source, session) {
             Ok(()) => Ok(true),
             Err(ConnectError::Busy(_)) => Ok(false),
             Err(error) => Err(BenchError::Loop(error.to_string())),
@@ -142,12 +182,14 @@ impl Loops {
     /// Closes all connections, and gives what was not yet collected.
     pub(super) fn close(&mut self) -> Result<Tally, BenchError> {
         self.shared.closing.store(true, Ordering::Relaxed);
-        self.loops.iter().for_each(|event_loop| event_loop.client.handle().shutdown());
+        let handles: Vec<_> = self.loops.iter().map(|event_loop| event_loop.client.handle()).collect();
+        handles.iter().for_each(Handle::shutdown);
         let mut tally = Tally::default();
         for EventLoop { client, clients } in std::mem::take(&mut self.loops) {
             client.shutdown().map_err(|error| BenchError::Loop(error.to_string()))?;
             tally.add(&clients.take_tally());
         }
+        tally.resumed = handles.iter().map(|handle| handle.metrics().resumed).sum();
         Ok(tally)
     }
 }
@@ -171,4 +213,22 @@ fn start_loop(shared: &Arc<Shared>, cpu: Option<usize>) -> Result<EventLoop, Ben
     };
     let client = builder.build(clients.clone()).map_err(|error| BenchError::Loop(error.to_string()))?;
     Ok(EventLoop { client, clients })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_event_loop_that_ended_by_itself_is_noticed() {
+        let plan = Plan { loops: vec![None, None], ..Plan::new("ws://127.0.0.1:9") };
+        let mut loops = Loops::new(&plan, &plan.prepare().unwrap(), Share::WHOLE).unwrap();
+        loops.tend().unwrap();
+        loops.loops[1].client.handle().abort();
+        while loops.loops[1].client.is_running() {
+            std::thread::yield_now();
+        }
+        let error = loops.tend().unwrap_err().to_string();
+        assert!(error.contains("event loop") && error.contains("ended"), "{error}");
+    }
 }

@@ -8,10 +8,13 @@ use std::time::Duration;
 use super::loops::Loops;
 use super::order::{self, Answer, Assignment, Request};
 use crate::bench::BenchError;
+use crate::bench::endpoint::Endpoint;
 use crate::bench::plan::Prepared;
 
 /// How often it looks for connections that are due.
 const CONNECT_TICK: Duration = Duration::from_millis(1);
+/// The same while lost connections are to be opened again.
+const RECONNECT_TICK: Duration = Duration::from_millis(20);
 /// How long it sleeps at a time when none is.
 const REST: Duration = Duration::from_secs(60);
 
@@ -40,7 +43,7 @@ pub fn run_part(mut input: impl BufRead + Send + 'static, mut output: impl Write
 
 fn begin(Assignment { plan, share, sources }: Assignment) -> Result<Loops, BenchError> {
     webscale_sys::limits::raise_descriptors().map_err(BenchError::Raise)?;
-    let prepared = Prepared { target: plan.target()?, sources, parts: None };
+    let prepared = Prepared { endpoint: Endpoint::new(&plan)?, sources, parts: None };
     Loops::new(&plan, &prepared, share)
 }
 
@@ -52,7 +55,13 @@ fn serve(
 ) -> Result<(), BenchError> {
     loop {
         loops.tend()?;
-        let rest = if loops.is_connecting() { CONNECT_TICK } else { REST };
+        let rest = if loops.is_connecting() {
+            CONNECT_TICK
+        } else if loops.is_reconnecting() {
+            RECONNECT_TICK
+        } else {
+            REST
+        };
         let request = match requests.recv_timeout(rest) {
             Ok(request) => request.map_err(&lost)?,
             Err(RecvTimeoutError::Timeout) => continue,

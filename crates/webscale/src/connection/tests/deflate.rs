@@ -259,15 +259,15 @@ fn a_full_queue_gives_the_compressor_back() {
 }
 
 /// A client that offers this, and what it asked for.
-fn asked(deflate: Deflate) -> (World, String) {
+pub(super) fn asked(limits: Limits, deflate: Deflate) -> (World, String) {
     let target = Target::from_url("ws://127.0.0.1:9/").expect("a URL").deflate(deflate);
-    let mut world = World::connecting(Limits::default(), None, target);
+    let mut world = World::connecting(limits, None, target);
     world.pump();
     let request = String::from_utf8(world.sent()).unwrap();
     (world, request)
 }
 
-fn answered(request: &str, extensions: &str) -> Vec<u8> {
+pub(super) fn answered(request: &str, extensions: &str) -> Vec<u8> {
     let head = String::from_utf8(response(request.as_bytes())).unwrap();
     head.replace("\r\n\r\n", &format!("\r\nSec-WebSocket-Extensions: {extensions}\r\n\r\n")).into_bytes()
 }
@@ -280,7 +280,7 @@ fn a_client_offers_masks_and_inflates() {
         (takeover(), "permessage-deflate"),
         (takeover(), "permessage-deflate; client_max_window_bits=9; server_max_window_bits=15"),
     ] {
-        let (mut world, request) = asked(deflate);
+        let (mut world, request) = asked(Limits::default(), deflate);
         assert!(request.contains("\r\nSec-WebSocket-Extensions: permessage-deflate; "), "{request}");
         world.receive(&answered(&request, extensions));
         assert_eq!(world.seen(), [Seen::Opened]);
@@ -297,7 +297,7 @@ fn a_client_offers_masks_and_inflates() {
 
 #[test]
 fn a_client_takes_a_server_that_declines_and_none_that_does_otherwise() {
-    let (mut world, request) = asked(Deflate::default());
+    let (mut world, request) = asked(Limits::default(), Deflate::default());
     world.receive(&response(request.as_bytes()));
     assert_eq!(world.seen(), [Seen::Opened]);
     world.send(&long("hello"));
@@ -306,7 +306,7 @@ fn a_client_takes_a_server_that_declines_and_none_that_does_otherwise() {
     for extensions in
         ["permessage-deflate", "permessage-bzip2", "permessage-deflate; server_max_window_bits=99"]
     {
-        let (mut world, request) = asked(Deflate::default());
+        let (mut world, request) = asked(Limits::default(), Deflate::default());
         world.receive(&answered(&request, extensions));
         assert!(world.is_dead());
         assert_eq!(world.seen(), [closed(1006, "", CloseKind::Upgrade)], "{extensions}");

@@ -3,16 +3,14 @@
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::select;
-use webscale_proto::Role;
 
-use super::play::{Operation, Play, TOLD};
+use super::play::{Kind, Operation, Play, TOLD};
 use super::socket::End;
-use crate::limits::SlowConsumer;
 
 fn operation() -> impl Strategy<Value = Operation> {
     use Operation::{
-        Advance, Arrive, Close, CloseFrame, Collect, Fragments, Garbage, Ping, RecvMax, Room, Send, SendMax,
-        Tell, Text, Timer, Work,
+        Advance, Arrive, Close, CloseFrame, Collect, Compressed, Fragments, Garbage, Long, Ping, RecvMax,
+        Room, Send, SendMax, Share, Tell, Text, Timer, Work,
     };
     prop_oneof![
         12 => (0usize..900).prop_map(Text),
@@ -32,7 +30,21 @@ fn operation() -> impl Strategy<Value = Operation> {
         2 => Just(Timer),
         8 => Just(Work),
         8 => Just(Collect),
+        4 => (0usize..7000).prop_map(Long),
+        6 => (0usize..7000, prop_oneof![1usize..50, Just(usize::MAX)]).prop_map(|(p, f)| Compressed(p, f)),
+        3 => (0usize..900).prop_map(Share),
     ]
+}
+
+fn kind() -> impl Strategy<Value = Kind> {
+    any::<[bool; 6]>().prop_map(|[is_client, with_workers, drops, deflates, takes_over, streams]| Kind {
+        is_client,
+        with_workers,
+        drops,
+        deflates,
+        takes_over,
+        streams,
+    })
 }
 
 proptest! {
@@ -40,14 +52,10 @@ proptest! {
 
     #[test]
     fn whatever_happens_it_ends_in_order(
-        is_client in any::<bool>(),
-        with_workers in any::<bool>(),
-        drops in any::<bool>(),
+        kind in kind(),
         operations in vec(operation(), 0..120),
     ) {
-        let role = if is_client { Role::Client } else { Role::Server };
-        let policy = if drops { SlowConsumer::Drop } else { SlowConsumer::Close };
-        let mut play = Play::new(role, with_workers && !is_client, policy);
+        let mut play = Play::new(kind);
         play.act(Operation::Arrive(usize::MAX));
         for operation in operations {
             play.act(operation);
@@ -57,11 +65,10 @@ proptest! {
 
     #[test]
     fn whatever_happens_during_the_handshake_it_ends_in_order(
-        is_client in any::<bool>(),
+        kind in kind(),
         operations in vec(operation(), 0..40),
     ) {
-        let role = if is_client { Role::Client } else { Role::Server };
-        let mut play = Play::new(role, false, SlowConsumer::Close);
+        let mut play = Play::new(kind);
         for operation in operations {
             play.act(operation);
         }

@@ -6,23 +6,88 @@ use std::time::Duration;
 
 use arbitrary::{Arbitrary, Result, Unstructured};
 use webscale_proto::handshake::head_end;
-use webscale_proto::{CloseCode, Data, Role};
+use webscale_proto::{CloseCode, Data, Deflate, Deflater, Inflater, Message, Role};
 use webscale_sys::Waker;
 
 use super::harness::World;
-use super::recorder::{Recorder, Seen};
+use super::recorder::{Recorder, Seen, joined};
 use super::socket::End;
-use super::wire::{Frames, Item, items_before_cut, request, response};
+use super::wire::{Frames, Item, items_before_cut, items_inflated, request, response};
 use crate::close::CloseCause;
 use crate::connection::Wire;
 use crate::limits::{Limits, SlowConsumer};
 use crate::mailbox::Mailbox;
+use crate::prepared::Prepared;
+use crate::sender::Parcel;
 use crate::target::Target;
 use crate::worker::{Done, Workers};
 
 /// What a peer tells our handler to do.
-pub(super) const TOLD: [&str; 6] =
-    ["bytes 700", "bytes 9000", "ping x", "timer 5", "close 1000 bye", "panic"];
+pub(super) const TOLD: [&str; 10] = [
+    "bytes 700",
+    "bytes 9000",
+    "ping x",
+    "timer 5",
+    "begin a message in fragments",
+    "more of it, more of it, more of it",
+    "finish it",
+    "share with all, with all, with all",
+    "close 1000 bye",
+    "panic",
+];
+
+/// What kind of connection it is.
+#[derive(Clone, Copy, Debug, Arbitrary)]
+pub(super) struct Kind {
+    pub(super) is_client: bool,
+    pub(super) with_workers: bool,
+    /// [`SlowConsumer::Drop`].
+    pub(super) drops: bool,
+    /// Messages are compressed.
+    pub(super) deflates: bool,
+    /// Compressors remember, on both sides.
+    pub(super) takes_over: bool,
+    /// Long messages come in chunks.
+    pub(super) streams: bool,
+}
+
+impl Kind {
+    pub(super) fn role(self) -> Role {
+        if self.is_client { Role::Client } else { Role::Server }
+    }
+
+    fn limits(self) -> Limits {
+        Limits {
+            egress_bytes: 4000,
+            egress_high_water: 1000,
+            message_bytes: 1200,
+            stream_bytes: if self.streams { 6000 } else { 0 },
+            turn_frames: 3,
+            worker_queue: 1,
+            slow_consumer: if self.drops { SlowConsumer::Drop } else { SlowConsumer::Close },
+            ..Limits::default()
+        }
+    }
+
+    fn deflate(self) -> Option<Deflate> {
+        let deflate = Deflate::default().threshold(8);
+        let takeover = self.takes_over;
+        self.deflates.then(|| deflate.own_context_takeover(takeover).peer_context_takeover(takeover))
+    }
+
+    /// Puts the extension into a head that the peer sends.
+    fn extend(self, head: Vec<u8>) -> Vec<u8> {
+        let parameters = match (self.is_client, self.takes_over) {
+            (true, false) => "; server_no_context_takeover; client_no_context_takeover",
+            _ => "",
+        };
+        let extension = format!("\r\nSec-WebSocket-Extensions: permessage-deflate{parameters}\r\n\r\n");
+        match head.strip_suffix(b"\r\n\r\n") {
+            Some(head) if self.deflates => [head, extension.as_bytes()].concat(),
+            _ => head,
+        }
+    }
+}
 
 #[derive(Clone, Debug, Arbitrary)]
 pub(super) enum Operation {
@@ -47,6 +112,12 @@ pub(super) enum Operation {
     /// A worker takes a message, or the loop takes note of what one did.
     Work,
     Collect,
+    /// The peer says something that is longer than what is held.
+    Long(#[arbitrary(with = below::<7000>)] usize),
+    /// The same, compressed where that was agreed on, in frames of so many bytes.
+    Compressed(#[arbitrary(with = below::<7000>)] usize, #[arbitrary(with = at_least_one)] usize),
+    /// Another thread sends what was made for many.
+    Share(#[arbitrary(with = below::<900>)] usize),
 }
 
 fn below<const END: usize>(u: &mut Unstructured<'_>) -> Result<usize> {
@@ -71,10 +142,8 @@ fn at_least_one(u: &mut Unstructured<'_>) -> Result<usize> {
 /// Something does not hold that must.
 pub(crate) fn run(data: &[u8]) {
     let mut data = Unstructured::new(data);
-    let Ok([is_client, with_workers, drops, is_open]) = data.arbitrary::<[bool; 4]>() else { return };
-    let role = if is_client { Role::Client } else { Role::Server };
-    let policy = if drops { SlowConsumer::Drop } else { SlowConsumer::Close };
-    let mut play = Play::new(role, with_workers && !is_client, policy);
+    let Ok((kind, is_open)) = data.arbitrary::<(Kind, bool)>() else { return };
+    let mut play = Play::new(kind);
     if is_open {
         play.act(Operation::Arrive(usize::MAX));
     }
@@ -86,7 +155,10 @@ pub(crate) fn run(data: &[u8]) {
 
 /// A connection, its peer's words that have not arrived, and its worker.
 pub(super) struct Play {
+    kind: Kind,
     world: World,
+    /// The peer's.
+    deflater: Deflater,
     on_its_way: VecDeque<u8>,
     said: usize,
     seen: Vec<Seen>,
@@ -96,16 +168,8 @@ pub(super) struct Play {
 }
 
 impl Play {
-    pub(super) fn new(role: Role, with_workers: bool, slow_consumer: SlowConsumer) -> Self {
-        let limits = Limits {
-            egress_bytes: 4000,
-            egress_high_water: 1000,
-            message_bytes: 1200,
-            turn_frames: 3,
-            worker_queue: 1,
-            slow_consumer,
-            ..Limits::default()
-        };
+    pub(super) fn new(kind: Kind) -> Self {
+        let (role, limits) = (kind.role(), kind.limits());
         let workers =
             Workers::start(0, role, &limits, &Arc::<Recorder>::default()).expect("no thread is needed");
         let waker = Arc::new(Waker::new().expect("a descriptor"));
@@ -113,14 +177,19 @@ impl Play {
         let mut world = match role {
             Role::Server => World::server(limits),
             Role::Client => {
-                World::connecting(limits, None, Target::from_url("ws://127.0.0.1:9/").expect("a URL"))
+                let target = Target::from_url("ws://127.0.0.1:9/").expect("a URL");
+                let target = kind.deflate().into_iter().fold(target, Target::deflate);
+                World::connecting(limits, None, target)
             }
         };
-        if with_workers {
+        world.config.deflate = kind.deflate();
+        if kind.with_workers && !kind.is_client {
             world.pool = Some(workers.pool(done.clone()));
         }
         let (seen, sent) = (Vec::new(), Vec::new());
-        let mut play = Self { world, on_its_way: VecDeque::new(), said: 0, seen, sent, workers, done };
+        let deflater = Deflater::new(6, 15, kind.takes_over);
+        let on_its_way = VecDeque::new();
+        let mut play = Self { kind, world, deflater, on_its_way, said: 0, seen, sent, workers, done };
         play.shake_hands();
         play
     }
@@ -128,18 +197,22 @@ impl Play {
     /// The upgrade itself arrives in pieces too.
     fn shake_hands(&mut self) {
         match self.world.config.role {
-            Role::Server => self.on_its_way.extend(request("/")),
+            Role::Server => self.on_its_way.extend(self.kind.extend(request("/"))),
             Role::Client => {
                 self.world.pump();
                 self.sent = self.world.sent();
-                self.on_its_way.extend(response(&self.sent));
+                self.on_its_way.extend(self.kind.extend(response(&self.sent)));
             }
         }
     }
 
+    /// A client waits for the answer to its request.
+    fn may_say(&self) -> bool {
+        self.world.config.role == Role::Client || self.world.metrics.opened.get() > 0
+    }
+
     fn say(&mut self, say: impl FnOnce(Frames) -> Frames) {
-        // A client waits for the answer to its request.
-        if self.world.config.role == Role::Server && self.world.metrics.opened.get() == 0 {
+        if !self.may_say() {
             return;
         }
         let frames = match self.world.config.role {
@@ -147,6 +220,28 @@ impl Play {
             Role::Client => Frames::server(),
         };
         self.on_its_way.extend(say(frames).done());
+    }
+
+    fn say_compressed(&mut self, padding: usize, frame: usize) {
+        if !self.may_say() {
+            return;
+        }
+        let (text, mut out) = (self.next(padding), Vec::new());
+        let payload =
+            if self.kind.deflates { self.deflater.message(text.as_bytes(), &mut out) } else { None };
+        let (rsv1, payload) = payload.map_or((0, text.as_bytes()), |payload| (0x40, payload));
+        let start = self.on_its_way.len();
+        let last = payload.len().saturating_sub(1) / frame;
+        for (index, part) in payload.chunks(frame).enumerate() {
+            let opcode = if index == 0 { Data::Text } else { Data::Continuation };
+            self.say(|frames| {
+                let frames = frames.fragment(opcode, index == last, part);
+                if index < last { frames.ping(b"between") } else { frames }
+            });
+        }
+        if let Some(first) = self.on_its_way.get_mut(start) {
+            *first |= rsv1;
+        }
     }
 
     /// A message that names its place in the order.
@@ -192,6 +287,15 @@ impl Play {
                 self.work();
             }
             Operation::Collect => self.collect(),
+            Operation::Long(padding) => {
+                let text = self.next(padding);
+                self.say(|frames| frames.text(&text));
+            }
+            Operation::Compressed(padding, frame) => self.say_compressed(padding, frame),
+            Operation::Share(length) => {
+                let prepared = Prepared::new(Message::Text(&"s".repeat(length)));
+                self.world.parcel(Parcel::Prepared(prepared));
+            }
         }
         self.seen.extend(self.world.seen());
         self.sent.extend(self.world.sent());
@@ -249,7 +353,8 @@ impl Play {
 
     /// Messages came to the handler in their order, without a gap, and nothing came behind `close`.
     fn check_seen(&self) {
-        let numbers = self.seen.iter().filter_map(|seen| match seen {
+        let (seen, _) = joined(self.seen.clone());
+        let numbers = seen.iter().filter_map(|seen| match seen {
             Seen::Text(text) => text.split_once(':')?.0.parse().ok(),
             _ => None,
         });
@@ -271,7 +376,11 @@ impl Play {
             Role::Server => Role::Client,
             Role::Client => Role::Server,
         };
-        let (items, _) = items_before_cut(peer, frames);
+        let (items, _) = if self.kind.deflates {
+            items_inflated(peer, frames, Some(&mut Inflater::new(15, self.kind.takes_over)))
+        } else {
+            items_before_cut(peer, frames)
+        };
         let numbers = items.iter().filter_map(|item| match item {
             Item::Text(text) => text.split_once(':')?.0.parse().ok(),
             _ => None,

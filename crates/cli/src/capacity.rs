@@ -1,0 +1,49 @@
+//! `webscale capacity`: the search, its table and its JSON.
+
+use webscale_load::bench::BenchError;
+use webscale_load::capacity::{self, Capacity, html, text};
+use webscale_load::table::Look;
+
+use crate::args::CapacityArgs;
+use crate::exit::Usage;
+use crate::output;
+use crate::progress::Stderr;
+
+/// Nothing that was found can be relied on; the text has said why.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+struct NotFound(String);
+
+pub(crate) fn run(args: &CapacityArgs) -> anyhow::Result<()> {
+    let settings = args.settings()?;
+    output::prepare(args.json.as_deref())?;
+    output::prepare_file("--html", args.html.as_deref())?;
+    let mut stderr = Stderr::with_notes_alone()?;
+    let capacity = capacity::run(&settings, &mut stderr);
+    stderr.finish();
+    let capacity = capacity.map_err(|error| match error {
+        BenchError::Target(_)
+        | BenchError::Tls(_)
+        | BenchError::SourceFamily { .. }
+        | BenchError::Processor { .. } => anyhow::Error::new(Usage(error.to_string())),
+        other => other.into(),
+    })?;
+    output::write_file(args.html.as_deref(), || html::html(&capacity))?;
+    let look = if output::stdout_is_terminal() { Look::Lines } else { Look::Plain };
+    output::report(args.json.as_deref(), &capacity, || text(&capacity, look))?;
+    match shortcoming(&capacity) {
+        Some(why) => Err(NotFound(why).into()),
+        None => Ok(()),
+    }
+}
+
+/// Why the result is none, if so.
+fn shortcoming(capacity: &Capacity) -> Option<String> {
+    let stopped = capacity.binding.as_ref().map(|binding| binding.sentence()).unwrap_or_default();
+    match (capacity.found, capacity.confirmed) {
+        _ if capacity.interrupted => Some("interrupted: the result is of what was tried until then".into()),
+        (None, _) => Some(format!("nothing was held: {stopped}")),
+        (Some(found), false) => Some(format!("{found} were held, but could not be confirmed: {stopped}")),
+        (Some(_), true) => None,
+    }
+}

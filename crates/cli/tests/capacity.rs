@@ -1,0 +1,249 @@
+//! `capacity` against servers of which one resource is made to run out.
+
+use std::io::{BufRead, BufReader};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use webscale::{Accept, Close, Handler, Message, Peer, Reject, Request, Server};
+
+mod common;
+use common::assert_fails;
+
+/// What the server of [`server_process`] does, in its environment.
+const BEHAVIOUR: &str = "WEBSCALE_TEST_SERVER";
+
+/// A server that misbehaves in one way.
+#[derive(Clone, Copy)]
+enum Behaviour {
+    Well,
+    /// Takes a megabyte for each client.
+    Fat,
+    /// Sleeps 10 ms over each message.
+    Slow,
+    /// Computes for 10 ms over each message.
+    Busy,
+}
+
+impl Handler for Behaviour {
+    type Session = Vec<u8>;
+
+    fn open(&self, _: &Request<'_>) -> Result<Accept<Vec<u8>>, Reject> {
+        let memory = if matches!(self, Behaviour::Fat) { vec![1; 1 << 20] } else { Vec::new() };
+        Ok(memory.into())
+    }
+
+    fn message(&self, _: &mut Peer<'_, Vec<u8>>, _: Message<'_>) {
+        const EACH: Duration = Duration::from_millis(10);
+        match self {
+            Behaviour::Slow => std::thread::sleep(EACH),
+            Behaviour::Busy => {
+                let begun = Instant::now();
+                while begun.elapsed() < EACH {
+                    std::hint::spin_loop();
+                }
+            }
+            Behaviour::Well | Behaviour::Fat => {}
+        }
+    }
+
+    fn close(&self, _: Vec<u8>, _: Close) {}
+}
+
+/// Not a test: the process that the tests below start, this very program.
+#[test]
+fn server_process() {
+    let behaviour = match std::env::var(BEHAVIOUR).as_deref() {
+        Ok("well") => Behaviour::Well,
+        Ok("fat") => Behaviour::Fat,
+        Ok("slow") => Behaviour::Slow,
+        Ok("busy") => Behaviour::Busy,
+        _ => return,
+    };
+    let server = Server::builder().listen("127.0.0.1:0").threads(1).build(behaviour).unwrap();
+    println!("\nlistening on ws://{}", server.local_addr());
+    server.run().unwrap();
+}
+
+/// A server of the test's, in a process of its own; killed when dropped.
+struct Victim {
+    child: Child,
+    url: String,
+}
+
+impl Victim {
+    /// `limit` is a flag of prlimit(1).
+    fn start(behaviour: &str, limit: &str) -> Victim {
+        let mut child = Command::new("prlimit")
+            .arg(limit)
+            .arg(std::env::current_exe().unwrap())
+            .args(["--exact", "server_process", "--nocapture"])
+            .env(BEHAVIOUR, behaviour)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        let url =
+            lines.find_map(|line| line.unwrap().strip_prefix("listening on ").map(str::to_owned)).unwrap();
+        Victim { child, url }
+    }
+}
+
+impl Drop for Victim {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// A search of seconds with a limit of latency that only a server which is far too slow misses.
+const SHORT: [&str; 13] = [
+    "--hold",
+    "500ms",
+    "--warmup",
+    "0s",
+    "--interval",
+    "100ms",
+    "--size",
+    "100",
+    "--resolution",
+    "0.5",
+    "--latency-limit",
+    "2s",
+    "--json",
+];
+
+/// What a command found; `wrapped` is what it is started by, if anything.
+fn search(wrapped: &[&str], url: &str, more: &[&str]) -> serde_json::Value {
+    let words = [wrapped, &[env!("CARGO_BIN_EXE_webscale"), "capacity", url], &SHORT[..], more].concat();
+    let output = Command::new(words[0]).args(&words[1..]).stdin(Stdio::null()).output().unwrap();
+    serde_json::from_slice(&output.stdout)
+        .unwrap_or_else(|_| panic!("{words:?}: {}", String::from_utf8_lossy(&output.stderr)))
+}
+
+/// The search on a server of ours, by its process.
+fn search_victim(victim: &Victim, more: &[&str]) -> serde_json::Value {
+    let pid = victim.child.id().to_string();
+    search(&[], &victim.url, &[&["--pid", &pid], more].concat())
+}
+
+#[test]
+fn the_servers_descriptors() {
+    let victim = Victim::start("well", "--nofile=100:100");
+    let capacity = search_victim(&victim, &["--from", "40"]);
+    assert_eq!(capacity["binding"]["resource"], "server_descriptors", "{capacity:#}");
+    assert_eq!(capacity["at_least"], false, "{capacity:#}");
+    let found = capacity["found"].as_u64().unwrap();
+    assert!((40..100).contains(&found), "{capacity:#}");
+}
+
+#[test]
+fn our_own_descriptors() {
+    let victim = Victim::start("well", "--nofile=4096");
+    let pid = victim.child.id().to_string();
+    let more = ["--pid", &pid, "--from", "16", "--processes", "1"];
+    let capacity = search(&["prlimit", "--nofile=100:100"], &victim.url, &more);
+    assert_eq!(capacity["binding"]["resource"], "load_descriptors", "{capacity:#}");
+    assert_eq!((&capacity["found"], &capacity["at_least"]), (&36.into(), &true.into()), "{capacity:#}");
+}
+
+#[test]
+fn memory() {
+    let victim = Victim::start("fat", "--as=400000000");
+    let capacity = search_victim(&victim, &["--from", "50"]);
+    assert_eq!(capacity["binding"]["resource"], "memory", "{capacity:#}");
+    assert!(capacity["found"].as_u64().is_some_and(|found| found < 400), "{capacity:#}");
+    // It cannot be tried again: the server is gone.
+    assert_eq!(capacity["confirmed"], false);
+}
+
+#[test]
+fn a_server_that_waits_is_slow() {
+    let victim = Victim::start("slow", "--nofile=4096");
+    let capacity = search_victim(&victim, &["--from", "20"]);
+    assert_eq!(capacity["binding"]["resource"], "latency", "{capacity:#}");
+}
+
+#[test]
+fn a_server_that_computes_has_a_full_processor() {
+    let victim = Victim::start("busy", "--nofile=4096");
+    let capacity = search_victim(&victim, &["--from", "20"]);
+    assert_eq!(capacity["binding"]["resource"], "server_cpu", "{capacity:#}");
+}
+
+#[test]
+fn the_rate_of_a_busy_server() {
+    let victim = Victim::start("busy", "--nofile=4096");
+    let pid = victim.child.id().to_string();
+    let words = [
+        "capacity",
+        &victim.url,
+        "--find",
+        "rate",
+        "--clients",
+        "10",
+        "--from",
+        "50",
+        "--pid",
+        &pid,
+        "--hold",
+        "500ms",
+        "--warmup",
+        "0s",
+        "--resolution",
+        "0.5",
+        "--latency-limit",
+        "2s",
+        "--size",
+        "100",
+        "--json",
+    ];
+    let output = common::webscale(&words);
+    let capacity: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert_eq!((&capacity["find"], &capacity["confirmed"]), (&"rate".into(), &true.into()));
+    // It computes 100 messages a second, and may be 2 s behind after half a second.
+    let found = capacity["found"].as_u64().unwrap();
+    assert!((50..1000).contains(&found), "{capacity:#}");
+}
+
+/// A network namespace of our own has ports of our own; only root may make one.
+#[test]
+fn ports() {
+    let allowed = Command::new("unshare").args(["-n", "ip", "link", "set", "lo", "up"]).output();
+    if !allowed.is_ok_and(|output| output.status.success()) {
+        eprintln!(
+            "SKIPPED: no network namespace can be made here (unshare -n, ip): it takes root and iproute2"
+        );
+        return;
+    }
+    let script = "ip link set lo up && echo '40000 40039' > /proc/sys/net/ipv4/ip_local_port_range && \
+                  WEBSCALE=$1 && shift && { \"$WEBSCALE\" serve --plain --threads 1 --listen 127.0.0.1:9001 >&2 & } && \
+                  until ss -ltn | grep -q 9001; do :; done; \"$WEBSCALE\" capacity ws://127.0.0.1:9001 \"$@\"; \
+                  status=$?; kill %1; exit $status";
+    let more = ["--from", "10", "--source", "127.0.0.1"];
+    let words =
+        [&["-n", "bash", "-c", script, "bash", env!("CARGO_BIN_EXE_webscale")], &SHORT[..], &more].concat();
+    let output = Command::new("unshare").args(&words).stdin(Stdio::null()).output().unwrap();
+    let capacity: serde_json::Value = serde_json::from_slice(&output.stdout)
+        .unwrap_or_else(|_| panic!("{}", String::from_utf8_lossy(&output.stderr)));
+    assert_eq!(capacity["binding"]["resource"], "ports", "{capacity:#}");
+    assert_eq!(capacity["at_least"], true, "{capacity:#}");
+    assert!(capacity["found"].as_u64().is_some_and(|found| found <= 40), "{capacity:#}");
+}
+
+#[test]
+fn what_cannot_be_done_is_said() {
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let url = format!("ws://127.0.0.1:{port}");
+    assert_fails(&["capacity", &url], 1, &["no client could connect", "refused"]);
+    assert_fails(&["capacity", "http://127.0.0.1"], 2, &["ws://"]);
+    assert_fails(&["capacity", &url, "--clients", "9"], 2, &["--find rate"]);
+    assert_fails(&["capacity", &url, "--find", "rate", "--interval", "1s"], 2, &["--interval"]);
+    assert_fails(&["capacity", &url, "--find", "rate", "--memory", "4GiB"], 2, &["--memory"]);
+    assert_fails(&["capacity", &url, "--memory", "4GiB"], 2, &["--memory", "--pid"]);
+    assert_fails(&["capacity", &url, "--from", "9", "--most", "8"], 2, &["--from", "--most"]);
+    assert_fails(&["capacity", &url, "--hold", "0s"], 2, &["--hold", "above zero"]);
+    assert_fails(&["capacity", &url, "--resolution", "2"], 2, &["0.001"]);
+}

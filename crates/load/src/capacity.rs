@@ -1,0 +1,326 @@
+//! The most that a server holds: clients, or messages a second of a number of clients.
+//!
+//! Each step is a load of its own with fresh connections, so that nothing of an overloaded step is carried into the
+//! next: on loopback from other source addresses, because ports of the last step are still in TIME_WAIT. Steps on the
+//! way are shorter than the result's; the result was held twice, the second time for the whole time.
+
+pub mod binding;
+mod figures;
+pub mod html;
+pub mod search;
+mod text;
+pub(crate) mod witness;
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::time::{Duration, Instant};
+
+use serde::Serialize;
+
+use crate::bench::outcome::Outcome;
+use crate::bench::plan::CLIENTS_PER_SOURCE;
+use crate::bench::provenance::Provenance;
+use crate::bench::{self, BenchError, Plan};
+use crate::doctor::{self, Need, Root, Verdict};
+use crate::measure::kernel::{KernelError, Limits, Sockets};
+use crate::observe::Observer;
+use binding::{Binding, Resource, judge};
+pub use figures::{ClientMemory, Projection, StepReport};
+use search::{Range, Search, Step, Trial};
+pub use text::text;
+use witness::{Witness, Witnessed};
+
+/// Steps on the way are held for this part of the whole time.
+const SHORT_PART: u32 = 4;
+/// But for so long at least, if the whole time is longer.
+const SHORT_LEAST: Duration = Duration::from_secs(4);
+/// Ports in TIME_WAIT are free again after this time.
+const TIME_WAIT: Duration = Duration::from_secs(61);
+
+/// What is looked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Find {
+    /// The most clients, each sending at its interval.
+    Clients,
+    /// The most messages a second of all clients, whose number stands in the plan.
+    Rate,
+}
+
+impl Find {
+    /// What is counted, for people.
+    pub fn unit(self) -> &'static str {
+        match self {
+            Find::Clients => "clients",
+            Find::Rate => "messages/s",
+        }
+    }
+}
+
+/// A search.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// The load, of which the search changes the clients or the interval, the duration and the source addresses.
+    pub plan: Plan,
+    /// What is looked for.
+    pub find: Find,
+    /// Where it begins and how far it goes.
+    pub range: Range,
+    /// The result is held for this time.
+    pub hold: Duration,
+    /// A machine with so much memory, in bytes: how many clients would it hold?
+    pub memory: Option<u64>,
+}
+
+/// What was found.
+#[derive(Debug, Clone, Serialize)]
+pub struct Capacity {
+    /// The endpoint.
+    pub url: String,
+    /// What was looked for.
+    pub find: Find,
+    /// The most that was held; none if nothing was.
+    pub found: Option<u32>,
+    /// It was held twice, the second time for the whole time.
+    pub confirmed: bool,
+    /// The load was at its end before the server was: it holds at least what was found.
+    pub at_least: bool,
+    /// What stopped more.
+    pub binding: Option<Binding>,
+    /// What the server and the kernel took a client, where it could be measured.
+    pub memory: Option<ClientMemory>,
+    /// The clients of a machine with the memory that was asked for: projected, not measured.
+    pub projection: Option<Projection>,
+    /// Corrected p99 above this is not held, in seconds.
+    pub latency_limit_seconds: f64,
+    /// How long the result was held, in seconds.
+    pub hold_seconds: f64,
+    /// The result may be below the boundary by this share.
+    pub resolution: f64,
+    /// Every step, in order.
+    pub steps: Vec<StepReport>,
+    /// The user ended it early.
+    pub interrupted: bool,
+    /// What made the load, when, and where.
+    pub provenance: Provenance,
+}
+
+/// Looks for the most that the server of `settings` holds.
+///
+/// # Errors
+/// When not even the first step could be made for a reason that is not its size.
+pub fn run(settings: &Settings, observer: &mut dyn Observer) -> Result<Capacity, BenchError> {
+    let mut hunt = Hunt::new(settings, observer)?;
+    let mut search = Search::new(settings.range);
+    while let Some(step) = search.next_step() {
+        match hunt.step(step)? {
+            Some(trial) => search.tried(step, trial),
+            None => break,
+        }
+    }
+    Ok(hunt.report(&search))
+}
+
+/// How long a step is held.
+pub(crate) fn hold_of(step: Step, hold: Duration) -> Duration {
+    if step.whole { hold } else { (hold / SHORT_PART).max(hold.min(SHORT_LEAST)) }
+}
+
+struct Hunt<'a> {
+    settings: &'a Settings,
+    observer: &'a mut dyn Observer,
+    address: IpAddr,
+    limits: Limits,
+    /// Source addresses of 127/8 that were used.
+    used: u32,
+    steps: Vec<StepReport>,
+    held: Vec<Outcome>,
+    /// Address space of the server after each load that was held, with its clients.
+    growth: Vec<(f64, f64)>,
+    provenance: Provenance,
+}
+
+impl<'a> Hunt<'a> {
+    fn new(settings: &'a Settings, observer: &'a mut dyn Observer) -> Result<Hunt<'a>, BenchError> {
+        let (address, limits) = (settings.plan.address()?, Limits::read()?);
+        let provenance = Provenance::now();
+        Ok(Hunt {
+            provenance,
+            settings,
+            observer,
+            address,
+            limits,
+            used: 0,
+            steps: Vec::new(),
+            held: Vec::new(),
+            growth: Vec::new(),
+        })
+    }
+
+    /// Makes one step; none when the user has stopped.
+    fn step(&mut self, step: Step) -> Result<Option<Trial>, BenchError> {
+        let plan = self.plan(step);
+        if let Some(refusal) = too_large(&plan, step.value) {
+            self.note(step, &format!("not tried: {}", refusal.evidence.join("; ")));
+            return Ok(Some(Trial::Refused(refusal, step.value - 1)));
+        }
+        self.wait_for_ports(&plan)?;
+        if self.observer.stopped() {
+            return Ok(None);
+        }
+        let witness = Witness::new(Root::default(), &plan.pids(), &self.growth);
+        let mut watched = Witnessed { witness, observer: &mut *self.observer };
+        let outcome = bench::run(&plan, &mut watched);
+        let mut witness = watched.witness;
+        witness.look();
+        match outcome {
+            Ok(outcome) if outcome.verdict.interrupted => Ok(None),
+            Ok(outcome) => Ok(Some(self.judged(step, outcome, &witness))),
+            Err(error) => self.refused(step, error, &witness).map(Some),
+        }
+    }
+
+    /// The load of one step.
+    fn plan(&mut self, step: Step) -> Plan {
+        let mut plan = self.settings.plan.clone();
+        match self.settings.find {
+            Find::Clients => plan.clients = step.value,
+            Find::Rate => {
+                plan.interval = Duration::from_secs_f64(f64::from(plan.clients) / f64::from(step.value));
+            }
+        }
+        plan.duration = hold_of(step, self.settings.hold);
+        if plan.sources.is_empty() && self.is_loopback() {
+            plan.sources = self.fresh_sources(plan.clients);
+        }
+        plan
+    }
+
+    fn is_loopback(&self) -> bool {
+        self.address.is_loopback() && self.address.is_ipv4()
+    }
+
+    /// Addresses of 127/8 that no step has used; from the beginning again after sixteen million.
+    fn fresh_sources(&mut self, clients: u32) -> Vec<IpAddr> {
+        const LAST: u32 = 0x00FF_FFFE - 2;
+        let ports = u32::try_from(self.limits.ports()).unwrap_or(u32::MAX).max(1);
+        let count = clients.div_ceil(CLIENTS_PER_SOURCE.min(ports));
+        let first = self.used % LAST;
+        self.used = first + count;
+        let base = u32::from(Ipv4Addr::new(127, 0, 0, 2));
+        (0..count).map(|nth| Ipv4Addr::from(base + (first + nth) % LAST).into()).collect()
+    }
+
+    /// Where source addresses cannot be changed, waits until the ports of the last step are free again.
+    fn wait_for_ports(&mut self, plan: &Plan) -> Result<(), KernelError> {
+        const LOOK_EVERY: Duration = Duration::from_millis(200);
+        if self.is_loopback() {
+            return Ok(());
+        }
+        let ports = self.limits.ports() * plan.sources.len().max(1) as u64;
+        let until = Instant::now() + TIME_WAIT;
+        let mut told = false;
+        while Sockets::read()?.tcp_time_wait + u64::from(plan.clients) > ports
+            && Instant::now() < until
+            && !self.observer.stopped()
+        {
+            if !std::mem::replace(&mut told, true) {
+                self.observer.note("  waiting for ports in TIME_WAIT, up to 60 s");
+            }
+            std::thread::sleep(LOOK_EVERY);
+        }
+        Ok(())
+    }
+
+    fn judged(&mut self, step: Step, outcome: Outcome, witness: &Witness) -> Trial {
+        let held = outcome.verdict.held();
+        let binding = (!held).then(|| judge(&outcome, witness, step.value));
+        let report = StepReport::new(step, &outcome, binding.clone());
+        self.note(step, &report.summary());
+        self.steps.push(report);
+        if held {
+            self.growth.push((outcome.connections.peak_open.into(), witness.address_space()));
+            self.held.push(outcome);
+        }
+        match binding {
+            None => Trial::Held,
+            Some(binding) if witness.is_gone() => Trial::Over(binding),
+            Some(binding) => Trial::NotHeld(binding),
+        }
+    }
+
+    /// A step that could not be made at all.
+    fn refused(&mut self, step: Step, error: BenchError, witness: &Witness) -> Result<Trial, BenchError> {
+        let text = error.to_string();
+        let most = |most: u64| u32::try_from(most).unwrap_or(u32::MAX);
+        let trial = match error {
+            BenchError::Descriptors { most: fit, .. } => {
+                Trial::Refused(Binding::new(Resource::LoadDescriptors, step.value, text), most(fit))
+            }
+            BenchError::Ports { sources, ports, .. } => {
+                Trial::Refused(Binding::new(Resource::Ports, step.value, text), most(sources as u64 * ports))
+            }
+            // The server that ended was there at the step before.
+            BenchError::NoClient(_) if witness.is_gone() && !self.steps.is_empty() => {
+                Trial::Over(Binding::new(Resource::Death, step.value, text))
+            }
+            BenchError::NoClient(_) if !self.steps.is_empty() => {
+                Trial::NotHeld(Binding::new(Resource::Connections, step.value, text))
+            }
+            error => return Err(error),
+        };
+        self.note(
+            step,
+            &format!(
+                "not tried: {}",
+                match &trial {
+                    Trial::Refused(binding, _) | Trial::Over(binding) | Trial::NotHeld(binding) =>
+                        binding.sentence(),
+                    Trial::Held => String::new(),
+                }
+            ),
+        );
+        Ok(trial)
+    }
+
+    fn note(&mut self, step: Step, text: &str) {
+        let seconds = hold_of(step, self.settings.hold).as_secs_f64();
+        let (value, unit) = (step.value, self.settings.find.unit());
+        self.observer.note(&format!("{value} {unit}, {seconds:.0} s: {text}"));
+    }
+
+    fn report(self, search: &Search) -> Capacity {
+        let (settings, found) = (self.settings, search.found());
+        let memory = ClientMemory::of(&self.held, settings.plan.is_near());
+        let projection = settings.memory.zip(memory).map(|(budget, memory)| memory.project(budget));
+        let at_least = found.binding.as_ref().is_none_or(|binding| binding.resource.is_ours());
+        Capacity {
+            url: settings.plan.url.clone(),
+            find: settings.find,
+            found: found.most,
+            confirmed: found.confirmed,
+            at_least,
+            binding: found.binding,
+            memory,
+            projection,
+            latency_limit_seconds: settings.plan.latency_limit.as_secs_f64(),
+            hold_seconds: settings.hold.as_secs_f64(),
+            resolution: settings.range.resolution,
+            steps: self.steps,
+            interrupted: self.observer.stopped(),
+            provenance: self.provenance,
+        }
+    }
+}
+
+/// What the machine says against a load of this size, if anything.
+pub(crate) fn too_large(plan: &Plan, at: u32) -> Option<Binding> {
+    let diagnosis = doctor::before_load(&Root::default(), &Need::of_plan(plan).ok()?);
+    let short = diagnosis.with(Verdict::Short).next()?;
+    let resource = match short.name {
+        "tcp_mem" => Resource::TcpMemory,
+        "nf_conntrack, free" => Resource::ConnectionTracking,
+        "fs.file-max, free" | "epoll max_user_watches" => Resource::LoadDescriptors,
+        _ => Resource::Memory,
+    };
+    Some(Binding::new(resource, at, short.sentence()))
+}

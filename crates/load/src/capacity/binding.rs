@@ -1,0 +1,242 @@
+//! What stops a server from holding more, and what shows it.
+
+use serde::Serialize;
+
+use super::witness::Witness;
+use crate::bench::outcome::Outcome;
+use crate::observe::Phase;
+
+/// A server's thread, or all that it may use, above this share is full.
+const FULL: f64 = 0.9;
+/// The whole machine above this share is full.
+const MACHINE_FULL: f64 = 0.95;
+/// Descriptors that a server may keep in reserve.
+const DESCRIPTORS_SPARE: u64 = 8;
+/// A network interface above this share of its speed is full.
+const NETWORK_FULL: f64 = 0.9;
+
+/// Other programs that take more than this share of a processor disturb a step.
+const DISTURBED: f64 = 0.2;
+
+/// What there is too little of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Resource {
+    /// The server's file descriptors.
+    ServerDescriptors,
+    /// The load's file descriptors: the server may hold more.
+    LoadDescriptors,
+    /// Local ports of the load's source addresses: the server may hold more.
+    Ports,
+    /// Memory of the machine, of the control group, or of the process.
+    Memory,
+    /// The kernel's memory for TCP (`net.ipv4.tcp_mem`).
+    TcpMemory,
+    /// Entries of the connection tracking.
+    ConnectionTracking,
+    /// A thread of the server, or all processors that it may use.
+    ServerCpu,
+    /// The processors that server and load share.
+    MachineCpu,
+    /// A network interface.
+    Network,
+    /// The load generator: the server may hold more.
+    Generator,
+    /// The server was slow without a full processor.
+    Latency,
+    /// Clients could not connect, or were disconnected.
+    Connections,
+    /// Messages were lost, reordered or corrupt.
+    Messages,
+    /// The server's process ended.
+    Death,
+}
+
+impl Resource {
+    /// A few words for people.
+    pub fn words(self) -> &'static str {
+        match self {
+            Resource::ServerDescriptors => "descriptors of the server",
+            Resource::LoadDescriptors => "descriptors of the load",
+            Resource::Ports => "ports",
+            Resource::Memory => "memory",
+            Resource::TcpMemory => "tcp_mem",
+            Resource::ConnectionTracking => "connection tracking",
+            Resource::ServerCpu => "server CPU",
+            Resource::MachineCpu => "CPU of the machine",
+            Resource::Network => "network",
+            Resource::Generator => "generator",
+            Resource::Latency => "server slow",
+            Resource::Connections => "connections",
+            Resource::Messages => "messages",
+            Resource::Death => "the server's death",
+        }
+    }
+
+    /// Whether it is the load's: the server may hold more.
+    pub fn is_ours(self) -> bool {
+        matches!(self, Resource::LoadDescriptors | Resource::Ports | Resource::Generator)
+    }
+}
+
+/// What stopped a step.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Binding {
+    /// The resource.
+    pub resource: Resource,
+    /// The step, in clients or messages a second.
+    pub at: u32,
+    /// What shows it.
+    pub evidence: Vec<String>,
+}
+
+impl Binding {
+    pub(crate) fn new(resource: Resource, at: u32, evidence: impl Into<String>) -> Binding {
+        Binding { resource, at, evidence: vec![evidence.into()] }
+    }
+
+    /// One line: the resource, and the evidence behind it.
+    pub fn sentence(&self) -> String {
+        format!("{} ({})", self.resource.words(), self.evidence.join("; "))
+    }
+}
+
+/// Names what stopped a step that was not held: hard limits first, then who was full, and last who was slow.
+pub(crate) fn judge(outcome: &Outcome, witness: &Witness, at: u32) -> Binding {
+    let found = death(outcome, witness)
+        .or_else(|| limits(outcome, witness))
+        .or_else(|| outcome.verdict.saturated.clone().map(|why| (Resource::Generator, why)))
+        .or_else(|| memory(witness))
+        .or_else(|| processors(outcome, witness))
+        .or_else(|| network(outcome, witness));
+    let problems = outcome.verdict.problems.clone();
+    let (resource, mut evidence) = match found {
+        Some((resource, why)) => (resource, [vec![why], problems].concat()),
+        None => (unexplained(outcome), [problems, vec![cpu_text(outcome)]].concat()),
+    };
+    if let Some(others) = outcome.other_programs.filter(|share| *share > DISTURBED) {
+        evidence.push(format!("other programs took {others:.1} processors meanwhile"));
+    }
+    Binding { resource, at, evidence }
+}
+
+type Found = Option<(Resource, String)>;
+
+fn death(outcome: &Outcome, witness: &Witness) -> Found {
+    if !witness.is_gone() {
+        return None;
+    }
+    let open = outcome.connections.peak_open;
+    let died = format!("the server's process ended with {open} clients open");
+    match witness.memory_limit(open) {
+        Some(limit) => Some((Resource::Memory, format!("{died}; {limit}"))),
+        None => Some((Resource::Death, died)),
+    }
+}
+
+/// Limits that a step ran into while clients were turned away.
+fn limits(outcome: &Outcome, witness: &Witness) -> Found {
+    let connections = &outcome.connections;
+    if connections.failed_count() + connections.disconnected_count() == 0 {
+        return None;
+    }
+    if let Some(failure) = connections.failed.get("no local port") {
+        return Some((Resource::Ports, format!("{} clients found no local port", failure.count)));
+    }
+    if let Some((used, limit)) =
+        witness.descriptors().filter(|(used, limit)| used + DESCRIPTORS_SPARE >= *limit)
+    {
+        return Some((
+            Resource::ServerDescriptors,
+            format!("the server has {used} of {limit} (RLIMIT_NOFILE)"),
+        ));
+    }
+    let (used, limit) = witness.tracked()?;
+    (used >= limit)
+        .then(|| (Resource::ConnectionTracking, format!("nf_conntrack_count is {used} of {limit}")))
+}
+
+fn memory(witness: &Witness) -> Found {
+    if let Some(text) = witness.memory_exhausted() {
+        return Some((Resource::Memory, text));
+    }
+    Some((Resource::TcpMemory, witness.tcp_memory_pressed()?))
+}
+
+fn processors(outcome: &Outcome, witness: &Witness) -> Found {
+    if let Some((name, share)) = busiest_thread(outcome).filter(|(_, share)| *share >= FULL) {
+        let text = format!("its thread {name:?} used {:.0} % of a processor", share * 100.0);
+        return Some((Resource::ServerCpu, text));
+    }
+    let server = outcome.server.as_ref()?;
+    let (share, allowed) = (server.cpu_share, witness.processors());
+    if share >= FULL * allowed {
+        let text = format!(
+            "it used {:.0} % of the {allowed:.1} processors that it may use",
+            share / allowed * 100.0
+        );
+        return Some((Resource::ServerCpu, text));
+    }
+    if witness.runnable() >= FULL {
+        let (wanted, had) = (witness.runnable() * 100.0, share * 100.0);
+        let text =
+            format!("a thread wanted a processor for {wanted:.0} % of the time; the server had {had:.0} %");
+        return Some((Resource::ServerCpu, text));
+    }
+    let busy = outcome.machine.busy + outcome.machine.stolen;
+    let load = outcome.generator.cpu_seconds / outcome.measured_seconds;
+    let is_ours = outcome.other_programs.is_none_or(|others| others <= DISTURBED);
+    (busy >= MACHINE_FULL && is_ours).then(|| {
+        let (busy, server, load) = (busy * 100.0, share * 100.0, load * 100.0);
+        (
+            Resource::MachineCpu,
+            format!("all processors are {busy:.0} % busy: server {server:.0} %, load {load:.0} %"),
+        )
+    })
+}
+
+/// The greatest share that one thread of the server had over the measured part.
+pub(super) fn busiest_thread(outcome: &Outcome) -> Option<(String, f64)> {
+    let measured: Vec<_> = outcome
+        .timeline
+        .iter()
+        .filter(|sample| sample.phase == Phase::Measuring && sample.server.is_some())
+        .collect();
+    let mut seconds = 0.0;
+    let mut shares = std::collections::BTreeMap::<u32, (String, f64)>::new();
+    for sample in &measured {
+        seconds += sample.length_seconds;
+        for thread in sample.server.iter().flat_map(|server| &server.threads) {
+            let entry = shares.entry(thread.tid).or_insert((thread.name.clone(), 0.0));
+            entry.1 += thread.share * sample.length_seconds;
+        }
+    }
+    let (name, busy) = shares.into_values().max_by(|a, b| a.1.total_cmp(&b.1))?;
+    (seconds > 0.0).then(|| (name, busy / seconds))
+}
+
+fn network(outcome: &Outcome, witness: &Witness) -> Found {
+    let (name, share) = witness.interface(outcome.measured_seconds)?;
+    let text = format!("{name} carried {:.0} % of its speed", share * 100.0);
+    (share >= NETWORK_FULL).then_some((Resource::Network, text))
+}
+
+/// What went wrong, where nothing was full.
+fn unexplained(outcome: &Outcome) -> Resource {
+    let (connections, messages) = (&outcome.connections, &outcome.messages);
+    if connections.failed_count() + connections.disconnected_count() > 0 {
+        Resource::Connections
+    } else if messages.reordered + messages.corrupt > 0 {
+        Resource::Messages
+    } else {
+        Resource::Latency
+    }
+}
+
+fn cpu_text(outcome: &Outcome) -> String {
+    match (busiest_thread(outcome), &outcome.server) {
+        (Some((_, share)), _) => format!("its busiest thread used {:.0} % of a processor", share * 100.0),
+        (None, Some(server)) => format!("it used {:.0} % of a processor", server.cpu_share * 100.0),
+        (None, None) => "its CPU is not known: --pid names its process".into(),
+    }
+}

@@ -1,0 +1,62 @@
+//! Connections that are lost and made again, and loads that end before their time.
+
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use webscale_load::bench::stop::StopConditions;
+use webscale_load::bench::{Plan, Probe, run};
+use webscale_load::observe::Unobserved;
+
+use super::server::{Behaviour, Running};
+
+/// Nobody waits for this.
+const HOUR: Duration = Duration::from_secs(3600);
+
+#[test]
+fn clients_that_were_turned_away_come_back() {
+    let server = Running::start(Behaviour::TurnAway, None);
+    let outcome = run(&Plan { reconnect: true, ..server.plan() }, &mut Unobserved).unwrap();
+    let connections = &outcome.connections;
+    let lost = connections.disconnected[&1008].count;
+    assert_eq!(connections.opened, 20);
+    assert!(connections.reconnected > 0 && u64::from(connections.reconnected) <= lost, "{connections:?}");
+    assert_eq!(server.handle.metrics().opened, u64::from(connections.opened + connections.reconnected));
+    assert!(connections.peak_open <= 20);
+    assert_eq!(server.messages.load(Ordering::Relaxed), outcome.messages.sent_in_all);
+    assert!(!outcome.verdict.held());
+}
+
+#[test]
+fn too_many_failures_end_a_load() {
+    let outcome = Running::load(Behaviour::TurnAway, |plan| {
+        plan.reconnect = true;
+        plan.duration = HOUR;
+        plan.stop = StopConditions { failures: Some(0.1), p99: None };
+    });
+    let why = outcome.verdict.stopped.as_ref().unwrap();
+    assert!(why.contains("connections failed, more than 10 %"), "{why}");
+    assert!(!outcome.verdict.held());
+}
+
+#[test]
+fn failures_within_the_limit_are_borne() {
+    let outcome = Running::load(Behaviour::Corrupt, |plan| {
+        plan.probe = Probe::Echo;
+        plan.stop = StopConditions { failures: Some(0.5), p99: None };
+    });
+    assert_eq!(outcome.messages.corrupt, 60);
+    assert!(outcome.verdict.tolerated && outcome.verdict.held(), "{:?}", outcome.verdict);
+}
+
+#[test]
+fn slow_answers_end_a_load() {
+    let outcome = Running::load(Behaviour::Consume, |plan| {
+        plan.duration = HOUR;
+        plan.stop = StopConditions { failures: None, p99: Some(Duration::from_nanos(1)) };
+    });
+    let why = outcome.verdict.stopped.as_ref().unwrap();
+    assert!(why.contains("p99 latency"), "{why}");
+    // What was due later is not missing.
+    assert!(outcome.messages.offered < 3600 * 20 * 20);
+    assert!(!outcome.verdict.held() && !outcome.verdict.interrupted);
+}
