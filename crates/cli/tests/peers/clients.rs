@@ -1,7 +1,7 @@
 //! Clients of other makes against our server.
 
 use serde_json::{Value, json};
-use webscale::{CloseCause, Deflate, Server};
+use webscale::{CloseCause, Deflate, Origins, Server};
 
 use crate::host::Host;
 use crate::parameters::Parameters;
@@ -17,7 +17,8 @@ crate::tests!(
     compression,
     parameters,
     closing,
-    refusals
+    refusals,
+    origins
 );
 crate::tests!(
     python,
@@ -29,9 +30,10 @@ crate::tests!(
     compression,
     parameters,
     closing,
-    refusals
+    refusals,
+    origins
 );
-crate::tests!(chromium, Peer::Chromium, messages, pings, compression, closing, refusals);
+crate::tests!(chromium, Peer::Chromium, messages, pings, compression, closing, refusals, origins);
 
 /// One connection of a client: where to, with what, and what it does there.
 struct Scene {
@@ -39,12 +41,14 @@ struct Scene {
     protocols: &'static [&'static str],
     /// Of the client's permessage-deflate, in its own words; a browser has none to choose.
     deflate: Option<Parameters>,
+    /// The page that connects: a browser shows it, other clients name it. By default the host's own, or none.
+    page: Option<String>,
     steps: Value,
 }
 
 impl Scene {
     fn new(path: &'static str, steps: Value) -> Self {
-        Self { path, protocols: &[], deflate: None, steps }
+        Self { path, protocols: &[], deflate: None, page: None, steps }
     }
 
     fn for_peer(&self, peer: Peer, host: &Host) -> Value {
@@ -56,9 +60,21 @@ impl Scene {
         });
         let deflate = self.deflate.map(|deflate| deflate.options(peer));
         match peer {
-            Peer::Node => scene["options"] = json!({ "perMessageDeflate": deflate.unwrap_or(false.into()) }),
-            Peer::Python => scene["options"] = deflate.into(),
-            Peer::Chromium => scene["page"] = format!("https://{}/", host.address).into(),
+            Peer::Node => {
+                let deflate = deflate.unwrap_or(false.into());
+                scene["options"] = json!({ "perMessageDeflate": deflate });
+                if let Some(page) = &self.page {
+                    scene["options"]["origin"] = page.as_str().into();
+                }
+            }
+            Peer::Python => {
+                scene["options"] = deflate.into();
+                scene["origin"] = self.page.clone().into();
+            }
+            Peer::Chromium => {
+                let own = || format!("https://{}", host.address);
+                scene["page"] = self.page.clone().unwrap_or_else(own).into();
+            }
         }
         scene
     }
@@ -289,4 +305,54 @@ fn refusals(peer: Peer) {
         Peer::Chromium => assert_eq!(report["close"], json!({ "code": 1006, "reason": "", "clean": false })),
         _ => assert!(report["failed"].as_str().is_some_and(|why| why.contains("404")), "{report}"),
     }
+}
+
+/// Pages of the host itself may connect; others may not, unless that was said.
+fn origins(peer: Peer) {
+    let host = Host::secure(Server::builder());
+    assert_opens(peer, &host, &format!("https://{}", host.address));
+    let mut strangers = vec![format!("https://localhost:{}", host.address.port())];
+    if peer != Peer::Chromium {
+        let made_up =
+            ["null", "http://HOST", "https://HOST.example", "https://127.0.0.1", "https://127.0.0.1:1"];
+        strangers.extend(made_up.map(|origin| origin.replace("HOST", &host.address.to_string())));
+    }
+    for stranger in &strangers {
+        assert_refused(peer, &host, stranger);
+    }
+    // By the host, and not by the browser.
+    assert_eq!(host.handle.metrics().rejected, strangers.len() as u64);
+
+    let host = Host::secure(Server::builder().origins(Origins::any()));
+    assert_opens(peer, &host, &format!("https://localhost:{}", host.address.port()));
+    let host = Host::secure(Server::builder().origins(Origins::list(["https://listed.example"])));
+    assert_refused(peer, &host, &format!("https://{}", host.address));
+    if peer != Peer::Chromium {
+        assert_opens(peer, &host, "https://listed.example");
+    }
+}
+
+/// What becomes of a connection from this page.
+fn visit(peer: Peer, host: &Host, page: &str) -> Value {
+    let steps = json!([{ "echo": { "kind": "text", "size": 10 } }, { "close": [1000, ""] }]);
+    let scene = Scene { page: Some(page.to_owned()), ..Scene::new("/echo", steps) };
+    play(peer, host, &[scene]).remove(0)
+}
+
+#[track_caller]
+fn assert_opens(peer: Peer, host: &Host, page: &str) {
+    let report = visit(peer, host, page);
+    assert_went_well(&report);
+    assert_closed(&report, 1000, "");
+}
+
+#[track_caller]
+fn assert_refused(peer: Peer, host: &Host, page: &str) {
+    let report = visit(peer, host, page);
+    let is_refused = match peer {
+        // A script is not told why.
+        Peer::Chromium => report["close"] == json!({ "code": 1006, "reason": "", "clean": false }),
+        _ => report["failed"].as_str().is_some_and(|why| why.contains("403")),
+    };
+    assert!(is_refused, "{page}: {report}");
 }

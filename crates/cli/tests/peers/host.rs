@@ -7,7 +7,8 @@ use std::sync::{Arc, OnceLock};
 use std::thread::{self, JoinHandle};
 
 use webscale::{
-    Accept, Close, CloseCode, Handle, Handler, Limits, Message, Peer, Reject, Request, ServerBuilder, Tls,
+    Accept, Close, CloseCode, Handle, Handler, Limits, Message, Peer, Reject, Request, Response,
+    ServerBuilder, Tls,
 };
 use webscale_load::cert::{self, Existing, Files};
 
@@ -81,6 +82,10 @@ impl Handler for Behaving {
         if matches!(peer.session(), Behaviour::Ping) {
             peer.ping(b"are you there").expect("an open connection");
         }
+    }
+
+    fn http(&self, _: &Request<'_>) -> Response {
+        Response::new(200, "<title>A page</title>").header("Content-Type", "text/html")
     }
 
     fn message(&self, peer: &mut Peer<'_, Behaviour>, message: Message<'_>) {

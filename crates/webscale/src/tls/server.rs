@@ -97,11 +97,12 @@ impl Tls {
         Self::build(self.0.cert_resolver.clone(), auth.0).map_err(TlsConfigError::Unusable)
     }
 
-    /// Takes a rustls configuration as it is. Its `max_early_data_size` must be 0: early data can be replayed.
+    /// Takes a rustls configuration as it is, but for early data, which can be replayed: none is accepted.
     #[must_use]
     pub fn from_rustls(config: Arc<ServerConfig>) -> Self {
         let mut config = Arc::unwrap_or_clone(config);
         config.cert_resolver = Arc::new(NamingResolver(config.cert_resolver));
+        config.max_early_data_size = 0;
         Self(Arc::new(config))
     }
 

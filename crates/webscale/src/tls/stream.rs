@@ -151,12 +151,7 @@ where
             // Early data is off in every configuration made here; in one that was handed in it is not read.
             Ok(_) => more = false,
             Err(error) => {
-                // rustls has an alert for the peer, which comes before any further input is looked at.
-                if let Ok(ConnectionState::EncodeTlsData(data)) =
-                    process(connection, &mut input[consumed + discard..]).state
-                {
-                    encode(data, out);
-                }
+                last_words(connection, process, &mut input[consumed + discard..], out);
                 return Err(error);
             }
         }
@@ -172,6 +167,21 @@ where
         }
         if !more {
             return Ok(Opened { consumed, peer });
+        }
+    }
+}
+
+/// What rustls has for the peer after a failure: an alert, behind what it had queued before. It hands that out before it looks
+/// at input, which it must not do again.
+fn last_words<C, D>(connection: &mut C, process: Process<C, D>, input: &mut [u8], out: &mut Sealed)
+where
+    C: Deref<Target = UnbufferedConnectionCommon<D>>,
+{
+    while connection.wants_write() {
+        match process(connection, input).state {
+            Ok(ConnectionState::EncodeTlsData(data)) => encode(data, out),
+            Ok(ConnectionState::TransmitTlsData(data)) => data.done(),
+            _ => return,
         }
     }
 }
