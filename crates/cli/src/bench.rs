@@ -18,22 +18,16 @@ use crate::progress::Stderr;
 struct NotHeld(String);
 
 pub(crate) fn run(args: &BenchArgs) -> anyhow::Result<()> {
-    let plan = args.plan()?;
+    let mut plan = args.plan()?;
     output::prepare(args.json.as_deref())?;
     output::prepare_file("--html", args.html.as_deref())?;
     output::prepare_file("--csv", args.csv.as_deref())?;
     let mut stderr = Stderr::new()?;
     crate::doctor::before_load(&plan, &mut stderr)?;
+    args.machine.find_server(&mut plan, &mut stderr).map_err(failed)?;
     let outcome = bench::run(&plan, &mut stderr);
     stderr.finish();
-    let outcome = outcome.map_err(|error| match error {
-        BenchError::Target(_)
-        | BenchError::Url(_)
-        | BenchError::Tls(_)
-        | BenchError::SourceFamily { .. }
-        | BenchError::Processor { .. } => anyhow::Error::new(Usage(error.to_string())),
-        other => other.into(),
-    })?;
+    let outcome = outcome.map_err(failed)?;
     output::write_file(args.html.as_deref(), || report::html::html(&outcome))?;
     output::write_file(args.csv.as_deref(), || report::csv::csv(&outcome))?;
     output::report(args.json.as_deref(), &outcome, || text(&outcome))?;
@@ -48,6 +42,18 @@ pub(crate) fn run(args: &BenchArgs) -> anyhow::Result<()> {
         (Some(why), _) => Err(NotHeld(format!("the load generator was saturated: {why}")).into()),
         (None, Some(problem)) => Err(NotHeld(format!("the load was not borne: {problem}")).into()),
         (None, None) => Ok(()),
+    }
+}
+
+/// Tells what was typed wrong from what went wrong.
+pub(crate) fn failed(error: BenchError) -> anyhow::Error {
+    match error {
+        BenchError::Target(_)
+        | BenchError::Url(_)
+        | BenchError::Tls(_)
+        | BenchError::SourceFamily { .. }
+        | BenchError::Processor { .. } => anyhow::Error::new(Usage(error.to_string())),
+        other => other.into(),
     }
 }
 

@@ -1,10 +1,10 @@
 //! `webscale capacity`: the search, its table and its JSON.
 
-use webscale_load::bench::BenchError;
 use webscale_load::capacity::{self, Capacity, html, text};
 use webscale_load::table::Look;
 
 use crate::args::CapacityArgs;
+use crate::bench::failed;
 use crate::exit::Usage;
 use crate::output;
 use crate::progress::Stderr;
@@ -15,19 +15,18 @@ use crate::progress::Stderr;
 struct NotFound(String);
 
 pub(crate) fn run(args: &CapacityArgs) -> anyhow::Result<()> {
-    let settings = args.settings()?;
+    let mut settings = args.settings()?;
     output::prepare(args.json.as_deref())?;
     output::prepare_file("--html", args.html.as_deref())?;
     let mut stderr = Stderr::with_notes_alone()?;
+    args.machine.find_server(&mut settings.plan, &mut stderr).map_err(failed)?;
+    if settings.memory.is_some() && settings.plan.pids.is_empty() {
+        let text = "--memory is projected from the server's memory: name its process by --pid";
+        return Err(Usage(text.into()).into());
+    }
     let capacity = capacity::run(&settings, &mut stderr);
     stderr.finish();
-    let capacity = capacity.map_err(|error| match error {
-        BenchError::Target(_)
-        | BenchError::Tls(_)
-        | BenchError::SourceFamily { .. }
-        | BenchError::Processor { .. } => anyhow::Error::new(Usage(error.to_string())),
-        other => other.into(),
-    })?;
+    let capacity = capacity.map_err(failed)?;
     output::write_file(args.html.as_deref(), || html::html(&capacity))?;
     let look = if output::stdout_is_terminal() { Look::Lines } else { Look::Plain };
     output::report(args.json.as_deref(), &capacity, || text(&capacity, look))?;

@@ -7,7 +7,7 @@ use std::thread;
 use std::time::Duration;
 
 mod common;
-use common::{Directory, Server, assert_fails, signal, webscale};
+use common::{Directory, Server, assert_fails, children, signal, webscale};
 
 /// Flags of a load that takes about a second, with a limit that no machine misses.
 const SHORT: [&str; 12] = [
@@ -72,6 +72,27 @@ fn pings_behind_the_json_message_over_tls() {
     }
     let (code, last) = server.finish();
     assert_eq!((code, last.as_str()), (Some(0), "parsed 30 messages, 0 failed, 10 connections"));
+}
+
+#[test]
+fn the_processes_of_the_server_are_found() {
+    let server = Server::start(&["--plain", "--processes", "2"]);
+    let output = webscale(&short(&server.url, &["--json"]));
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    let mut members = children(server.child.id());
+    members.sort_unstable();
+    let result: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let found: Vec<u32> = serde_json::from_value(result["server"]["pids"].clone()).unwrap();
+    assert_eq!(members.len(), 2);
+    assert!(members.iter().all(|pid| found.contains(pid) && stderr.contains(&pid.to_string())), "{stderr}");
+    assert!(result["server"]["threads"].as_u64() >= Some(2) && result["other_programs"].is_number());
+
+    let one = members[0].to_string();
+    let result = json(&short(&server.url, &["--json", "--pid", &one, "--pid", &members[1].to_string()]));
+    assert_eq!(result["server"]["pids"], serde_json::json!(members));
+    let result = json(&short(&server.url, &["--json", "--no-pid"]));
+    assert!(result["server"].is_null(), "{result}");
+    assert_fails(&["bench", &server.url, "--no-pid", "--pid", &one], 2, &["--no-pid", "--pid"]);
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::io::{BufRead, BufReader};
 use std::process::{Child, ChildStderr, Command, Stdio};
 
 mod common;
-use common::{Server, assert_fails, signal};
+use common::{Server, assert_fails, children, signal};
 
 /// Flags of a load of 24 clients with 10 messages each and a limit that no machine misses.
 const SHORT: [&str; 13] = [
@@ -40,11 +40,6 @@ fn result(command: Child) -> serde_json::Value {
     let output = command.wait_with_output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     serde_json::from_slice(&output.stdout).unwrap()
-}
-
-fn children(pid: u32) -> Vec<u32> {
-    let text = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap();
-    text.split_whitespace().map(|pid| pid.parse().unwrap()).collect()
 }
 
 /// A load that would take an hour, once it sends; and the processes that make it.

@@ -6,7 +6,7 @@ use std::net::{TcpListener, TcpStream};
 use std::time::Duration;
 
 mod common;
-use common::{Directory, Server, assert_fails, signal, webscale};
+use common::{Directory, Server, assert_fails, children, signal, webscale};
 
 #[test]
 fn a_port_that_is_taken() {
@@ -48,12 +48,6 @@ fn flags_that_do_not_go_together() {
     assert_fails(&["serve", "--mode", "chat"], 2, &["chat", "echo"]);
     let wildcard = ["serve", "--plain", "--listen", "127.0.0.1:0", "--origin", "https://*.example.com"];
     assert_fails(&wildcard, 2, &["https://*.example.com", "no wildcards"]);
-}
-
-/// The process ids of the children of `pid`.
-fn children(pid: u32) -> Vec<u32> {
-    let text = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap();
-    text.split_whitespace().map(|pid| pid.parse().unwrap()).collect()
 }
 
 /// What a server with these flags answers to a client with these fields in its request.

@@ -18,6 +18,7 @@ pub mod payload;
 pub mod plan;
 pub mod provenance;
 mod reconnect;
+mod server;
 pub mod stop;
 mod tally;
 pub mod template;

@@ -167,7 +167,7 @@ impl<'a> Hunt<'a> {
         if self.observer.stopped() {
             return Ok(None);
         }
-        let witness = Witness::new(Root::default(), &plan.pids(), &self.growth);
+        let witness = Witness::new(Root::default(), &plan.pids, &self.growth);
         let mut watched = Witnessed { witness, observer: &mut *self.observer };
         let outcome = bench::run(&plan, &mut watched);
         let mut witness = watched.witness;

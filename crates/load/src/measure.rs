@@ -4,4 +4,5 @@ pub mod group;
 pub mod heaptrack;
 pub mod host;
 pub mod kernel;
+pub mod listener;
 pub mod process;

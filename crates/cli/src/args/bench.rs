@@ -11,7 +11,8 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 
 use anyhow::Context;
-use webscale_load::bench::{Plan, Program};
+use webscale_load::bench::{BenchError, Plan, Program};
+use webscale_load::observe::Observer;
 
 pub(crate) use endpoint::EndpointArgs;
 pub(crate) use load::LoadArgs;
@@ -73,9 +74,13 @@ pub(crate) struct MachineArgs {
     /// not have enough ports]
     #[arg(long, value_name = "ADDR")]
     pub(crate) source: Vec<IpAddr>,
-    /// Measure CPU and memory of the server's process, which is on this machine
+    /// Measure CPU and memory of this process of the server; may be repeated [default: all that listen at the URL's
+    /// address, if it is one of this machine]
     #[arg(long, value_name = "PID")]
-    pub(crate) pid: Option<u32>,
+    pub(crate) pid: Vec<u32>,
+    /// Do not look for the server's processes
+    #[arg(long, conflicts_with = "pid")]
+    pub(crate) no_pid: bool,
     /// Threads that make the load
     #[arg(long, value_name = "N", default_value_t = 1, conflicts_with = "cpu",
           value_parser = clap::value_parser!(u16).range(1..=256))]
@@ -107,10 +112,15 @@ impl MachineArgs {
             cpus => cpus.iter().copied().map(Some).collect(),
         };
         plan.sources.clone_from(&self.source);
-        plan.pid = self.pid;
+        plan.pids.clone_from(&self.pid);
         plan.processes = self.processes;
         let path = std::env::current_exe().context("this program's own file")?;
         plan.program = Some(Program { path, arguments: vec!["bench-part".into()] });
         Ok(())
+    }
+
+    /// Finds the server's processes where none were named, unless that is not wanted.
+    pub(crate) fn find_server(&self, plan: &mut Plan, observer: &mut dyn Observer) -> Result<(), BenchError> {
+        if self.no_pid || !self.pid.is_empty() { Ok(()) } else { plan.find_server(observer) }
     }
 }

@@ -19,13 +19,13 @@ use crate::exit::Usage;
 /// held, then halved in between, then confirmed: the result was held twice, the second time for the whole --hold;
 /// steps on the way take a quarter of it. Every step is a load of its own with fresh connections.
 ///
-/// Run it on a machine that does nothing else. With --pid it sees what a server on this machine has too little of;
-/// without its process it can name only what is its own, and that the server was slow.
+/// Run it on a machine that does nothing else. It sees what a server on this machine has too little of, in all processes
+/// that listen at the URL's address or are named by --pid; without its process it can name only what is its own, and that the server was slow.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
-  webscale capacity wss://127.0.0.1:9001 --pid $(pidof my-server)
-  webscale capacity wss://127.0.0.1:9001 --pid $(pidof my-server) --quick --memory 4GiB
+  webscale capacity wss://127.0.0.1:9001
+  webscale capacity wss://127.0.0.1:9001 --quick --memory 4GiB
   webscale capacity ws://127.0.0.1:9001 --find rate --clients 100 --size 128 --probe echo
   webscale capacity wss://127.0.0.1:9001 --from 5000 --most 40000 --html capacity.html
 
@@ -124,12 +124,6 @@ impl CapacityArgs {
         plan.interval = search.interval.unwrap_or(Duration::from_secs(1));
         self.message.apply(&mut plan)?;
         self.machine.apply(&mut plan)?;
-        if search.memory.is_some() && plan.pid.is_none() {
-            return Err(Usage(
-                "--memory is projected from the server's memory: name its process by --pid".into(),
-            )
-            .into());
-        }
         let or =
             |given: Option<Duration>, full, quick| given.unwrap_or(if search.quick { quick } else { full });
         let s = Duration::from_secs;

@@ -62,7 +62,7 @@ impl<'a> Conductor<'a> {
         observer: &'a mut dyn Observer,
     ) -> Result<Conductor<'a>, BenchError> {
         let fleet = Fleet::new(plan, prepared)?;
-        let watch = Watch::new(plan.pid, &fleet.pids())?;
+        let watch = Watch::new(&plan.pids, &fleet.pids())?;
         let now = Instant::now();
         Ok(Conductor {
             plan,

@@ -1,7 +1,7 @@
 //! What clients connect to, and what they say in the opening handshake.
 
 use std::fmt;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -269,7 +269,12 @@ impl Endpoint {
 
     /// The address that is connected to first.
     pub(crate) fn address(&self) -> Option<IpAddr> {
-        self.full.addresses().first().map(|address| address.ip())
+        self.addresses().first().map(SocketAddr::ip)
+    }
+
+    /// The host's addresses, in the order in which they are tried.
+    pub(crate) fn addresses(&self) -> &[SocketAddr] {
+        self.full.addresses()
     }
 
     /// What this client connects to now.

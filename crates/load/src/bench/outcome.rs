@@ -11,6 +11,7 @@ use super::plan::Model;
 use super::provenance::Provenance;
 use super::timeline::Sample;
 use crate::histogram::Summary;
+use crate::measure::group;
 use crate::measure::kernel::{MachineShare, Sockets};
 use crate::measure::process::{Memory, Switches};
 
@@ -69,9 +70,9 @@ pub struct Outcome {
     /// The whole machine that made the load, while it was measured.
     pub machine: MachineShare,
     /// What was taken by neither the server's process nor the load, in processors, as far as the kernel's ticks tell;
-    /// none where the server's process was not named. Interrupts belong to nobody and are left out.
+    /// none where the server's process is not known. Interrupts belong to nobody and are left out.
     pub other_programs: Option<f64>,
-    /// The server's process, where it was named.
+    /// The server's processes, where they were named or found.
     pub server: Option<ServerUse>,
     /// Sockets of the machine that made the load, both ends if the server is on it.
     pub kernel: KernelUse,
@@ -213,11 +214,11 @@ pub struct Generator {
     pub pss_bytes_per_client: Option<f64>,
 }
 
-/// What the server's process took.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+/// What the server's processes took together.
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct ServerUse {
-    /// The process.
-    pub pid: u32,
+    /// Which ones, also those that ended.
+    pub pids: Vec<u32>,
     /// Before the first connection.
     pub memory_idle: Memory,
     /// With all clients connected, none having sent.
@@ -350,10 +351,10 @@ fn saturation(outcome: &Outcome, latency_limit: Duration) -> Option<String> {
 fn problems(outcome: &Outcome, latency_limit: Duration) -> Vec<String> {
     let mut problems = if outcome.verdict.tolerated { Vec::new() } else { failures(outcome) };
     if let Some(server) =
-        outcome.server.filter(|server| outcome.messages.sent > 0 && server.cpu_seconds == 0.0)
+        outcome.server.as_ref().filter(|server| outcome.messages.sent > 0 && server.cpu_seconds == 0.0)
     {
-        problems
-            .push(format!("process {} took no CPU time under the load: it is not the server", server.pid));
+        let which = group::names(&server.pids);
+        problems.push(format!("{which} took no CPU time under the load: it is not the server"));
     }
     let limit_us = latency_limit.as_secs_f64() * 1e6;
     if let Some(latency) = outcome.latency_us.filter(|latency| latency.corrected.p99 > limit_us) {

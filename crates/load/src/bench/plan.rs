@@ -136,8 +136,8 @@ pub struct Plan {
     pub latency_limit: Duration,
     /// Source addresses, used in turn. Empty: the system's choice, or several of 127/8 where one is not enough.
     pub sources: Vec<IpAddr>,
-    /// The server's process, if it is to be measured.
-    pub pid: Option<u32>,
+    /// The server's processes, if they are to be measured.
+    pub pids: Vec<u32>,
     /// One event loop for each entry, on that processor if one is named.
     pub loops: Vec<Option<usize>>,
     /// Processes that make the load, over which the clients and the loops are spread. By default this one alone while it may
@@ -170,7 +170,7 @@ impl Plan {
             duration: Duration::from_secs(30),
             latency_limit: Duration::from_millis(100),
             sources: Vec::new(),
-            pid: None,
+            pids: Vec::new(),
             loops: vec![None],
             processes: None,
             program: None,
@@ -203,11 +203,6 @@ impl Plan {
     /// Whether the server is on this machine: only an address of this machine can be bound.
     pub fn is_near(&self) -> bool {
         self.address().is_ok_and(|address| UdpSocket::bind((address, 0)).is_ok())
-    }
-
-    /// The server's processes that are measured.
-    pub(crate) fn pids(&self) -> Vec<u32> {
-        self.pid.into_iter().collect()
     }
 
     /// The server's first address.

@@ -28,7 +28,7 @@ pub(crate) struct Mark {
     pub(crate) sent: u64,
 }
 
-/// The server's process at one moment.
+/// The server's processes at one moment.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct ServerMark {
     pub(crate) cpu_ns: u64,
@@ -67,10 +67,10 @@ pub(crate) struct Watch {
 
 impl Watch {
     /// # Errors
-    /// When the process is not there, or may not be read: better now than after the load.
-    pub(crate) fn new(pid: Option<u32>, parts: &[u32]) -> Result<Watch, BenchError> {
+    /// When a process is not there, or may not be read: better now than after the load.
+    pub(crate) fn new(server: &[u32], parts: &[u32]) -> Result<Watch, BenchError> {
         let own = [&[std::process::id()], parts].concat();
-        let mut server = pid.map(|pid| Group::open(&[pid])).transpose()?;
+        let mut server = if server.is_empty() { None } else { Some(Group::open(server)?) };
         if let Some(server) = &mut server {
             server_mark(server);
             server.take_lost().map_or(Ok(()), Err)?;
@@ -154,7 +154,7 @@ impl Watch {
         let handshakes_us = seconds(connected.cpu_ns.saturating_sub(idle.cpu_ns)) * 1e6;
         let sent = marks.end.sent.saturating_sub(marks.begin.sent);
         Some(ServerUse {
-            pid: self.server.as_ref().and_then(|server| server.pids().first().copied()).unwrap_or(0),
+            pids: self.server.as_ref().map(Group::pids).unwrap_or_default(),
             memory_idle: idle.memory,
             memory_connected: connected.memory,
             memory_loaded: end.memory,
@@ -319,7 +319,7 @@ mod tests {
         assert!((generator.cpu_us_per_message.unwrap() - 400.0).abs() < 1e-3);
         assert!((generator.pss_bytes_per_client.unwrap() - 10_990_000.0).abs() < 1e-3);
         assert!((generator.busiest_thread - 0.4).abs() < 1e-9 && (generator.cpu_seconds - 4.0).abs() < 1e-6);
-        let server = Watch::new(None, &[]).unwrap().server_use(&marks, 100).unwrap();
+        let server = Watch::new(&[], &[]).unwrap().server_use(&marks, 100).unwrap();
         assert!((server.handshake_cpu_us.unwrap() - 200.0).abs() < 1e-6);
         assert!((server.cpu_us_per_message.unwrap() - 100.0).abs() < 1e-6);
         assert!((server.cpu_share - 0.1).abs() < 1e-9);
@@ -333,7 +333,7 @@ mod tests {
         let base = Instant::now();
         let all = mark(base, 0, &[5], 5, 0);
         let marks = Marks { idle: all.clone(), connected: all.clone(), begin: all.clone(), end: all };
-        let server = Watch::new(None, &[]).unwrap().server_use(&marks, 0).unwrap();
+        let server = Watch::new(&[], &[]).unwrap().server_use(&marks, 0).unwrap();
         assert_eq!((server.handshake_cpu_us, server.cpu_us_per_message), (None, None));
         assert!(server.cpu_share.is_finite());
     }
@@ -341,7 +341,7 @@ mod tests {
     #[test]
     fn a_server_that_is_gone_is_noticed_once() {
         let mut child = std::process::Command::new("sleep").arg("600").spawn().unwrap();
-        let mut watch = Watch::new(Some(child.id()), &[]).unwrap();
+        let mut watch = Watch::new(&[child.id()], &[]).unwrap();
         assert!(watch.mark(0).unwrap().server.is_some());
         child.kill().unwrap();
         child.wait().unwrap();

@@ -154,7 +154,7 @@ fn by_round(
     (contestant, purpose): (Contestant, Purpose),
     figure: impl Fn(&ServerUse) -> Option<f64>,
 ) -> Vec<(usize, f64)> {
-    let of_run = |run: &Run| Some((run.round, figure(&run.outcome.server?)?));
+    let of_run = |run: &Run| Some((run.round, figure(run.outcome.server.as_ref()?)?));
     counted(runs, contestant, purpose).filter_map(of_run).collect()
 }
 
@@ -174,7 +174,7 @@ fn spread(rounds: Vec<(usize, f64)>) -> Option<Spread> {
 fn memory_points(runs: &[Run], contestant: Contestant) -> Vec<(f64, f64)> {
     let of = |purpose| counted(runs, contestant, purpose);
     let point = |run: &Run| {
-        let loaded = run.outcome.server?.memory_loaded.pss_bytes;
+        let loaded = run.outcome.server.as_ref()?.memory_loaded.pss_bytes;
         Some((f64::from(run.outcome.connections.opened), loaded as f64))
     };
     of(Purpose::Memory).chain(of(Purpose::Load)).filter_map(point).collect()
@@ -218,7 +218,8 @@ impl ServerReport {
         let echo = spread(message_cpu(runs, contestant, Purpose::Echo));
         let handshake = spread(handshake_cpu(runs, contestant));
         let line = Line::through(&memory_points(runs, contestant));
-        let smallest = counted(runs, contestant, Purpose::Memory).next().and_then(|run| run.outcome.server);
+        let smallest =
+            counted(runs, contestant, Purpose::Memory).next().and_then(|run| run.outcome.server.as_ref());
         let peak_pss_bytes = smallest.map(|server| server.peak_pss_bytes);
         let median = |spread: Option<Spread>| spread.map(|spread| spread.median);
         ServerReport {
@@ -256,7 +257,7 @@ impl ServerReport {
 pub(crate) fn noise(runs: &[Run], contestant: Contestant) -> Option<Noise> {
     let pair: Vec<&Run> = counted(runs, contestant, Purpose::Noise).collect();
     let [first, second] = pair.as_slice() else { return None };
-    let cpu = |run: &Run| run.outcome.server?.cpu_us_per_message.filter(|us| *us > 0.0);
+    let cpu = |run: &Run| run.outcome.server.as_ref()?.cpu_us_per_message.filter(|us| *us > 0.0);
     let p50 = |run: &Run| run.outcome.latency_us.map(|latency| latency.corrected.p50).filter(|us| *us > 0.0);
     let p50_ratio = p50(second).zip(p50(first)).map(|(second, first)| second / first);
     Some(Noise { server: contestant.name(), cpu_ratio: cpu(second)? / cpu(first)?, p50_ratio })

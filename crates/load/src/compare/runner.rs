@@ -178,7 +178,7 @@ impl Runner {
             warmup: stage.warmup,
             duration: stage.measured,
             latency_limit: self.latency_limit,
-            pid: Some(server.pid()),
+            pids: vec![server.pid()],
             loops: vec![self.apart.map(|apart| apart.load)],
             ..Plan::new(server.url())
         }

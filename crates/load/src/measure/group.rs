@@ -122,6 +122,13 @@ impl Group {
     }
 }
 
+/// These processes, for people.
+pub fn names(pids: &[u32]) -> String {
+    let numbers: Vec<String> = pids.iter().map(ToString::to_string).collect();
+    let noun = if pids.len() == 1 { "process" } else { "processes" };
+    format!("{noun} {}", numbers.join(", "))
+}
+
 #[cfg(test)]
 mod tests {
     use std::process::{Child, Command};

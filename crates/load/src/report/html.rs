@@ -6,6 +6,7 @@ use super::unit::Unit;
 use crate::bench::outcome::{Outcome, ServerUse};
 use crate::bench::timeline::{Sample, thinned};
 use crate::histogram::Summary;
+use crate::measure::group;
 use crate::observe::Phase;
 
 /// Points of a line over time. More cannot be told apart, and each has a row in a table.
@@ -316,7 +317,7 @@ fn server(page: &mut Page, outcome: &Outcome, samples: &[Sample]) {
 
 fn processes(server: &ServerUse) -> String {
     let of = if server.threads == 1 { "1 thread".to_owned() } else { format!("{} threads", server.threads) };
-    format!("Process {} with {of}", server.pid)
+    format!("The server is {} with {of}", group::names(&server.pids))
 }
 
 /// All threads together, and the busiest ones.

@@ -81,7 +81,7 @@ fn echoes_over_tls_from_two_loops() {
         payload: Payload::telemetry(),
         loops: vec![None, None],
         trust: Trust::CaFile(cert),
-        pid: Some(std::process::id()),
+        pids: vec![std::process::id()],
         ..server.plan()
     };
     let outcome = run(&plan, &mut Unobserved).unwrap();
@@ -243,7 +243,7 @@ fn a_web_server_is_no_websocket_server() {
 #[test]
 fn a_process_that_is_not_there() {
     let server = Running::start(Behaviour::Consume, None);
-    let error = run(&Plan { pid: Some(u32::MAX), ..server.plan() }, &mut Unobserved).unwrap_err();
+    let error = run(&Plan { pids: vec![u32::MAX], ..server.plan() }, &mut Unobserved).unwrap_err();
     assert!(error.to_string().contains("is gone"), "{error}");
 }
 
@@ -252,7 +252,7 @@ fn a_process_that_is_not_the_server() {
     let mut idle = Command::new("sleep").arg("600").spawn().unwrap();
     // A stopped process takes no time for certain, not even to start.
     assert!(Command::new("kill").args(["-STOP", &idle.id().to_string()]).status().unwrap().success());
-    let outcome = Running::load(Behaviour::Consume, |plan| plan.pid = Some(idle.id()));
+    let outcome = Running::load(Behaviour::Consume, |plan| plan.pids = vec![idle.id()]);
     idle.kill().unwrap();
     idle.wait().unwrap();
     let problems = outcome.verdict.problems.join("\n");
