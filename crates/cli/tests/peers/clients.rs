@@ -13,6 +13,7 @@ crate::tests!(
     messages,
     without_tls,
     fragments,
+    our_fragments,
     pings,
     compression,
     parameters,
@@ -26,6 +27,7 @@ crate::tests!(
     messages,
     without_tls,
     fragments,
+    our_fragments,
     pings,
     compression,
     parameters,
@@ -33,7 +35,17 @@ crate::tests!(
     refusals,
     origins
 );
-crate::tests!(chromium, Peer::Chromium, messages, pings, compression, closing, refusals, origins);
+crate::tests!(
+    chromium,
+    Peer::Chromium,
+    messages,
+    our_fragments,
+    pings,
+    compression,
+    closing,
+    refusals,
+    origins
+);
 
 /// One connection of a client: where to, with what, and what it does there.
 struct Scene {
@@ -149,6 +161,37 @@ fn fragments(peer: Peer) {
         let report = &play(peer, &host, &[Scene { deflate, ..Scene::new("/echo", steps) }])[0];
         assert_went_well(report);
         assert_closed(report, 1000, "");
+    }
+}
+
+/// What our server sends in fragments comes whole, where a pong was awaited between two of them; with and without
+/// compression of the messages around them.
+fn our_fragments(peer: Peer) {
+    let takeover = Deflate::default().threshold(0).own_context_takeover(true).peer_context_takeover(true);
+    for deflate in [None, Some(takeover)] {
+        let builder = Server::builder();
+        let host = Host::secure(match deflate {
+            Some(deflate) => builder.deflate(deflate),
+            None => builder,
+        });
+        let (text, all) = ("größer 🦀🦀", "that was all");
+        let short = json!([{ "say": text }, { "hear": true }, { "hear": true }, { "close": [1000, ""] }]);
+        let echo = |kind| json!({ "echo": { "kind": kind, "size": 300_000 } });
+        let hear = json!({ "hear": true });
+        let long =
+            json!([echo("text"), hear, echo("binary"), hear, echo("text"), hear, { "close": [1000, ""] }]);
+        let cases = [
+            ("/fragments/5", short, json!([true, text, all, true])),
+            ("/fragments/70000", long, json!([true, all, true, all, true, all, true])),
+        ];
+        for (path, steps, outcome) in cases {
+            let offer = deflate.map(|_| Parameters::default());
+            let report = &play(peer, &host, &[Scene { deflate: offer, ..Scene::new(path, steps) }])[0];
+            assert_eq!(report["steps"], outcome, "{report}");
+            assert_closed(report, 1000, "");
+            let answer = report["opened"]["extensions"].as_str().expect("text");
+            assert_eq!(answer.starts_with("permessage-deflate"), deflate.is_some(), "{answer:?}");
+        }
     }
 }
 

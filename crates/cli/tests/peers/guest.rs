@@ -1,5 +1,6 @@
 //! Our client, for servers of other makes: connections on which a test sends and waits for what comes.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender as Channel, channel};
 
@@ -7,6 +8,7 @@ use webscale::{
     Client, ClientTls, Close, CloseCode, Deflate, Handler, Limits, Message, Peer, Sender, Target,
 };
 
+use crate::message::{Owned, send_next};
 use crate::puppet::PATIENCE;
 
 /// Takes messages of 16 MiB; two may wait for the server.
@@ -15,8 +17,7 @@ const MESSAGE_MAX: usize = 16 << 20;
 #[derive(Debug)]
 enum Event {
     Opened(Sender),
-    Text(String),
-    Binary(Vec<u8>),
+    Message(Owned),
     Closed(Close),
 }
 
@@ -30,20 +31,23 @@ impl Telling {
 }
 
 impl Handler for Telling {
-    type Session = ();
+    /// What is still to be sent in fragments.
+    type Session = VecDeque<Owned>;
 
-    fn opened(&self, peer: &mut Peer<'_, ()>) {
+    fn opened(&self, peer: &mut Peer<'_, VecDeque<Owned>>) {
         self.tell(Event::Opened(peer.sender()));
+        send_next(peer, |pieces| pieces);
     }
 
-    fn message(&self, _: &mut Peer<'_, ()>, message: Message<'_>) {
-        self.tell(match message {
-            Message::Text(text) => Event::Text(text.to_owned()),
-            Message::Binary(bytes) => Event::Binary(bytes.to_vec()),
-        });
+    fn message(&self, _: &mut Peer<'_, VecDeque<Owned>>, message: Message<'_>) {
+        self.tell(Event::Message(message.into()));
     }
 
-    fn close(&self, (): (), close: Close) {
+    fn pong(&self, peer: &mut Peer<'_, VecDeque<Owned>>, _: &[u8]) {
+        send_next(peer, |pieces| pieces);
+    }
+
+    fn close(&self, _: VecDeque<Owned>, close: Close) {
         self.tell(Event::Closed(close));
     }
 }
@@ -53,42 +57,8 @@ impl Handler for Telling {
 pub(crate) struct Wish {
     pub(crate) tls: Option<ClientTls>,
     pub(crate) deflate: Option<Deflate>,
-}
-
-/// A message as it stands in a test.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub(crate) enum Owned {
-    Text(String),
-    Binary(Vec<u8>),
-}
-
-impl Owned {
-    /// Text of this many bytes, which compresses well.
-    pub(crate) fn text(size: usize) -> Self {
-        let words = (0..size.div_ceil(16)).map(|i| format!("{i:.>16}"));
-        let mut text: String = words.collect();
-        text.truncate(size);
-        Self::Text(text)
-    }
-
-    /// This many bytes that do not compress.
-    pub(crate) fn noise(size: usize) -> Self {
-        let mut state = 0x9e37_79b9_7f4a_7c15_u64;
-        let mut next = || {
-            state ^= state << 13;
-            state ^= state >> 7;
-            state ^= state << 17;
-            state.to_le_bytes()[0]
-        };
-        Self::Binary((0..size).map(|_| next()).collect())
-    }
-
-    fn borrowed(&self) -> Message<'_> {
-        match self {
-            Self::Text(text) => Message::Text(text),
-            Self::Binary(bytes) => Message::Binary(bytes),
-        }
-    }
+    /// Of a message that it sends in fragments as it opens.
+    pub(crate) pieces: VecDeque<Owned>,
 }
 
 /// One connection of our client; aborted when dropped.
@@ -118,7 +88,7 @@ impl Guest {
         if let Some(deflate) = wish.deflate {
             target = target.deflate(deflate);
         }
-        client.connect(&Arc::new(target), None, ()).expect("room in the mailbox");
+        client.connect(&Arc::new(target), None, wish.pieces.clone()).expect("room in the mailbox");
         match events.recv_timeout(PATIENCE).expect("an outcome") {
             Event::Opened(sender) => Ok(Self { client, sender, events }),
             Event::Closed(close) => Err(close),
@@ -137,8 +107,7 @@ impl Guest {
     /// The next message.
     pub(crate) fn hear(&self) -> Owned {
         match self.next() {
-            Event::Text(text) => Owned::Text(text),
-            Event::Binary(bytes) => Owned::Binary(bytes),
+            Event::Message(message) => message,
             Event::Closed(close) => panic!("no message, but {close}"),
             Event::Opened(_) => panic!("opened twice"),
         }

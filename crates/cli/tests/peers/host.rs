@@ -1,5 +1,6 @@
 //! Our server, for clients of other makes.
 
+use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -13,6 +14,7 @@ use webscale::{
 use webscale_load::cert::{self, Existing, Files};
 
 use crate::common::Directory;
+use crate::message::{Owned, send_next};
 use crate::puppet::PATIENCE;
 
 /// A CA and a certificate for 127.0.0.1, as `webscale cert` makes them.
@@ -39,6 +41,9 @@ impl Certificate {
 pub(crate) enum Behaviour {
     /// `/echo`
     Echo,
+    /// `/fragments/SIZE`: an echo in fragments of so many bytes, and a message of one frame behind it. Holds what is still
+    /// to be sent.
+    Fragments { size: usize, pieces: VecDeque<Owned> },
     /// `/close/CODE`: with the first message, which is the reason.
     Close(CloseCode),
     /// `/ping`: pings as it opens, and tells of the pong.
@@ -54,12 +59,24 @@ impl Behaviour {
         let mut parts = path.split('/').skip(1);
         Some(match parts.next()? {
             "echo" => Self::Echo,
+            "fragments" => Self::Fragments { size: parts.next()?.parse().ok()?, pieces: VecDeque::new() },
             "close" => Self::Close(CloseCode::new(parts.next()?.parse().ok()?)?),
             "ping" => Self::Ping,
             "panic" => Self::Panic,
             "shutdown" => Self::Shutdown,
             _ => return None,
         })
+    }
+}
+
+/// Sends the next fragment of an echo, or what comes behind them.
+fn go_on(peer: &mut Peer<'_, Behaviour>) {
+    let sent_last = send_next(peer, |behaviour| match behaviour {
+        Behaviour::Fragments { pieces, .. } => pieces,
+        _ => unreachable!("only an echo in fragments goes on"),
+    });
+    if sent_last {
+        peer.send(Message::Text("that was all")).expect("a peer that reads");
     }
 }
 
@@ -91,6 +108,10 @@ impl Handler for Behaving {
     fn message(&self, peer: &mut Peer<'_, Behaviour>, message: Message<'_>) {
         match peer.session() {
             Behaviour::Echo | Behaviour::Ping => peer.send(message).expect("a peer that reads"),
+            Behaviour::Fragments { size, pieces } => {
+                *pieces = Owned::from(message).pieces(*size);
+                go_on(peer);
+            }
             Behaviour::Close(code) => {
                 let code = *code;
                 let Message::Text(reason) = message else { panic!("the reason is text") };
@@ -102,6 +123,9 @@ impl Handler for Behaving {
     }
 
     fn pong(&self, peer: &mut Peer<'_, Behaviour>, payload: &[u8]) {
+        if matches!(peer.session(), Behaviour::Fragments { .. }) {
+            return go_on(peer);
+        }
         let text = format!("pong {}", String::from_utf8_lossy(payload));
         peer.send(Message::Text(&text)).expect("a peer that reads");
     }

@@ -10,6 +10,7 @@ mod clients;
 mod guest;
 mod host;
 mod load;
+mod message;
 mod parameters;
 mod puppet;
 mod servers;

@@ -11,7 +11,7 @@ const fs = require('fs');
 const readline = require('readline');
 const { WebSocketServer } = require('ws');
 
-const counts = { messages: 0, closes: [] };
+const counts = { messages: 0, extended: 0, closes: [] };
 
 function serve(socket, [name, ...rest]) {
   const send = (data, binary) => socket.send(data, { binary });
@@ -58,6 +58,7 @@ function each(n, special, other) {
 
 function connected(socket, request) {
   const behave = serve(socket, request.url.slice(1).split('/'));
+  if (socket.extensions) counts.extended += 1;
   socket.on('message', (data, binary) => {
     counts.messages += 1;
     behave(data, binary);

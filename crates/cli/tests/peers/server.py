@@ -13,7 +13,7 @@ from websockets.exceptions import ConnectionClosed
 from websockets.extensions.permessage_deflate import ServerPerMessageDeflateFactory
 from websockets.sync.server import serve
 
-COUNTS = {"messages": 0, "closes": []}
+COUNTS = {"messages": 0, "extended": 0, "closes": []}
 LOCK = threading.Lock()
 
 
@@ -41,6 +41,8 @@ def thirds(message):
 
 
 def connected(socket):
+    with LOCK:
+        COUNTS["extended"] += bool(socket.protocol.extensions)
     try:
         behave = behaviour(socket, *socket.request.path[1:].split("/"))
         while True:

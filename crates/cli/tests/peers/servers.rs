@@ -3,19 +3,42 @@
 use serde_json::{Value, json};
 use webscale::{ClientTls, CloseCause, CloseCode, Deflate};
 
-use crate::guest::{Guest, Owned, Wish};
+use crate::guest::{Guest, Wish};
 use crate::host::Certificate;
+use crate::message::Owned;
 use crate::parameters::Parameters;
 use crate::puppet::{Peer, Puppet};
 
-crate::tests!(node, Peer::Node, messages, without_tls, pings, compression, parameters, closing, refusals);
-crate::tests!(python, Peer::Python, messages, without_tls, pings, compression, parameters, closing, refusals);
+crate::tests!(
+    node,
+    Peer::Node,
+    messages,
+    without_tls,
+    fragments,
+    pings,
+    compression,
+    parameters,
+    closing,
+    refusals
+);
+crate::tests!(
+    python,
+    Peer::Python,
+    messages,
+    without_tls,
+    fragments,
+    pings,
+    compression,
+    parameters,
+    closing,
+    refusals
+);
 
 /// Some servers in one process of another make.
 pub(crate) struct Servers {
     puppet: Puppet,
     ports: Vec<u64>,
-    certificate: Option<Certificate>,
+    pub(crate) certificate: Option<Certificate>,
 }
 
 impl Servers {
@@ -25,7 +48,7 @@ impl Servers {
     }
 
     /// The same with TLS.
-    fn secure(peer: Peer, deflate: &[Option<Parameters>]) -> Self {
+    pub(crate) fn secure(peer: Peer, deflate: &[Option<Parameters>]) -> Self {
         Self::start(peer, deflate, Some(Certificate::new()))
     }
 
@@ -52,7 +75,7 @@ impl Servers {
     fn wish(&self, deflate: Option<Deflate>) -> Wish {
         let trusted =
             |certificate: &Certificate| ClientTls::from_ca_file(&certificate.files.ca_cert).expect("a CA");
-        Wish { tls: self.certificate.as_ref().map(trusted), deflate }
+        Wish { tls: self.certificate.as_ref().map(trusted), deflate, ..Wish::default() }
     }
 
     fn connect(&self, server: usize, path: &str, deflate: Option<Deflate>) -> Guest {
@@ -61,7 +84,16 @@ impl Servers {
 
     /// How many messages all servers have received.
     pub(crate) fn messages(&mut self) -> u64 {
-        self.puppet.ask(&json!("count"))["messages"].as_u64().expect("a number")
+        self.count("messages")
+    }
+
+    /// How many connections agreed on an extension.
+    pub(crate) fn extended(&mut self) -> u64 {
+        self.count("extended")
+    }
+
+    fn count(&mut self, of: &str) -> u64 {
+        self.puppet.ask(&json!("count"))[of].as_u64().expect("a number")
     }
 
     /// How many connections ended, and how the last one did: code and reason.
@@ -114,6 +146,28 @@ fn without_tls(peer: Peer) {
     let guest = servers.connect(0, "/echo", None);
     echo_every_size(&guest);
     part(&guest);
+}
+
+/// Messages of ours in fragments, each of which but the last was followed by a ping, and messages in one frame behind them.
+fn fragments(peer: Peer) {
+    let mut servers = Servers::secure(peer, &[None, Some(Parameters::default())]);
+    let takeover = Deflate::default().threshold(0).own_context_takeover(true).peer_context_takeover(true);
+    let cases = [
+        (Owned::Text(String::new()), 4),
+        (Owned::Text("größer 🦀🦀".into()), 5),
+        (Owned::text(300_000), 70_000),
+        (Owned::noise(300_000), 70_000),
+    ];
+    for (server, deflate) in [(0, None), (1, Some(takeover))] {
+        for (message, size) in &cases {
+            let wish = Wish { pieces: message.clone().pieces(*size), ..servers.wish(deflate) };
+            let guest = Guest::connect(&servers.url(server, "/echo"), &wish);
+            assert!(guest.hear() == *message, "another message than was sent");
+            (0..2).for_each(|_| guest.echo(message));
+            part(&guest);
+        }
+    }
+    assert_eq!(servers.messages(), 2 * 3 * cases.len() as u64);
 }
 
 fn pings(peer: Peer) {
@@ -223,7 +277,7 @@ fn refusals(peer: Peer) {
     let servers = Servers::secure(peer, &[None]);
     let stranger = Certificate::new();
     let tls = ClientTls::from_ca_file(&stranger.files.ca_cert).expect("a CA");
-    let wish = Wish { tls: Some(tls), deflate: None };
+    let wish = Wish { tls: Some(tls), ..Wish::default() };
     let Err(close) = Guest::try_connect(&servers.url(0, "/echo"), &wish) else { panic!("trusted") };
     assert!(matches!(close.cause, CloseCause::Tls(_)), "{close}");
     let without = servers.url(0, "/echo").replace("wss:", "ws:");
