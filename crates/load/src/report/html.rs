@@ -203,21 +203,32 @@ fn latency_curve(outcome: &Outcome) -> String {
     LinePlot { x: curve.iter().map(|point| place(point.quantile)).collect(), x_texts: names, ..plot }.html()
 }
 
+/// The distributions side by side: a telephone has the room for that, and not for all percentiles in one row.
 fn percentiles(outcome: &Outcome) -> Table {
-    let columns = ["", "count", "mean", "p50", "p90", "p99", "p99.9", "p99.99", "max"];
-    let mut table = Table::new("Percentiles of the measured part (HDR histogram, three digits)", &columns);
-    let rows: [(&str, Option<Summary>); 4] = [
+    let all: [(&str, Option<Summary>); 4] = [
         ("corrected", outcome.latency_us.map(|latency| latency.corrected)),
         ("uncorrected", outcome.latency_us.and_then(|latency| latency.uncorrected)),
         ("sent late by", outcome.schedule_lag_us),
         ("opening handshake", outcome.connections.handshake_us),
     ];
-    for (name, summary) in rows {
-        let Some(s) = summary else { continue };
-        let times =
-            [s.mean, s.p50, s.p90, s.p99, s.p999, s.p9999, s.max].map(|us| Unit::Microseconds.format(us));
-        table.row([name.to_owned(), Unit::Count.format(s.count as f64)].into_iter().chain(times));
-    }
+    let (names, summaries): (Vec<&str>, Vec<Summary>) =
+        all.into_iter().filter_map(|(name, summary)| Some((name, summary?))).unzip();
+    let mut table = Table::new(
+        "Percentiles of the measured part (HDR histogram, three digits)",
+        &[&[""], &names[..]].concat(),
+    );
+    let mut row = |name: &str, figure: fn(&Summary) -> f64, unit: Unit| {
+        let cells = summaries.iter().map(|summary| unit.format(figure(summary)));
+        table.row([name.to_owned()].into_iter().chain(cells));
+    };
+    row("p50", |summary| summary.p50, Unit::Microseconds);
+    row("p90", |summary| summary.p90, Unit::Microseconds);
+    row("p99", |summary| summary.p99, Unit::Microseconds);
+    row("p99.9", |summary| summary.p999, Unit::Microseconds);
+    row("p99.99", |summary| summary.p9999, Unit::Microseconds);
+    row("max", |summary| summary.max, Unit::Microseconds);
+    row("mean", |summary| summary.mean, Unit::Microseconds);
+    row("count", |summary| summary.count as f64, Unit::Count);
     table
 }
 
