@@ -1,6 +1,7 @@
 //! `bench` against `serve`, as the real binaries run.
 
-use std::io::{BufRead, BufReader, Read, Write};
+use std::fs;
+use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::TcpListener;
 use std::process::{Command, Stdio};
 use std::thread;
@@ -96,6 +97,48 @@ fn the_processes_of_the_server_are_found() {
 }
 
 #[test]
+fn a_page_and_the_seconds_go_to_files() {
+    let directory = Directory::new("bench-files");
+    let (page, seconds) = (directory.file("page.html"), directory.file("seconds.csv"));
+    let server = Server::start(&["--plain"]);
+    let url = format!("{}/?token=s3cret", server.url);
+    let output = webscale(&short(&url, &["--html", &page, "--csv", &seconds, "--bearer", "s3cret-too"]));
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert!(String::from_utf8(output.stdout).unwrap().contains("verdict      held"));
+
+    let page = fs::read_to_string(page).unwrap();
+    assert!(page.starts_with("<!doctype html>") && page.trim_end().ends_with("</html>"));
+    assert!(page.contains("<svg") && page.contains("Held: the server bore 10 clients."));
+    for load in ["http://", "https://", " src=", "<link", "@import", "url("] {
+        assert!(!page.contains(load), "{load} would be loaded from elsewhere");
+    }
+
+    let seconds = fs::read_to_string(seconds).unwrap();
+    let (header, rows) = seconds.split_once('\n').unwrap();
+    assert!(header.starts_with("at_seconds,length_seconds,phase,clients_open,"), "{header}");
+    let columns = header.split(',').count();
+    assert!(rows.lines().count() >= 3 && rows.contains(",measuring,10,"), "{rows}");
+    assert!(rows.lines().all(|row| row.split(',').count() == columns && row.ends_with(",held")), "{rows}");
+    assert!([&page, &seconds].iter().all(|text| !text.contains("s3cret-too")));
+}
+
+#[test]
+fn where_nothing_can_be_written_no_load_is_made() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("ws://{}", listener.local_addr().unwrap());
+    let directory = Directory::new("bench-unwritable");
+    for flag in ["--html", "--csv", "--json"] {
+        let inside = directory.file("absent/file");
+        assert_fails(&["bench", &url, flag, &inside], 2, &[flag, &inside, "No such file"]);
+        let itself = directory.file("");
+        assert_fails(&["bench", &url, flag, &itself], 2, &[flag, &itself, "directory"]);
+    }
+    // Nobody came.
+    listener.set_nonblocking(true).unwrap();
+    assert_eq!(listener.accept().unwrap_err().kind(), ErrorKind::WouldBlock);
+}
+
+#[test]
 fn the_result_goes_to_a_file_and_the_text_to_stdout() {
     let directory = Directory::new("bench-json");
     let server = Server::start(&["--plain"]);
@@ -104,7 +147,7 @@ fn the_result_goes_to_a_file_and_the_text_to_stdout() {
     let args = [&["bench", &server.url], &SHORT[..10], &["--payload", &payload, "--json", &file]].concat();
     let output = webscale(&args);
     assert!(String::from_utf8(output.stdout).unwrap().contains("verdict      held"));
-    let result: serde_json::Value = serde_json::from_slice(&std::fs::read(&file).unwrap()).unwrap();
+    let result: serde_json::Value = serde_json::from_slice(&fs::read(&file).unwrap()).unwrap();
     assert_eq!(result["payload_bytes"], 13);
 }
 

@@ -136,6 +136,9 @@ fn the_servers_descriptors() {
     assert_eq!(capacity["at_least"], false, "{capacity:#}");
     let found = capacity["found"].as_u64().unwrap();
     assert!((40..100).contains(&found), "{capacity:#}");
+    // The step that was too large was not made.
+    let steps = capacity["steps"].as_array().unwrap();
+    assert!(steps.iter().all(|step| step["clients"].as_u64() < Some(100)), "{capacity:#}");
 }
 
 #[test]

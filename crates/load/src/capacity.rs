@@ -27,7 +27,7 @@ use binding::{Binding, Resource, judge};
 pub use figures::{ClientMemory, Projection, StepReport};
 use search::{Range, Search, Step, Trial};
 pub use text::text;
-use witness::{Witness, Witnessed};
+use witness::{InAll, Witness, Witnessed};
 
 /// Steps on the way are held for this part of the whole time.
 const SHORT_PART: u32 = 4;
@@ -136,6 +136,8 @@ struct Hunt<'a> {
     held: Vec<Outcome>,
     /// Address space of the server after each load that was held, with its clients.
     growth: Vec<(f64, f64)>,
+    /// What the server holds and may hold without clients, as far as it was seen.
+    descriptors: Option<InAll>,
     provenance: Provenance,
 }
 
@@ -153,6 +155,7 @@ impl<'a> Hunt<'a> {
             steps: Vec::new(),
             held: Vec::new(),
             growth: Vec::new(),
+            descriptors: None,
         })
     }
 
@@ -160,14 +163,16 @@ impl<'a> Hunt<'a> {
     fn step(&mut self, step: Step) -> Result<Option<Trial>, BenchError> {
         let plan = self.plan(step);
         if let Some(refusal) = too_large(&plan, step.value) {
-            self.note(step, &format!("not tried: {}", refusal.evidence.join("; ")));
-            return Ok(Some(Trial::Refused(refusal, step.value - 1)));
+            return Ok(Some(self.refuse(step, refusal, step.value - 1)));
         }
         self.wait_for_ports(&plan)?;
         if self.observer.stopped() {
             return Ok(None);
         }
         let witness = Witness::new(Root::default(), &plan.pids, &self.growth);
+        if let Some((refusal, most)) = self.beyond_descriptors(step, &witness) {
+            return Ok(Some(self.refuse(step, refusal, most)));
+        }
         let mut watched = Witnessed { witness, observer: &mut *self.observer };
         let outcome = bench::run(&plan, &mut watched);
         let mut witness = watched.witness;
@@ -177,6 +182,21 @@ impl<'a> Hunt<'a> {
             Ok(outcome) => Ok(Some(self.judged(step, outcome, &witness))),
             Err(error) => self.refused(step, error, &witness).map(Some),
         }
+    }
+
+    /// Refuses a step without making the clients that are too many wait for their handshakes.
+    fn beyond_descriptors(&mut self, step: Step, witness: &Witness) -> Option<(Binding, u32)> {
+        let now = witness.descriptors_in_all()?;
+        // Clients of the last step may not be gone yet; what was held least is without any.
+        let free = |all: &InAll| all.limit.saturating_sub(all.held);
+        let roomiest = self.descriptors.into_iter().chain([now]).max_by_key(free)?;
+        self.descriptors = Some(roomiest);
+        roomiest.refuse(step.value).filter(|_| self.settings.find == Find::Clients)
+    }
+
+    fn refuse(&mut self, step: Step, refusal: Binding, most: u32) -> Trial {
+        self.note(step, &format!("not tried: {}", refusal.evidence.join("; ")));
+        Trial::Refused(refusal, most)
     }
 
     /// The load of one step.

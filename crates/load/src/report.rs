@@ -3,6 +3,7 @@
 //! - [`page`]: the page's frame, its text and its tables.
 //! - [`plot`]: lines over time and bars, as parts of a page.
 //! - [`html`]: the page of one load.
+//! - [`text`]: the same for a terminal.
 //! - [`csv`]: the seconds of one load.
 //! - [`unit`]: figures with their units.
 //! - [`redact`]: what was typed, without what is secret.
@@ -13,4 +14,5 @@ pub mod page;
 pub mod plot;
 pub mod redact;
 mod scale;
+pub mod text;
 pub mod unit;

@@ -315,6 +315,23 @@ impl Timeline {
     }
 }
 
+/// The server's threads with their shares, summed over the time of these samples and divided by it; the busiest first.
+pub fn threads_of_server<'a>(samples: impl Iterator<Item = &'a Sample>) -> Vec<ThreadShare> {
+    let mut sums: BTreeMap<u32, ThreadShare> = BTreeMap::new();
+    let mut seconds = 0.0;
+    for (length, server) in
+        samples.filter_map(|sample| Some((sample.length_seconds, sample.server.as_ref()?)))
+    {
+        seconds += length;
+        for thread in &server.threads {
+            let sum = sums.entry(thread.tid).or_insert_with(|| ThreadShare { share: 0.0, ..thread.clone() });
+            sum.share += thread.share * length;
+        }
+    }
+    let mean = |thread: ThreadShare| ThreadShare { share: thread.share / seconds, ..thread };
+    busiest(sums.into_values().map(mean).collect())
+}
+
 /// At most about `most` samples over the same time, neighbours joined evenly.
 pub fn thinned(samples: &[Sample], most: usize) -> Vec<Sample> {
     let each = samples.len().div_ceil(most.max(1)).max(1);

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::witness::Witness;
+use super::witness::{InAll, Witness};
 use crate::bench::outcome::Outcome;
 use crate::observe::Phase;
 
@@ -98,6 +98,18 @@ impl Binding {
     /// One line: the resource, and the evidence behind it.
     pub fn sentence(&self) -> String {
         format!("{} ({})", self.resource.words(), self.evidence.join("; "))
+    }
+}
+
+impl InAll {
+    /// Why a server that holds no clients cannot take so many, and how many it can take; none if nothing is against it.
+    pub(super) fn refuse(&self, clients: u32) -> Option<(Binding, u32)> {
+        let free = self.limit.saturating_sub(self.held);
+        let InAll { held, limit, processes } = self;
+        let text = format!("without clients the server has {held} of {limit} (RLIMIT_NOFILE)");
+        let most = free.saturating_sub(processes * DESCRIPTORS_SPARE);
+        let most = u32::try_from(most).unwrap_or(u32::MAX);
+        (u64::from(clients) > free).then(|| (Binding::new(Resource::ServerDescriptors, clients, text), most))
     }
 }
 

@@ -118,6 +118,7 @@ impl Search {
             Trial::NotHeld(binding) => self.failed(step, binding),
             Trial::Refused(binding, most) => {
                 self.range.most = most.min(step.value.saturating_sub(1)).max(self.most_held());
+                self.range.first = self.range.first.min(self.range.most);
                 self.ceiling = Some(binding.clone());
                 if self.range.most == 0 {
                     self.over = Some(binding);
@@ -273,6 +274,8 @@ mod tests {
         let (found, steps) = search(RANGE, refusing);
         assert_eq!((found.most, found.confirmed, found.binding), (Some(2_900), true, Some(ports(4_000))));
         assert_eq!(steps.len(), 5);
+        let (found, steps) = search(Range { first: 3_500, ..RANGE }, refusing);
+        assert_eq!((found.most, steps.len()), (Some(2_900), 3));
         let (found, _) = search(RANGE, |step| Trial::Refused(ports(step.value), 0));
         assert_eq!((found.most, found.binding), (None, Some(ports(1000))));
     }

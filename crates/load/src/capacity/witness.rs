@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use crate::compare::figures::Line;
 use crate::doctor::{Cgroups, ProcessLimits, Root};
 use crate::measure::kernel::{page_bytes, parse_sockstat};
-use crate::measure::process::{Process, kilobytes, value};
+use crate::measure::process::{kilobytes, value};
 use crate::observe::{Observer, Phase, Progress};
 
 /// Memory is exhausted when less than this share of the machine's is available.
@@ -45,6 +45,15 @@ struct Seen {
     threads: Option<(Instant, BTreeMap<u32, u64>)>,
     /// The thread that wanted a processor for the greatest share of the time between two looks.
     runnable: f64,
+}
+
+/// Descriptors of all processes of the server.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct InAll {
+    pub(super) held: u64,
+    /// The sum of their soft limits.
+    pub(super) limit: u64,
+    pub(super) processes: u64,
 }
 
 /// What an interface has carried so far, and its speed in bytes a second.
@@ -127,6 +136,19 @@ impl Witness {
         self.servers.iter().filter_map(fullest).min_by_key(|(used, limit)| limit.saturating_sub(*used))
     }
 
+    /// What all processes of the server hold and may hold; none where that is not known of each.
+    pub(super) fn descriptors_in_all(&self) -> Option<InAll> {
+        let add = |all: InAll, server: &Seen| {
+            Some(InAll {
+                held: all.held + server.descriptors,
+                limit: all.limit.saturating_add(server.limits?.files_soft),
+                processes: all.processes + 1,
+            })
+        };
+        let all = self.servers.iter().try_fold(InAll::default(), add)?;
+        (all.processes > 0).then_some(all)
+    }
+
     pub(super) fn tracked(&self) -> Option<(u64, u64)> {
         self.tracked
     }
@@ -203,11 +225,8 @@ impl Witness {
 
 impl Seen {
     fn look(&mut self, root: &Root) {
-        let Ok(process) = Process::open(self.pid) else { return };
-        if let Ok(count) = process.descriptors() {
-            self.descriptors = self.descriptors.max(count as u64);
-        }
         let pid = self.pid.to_string();
+        self.descriptors = self.descriptors.max(root.list(&format!("proc/{pid}/fd")).len() as u64);
         // A server may raise its soft limit after it was first seen.
         self.limits = ProcessLimits::read(root, &pid).or(self.limits);
         let status = root.text(&format!("proc/{pid}/status")).unwrap_or_default();
@@ -314,6 +333,7 @@ impl Observer for Witnessed<'_> {
 mod tests {
     use std::fs;
 
+    use super::super::binding::Resource;
     use super::*;
 
     /// A machine of files with one process, 7; removed when dropped.
@@ -371,6 +391,28 @@ mod tests {
         machine.write("proc/meminfo", "MemTotal: 1000000 kB\nMemAvailable: 500000 kB\n");
         witness.look();
         assert!(witness.tcp_memory_pressed().is_some() && witness.memory_exhausted().is_some());
+    }
+
+    #[test]
+    fn clients_beyond_the_descriptors_of_all_processes_are_refused() {
+        let machine = Machine::new("descriptors");
+        for (pid, held, limit) in [(7, 10, 100), (8, 20, 200)] {
+            (0..held).for_each(|number| machine.write(&format!("proc/{pid}/fd/{number}"), ""));
+            let limits = format!(
+                "Max open files {limit} {limit} files\nMax address space unlimited unlimited bytes\n"
+            );
+            machine.write(&format!("proc/{pid}/limits"), &limits);
+        }
+        let witness = Witness::new(Root::new(&machine.0), &[7, 8], &[]);
+        let all = witness.descriptors_in_all().unwrap();
+        assert_eq!(all, InAll { held: 30, limit: 300, processes: 2 });
+        assert_eq!(all.refuse(270), None);
+        let (binding, most) = all.refuse(271).unwrap();
+        assert_eq!((binding.resource, most), (Resource::ServerDescriptors, 254));
+        assert!(binding.sentence().contains("30 of 300"), "{}", binding.sentence());
+        // Of a process whose limit is not known nothing can be said.
+        assert_eq!(Witness::new(Root::new(&machine.0), &[7, 9], &[]).descriptors_in_all(), None);
+        assert_eq!(Witness::new(Root::new(&machine.0), &[], &[]).descriptors_in_all(), None);
     }
 
     #[test]

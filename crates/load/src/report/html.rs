@@ -4,7 +4,7 @@ use super::page::{Figure, Page, Table, Tone};
 use super::plot::{Axis, Band, LinePlot, Series};
 use super::unit::Unit;
 use crate::bench::outcome::{Outcome, ServerUse};
-use crate::bench::timeline::{Sample, thinned};
+use crate::bench::timeline::{Sample, ThreadShare, thinned, threads_of_server};
 use crate::histogram::Summary;
 use crate::measure::group;
 use crate::observe::Phase;
@@ -322,14 +322,7 @@ fn processes(server: &ServerUse) -> String {
 
 /// All threads together, and the busiest ones.
 fn cpu_lines(samples: &[Sample]) -> Vec<Series> {
-    let mut sums: std::collections::BTreeMap<u32, (f64, &str)> = std::collections::BTreeMap::new();
-    for thread in
-        samples.iter().filter_map(|sample| sample.server.as_ref()).flat_map(|server| &server.threads)
-    {
-        sums.entry(thread.tid).or_insert((0.0, &thread.name)).0 += thread.share;
-    }
-    let mut busiest: Vec<(u32, (f64, &str))> = sums.into_iter().collect();
-    busiest.sort_by(|(_, one), (_, other)| other.0.total_cmp(&one.0));
+    let busiest = threads_of_server(samples.iter());
     let all = series("all threads", samples, |sample| Some(sample.server.as_ref()?.cpu_share));
     let of = |tid: u32| {
         move |sample: &Sample| {
@@ -337,7 +330,8 @@ fn cpu_lines(samples: &[Sample]) -> Vec<Series> {
             Some(threads.iter().find(|thread| thread.tid == tid).map_or(0.0, |thread| thread.share))
         }
     };
-    let one = |(tid, (_, name)): &(u32, (f64, &str))| series(format!("{name} ({tid})"), samples, of(*tid));
+    let one =
+        |thread: &ThreadShare| series(format!("{} ({})", thread.name, thread.tid), samples, of(thread.tid));
     let lines =
         if busiest.len() > 1 { busiest.iter().take(THREADS_MAX).map(one).collect() } else { Vec::new() };
     [all].into_iter().chain(lines).collect()
@@ -455,7 +449,7 @@ mod tests {
     use super::*;
     use crate::bench::outcome::CurvePoint;
     use crate::bench::outcome::tests::good;
-    use crate::bench::timeline::{ServerSample, ThreadShare};
+    use crate::bench::timeline::ServerSample;
 
     fn second(at: u32) -> Sample {
         let phase = if at == 1 { Phase::Connecting } else { Phase::Measuring };

@@ -1,0 +1,327 @@
+//! What came of a load, on a terminal of 80 columns.
+
+use std::fmt::Write;
+
+use super::unit::Unit;
+use crate::bench::outcome::{Generator, LatencySummary, Messages, Outcome, ServerUse};
+use crate::bench::timeline::{Sample, threads_of_server};
+use crate::histogram::Summary;
+use crate::measure::group;
+use crate::observe::Phase;
+
+/// Processes of a server that are named one by one.
+const PROCESSES_MAX: usize = 3;
+/// Threads of a server that are named.
+const THREADS_MAX: usize = 3;
+
+/// The outcome for people. Ends with the verdict.
+pub fn text(outcome: &Outcome) -> String {
+    let mut text = String::new();
+    connections(&mut text, outcome);
+    messages(&mut text, outcome);
+    times(&mut text, outcome);
+    if let Some(server) = &outcome.server {
+        server_use(&mut text, outcome, server);
+    }
+    usage(&mut text, outcome);
+    verdict(&mut text, outcome);
+    text
+}
+
+/// Writes one line; a `String` takes everything.
+macro_rules! line {
+    ($text:expr, $($arguments:tt)*) => {{
+        let _ = writeln!($text, $($arguments)*);
+    }};
+}
+
+fn connections(text: &mut String, outcome: &Outcome) {
+    let connections = &outcome.connections;
+    let (clients, opened, peak) = (connections.clients, connections.opened, connections.peak_open);
+    line!(text, "{}", outcome.url);
+    line!(text, "clients      {opened} of {clients} connected, at most {peak} at the same time");
+    if connections.reconnected > 0 {
+        line!(text, "             {} connected again", connections.reconnected);
+    }
+    if connections.resumed > 0 {
+        line!(text, "             {} resumed a TLS session", connections.resumed);
+    }
+}
+
+fn messages(text: &mut String, outcome: &Outcome) {
+    let messages = &outcome.messages;
+    let seconds = outcome.measured_seconds;
+    let rate = messages.sent as f64 / seconds;
+    let megabytes = rate * outcome.payload_bytes as f64 / 1e6;
+    let (sent, offered) = (messages.sent, messages.offered);
+    if outcome.probe == "idle" {
+        line!(text, "pings        {sent} of {offered} sent in {seconds:.1} s, {rate:.0}/s; no messages");
+    } else {
+        line!(
+            text,
+            "messages     {sent} of {offered} sent in {seconds:.1} s, {rate:.0}/s, {megabytes:.1} MB/s"
+        );
+    }
+    if messages.awaited > 0 {
+        line!(text, "answers      {} of {} awaited", messages.answered, messages.awaited);
+    }
+    if outcome.probe == "echo" {
+        let Messages { lost, corrupt, reordered, .. } = messages;
+        line!(text, "echoes       {lost} lost, {corrupt} corrupt, {reordered} out of order");
+    }
+    if let Some(closed) = &outcome.closed_loop {
+        let percent = closed.accounted * 100.0;
+        line!(text, "closed loop  Little's law accounts for {percent:.1} % of the clients' time");
+    }
+}
+
+/// Every distribution of times, one below the other.
+fn times(text: &mut String, outcome: &Outcome) {
+    let latency = outcome.latency_us;
+    let rows = [
+        ("latency", latency.map(|latency| latency.corrected)),
+        ("uncorrected", latency.and_then(|latency: LatencySummary| latency.uncorrected)),
+        ("sent late by", outcome.schedule_lag_us),
+        ("handshake", outcome.connections.handshake_us),
+    ];
+    line!(text, "");
+    line!(text, "{:<13}{}", "", cells(["p50", "p90", "p99", "p99.9", "p99.99", "max"].map(String::from)));
+    for (name, summary) in rows {
+        if let Some(Summary { p50, p90, p99, p999, p9999, max, .. }) = summary {
+            let figures = [p50, p90, p99, p999, p9999, max].map(|us| Unit::Microseconds.format(us));
+            line!(text, "{name:<13}{}", cells(figures));
+        }
+    }
+    if latency.is_some() {
+        let due = if outcome.probe == "idle" { "a ping" } else { "a message" };
+        line!(text, "latency: from when {due} was due, uncorrected: from when it was sent;");
+        line!(text, "         by {}", probed(outcome));
+    }
+    line!(text, "");
+}
+
+fn cells(cells: [String; 6]) -> String {
+    cells.map(|cell| format!("{cell:>11}")).concat()
+}
+
+/// What was timed.
+fn probed(outcome: &Outcome) -> String {
+    match outcome.probe {
+        "ping" if outcome.probe_one_in == 1 => "pings behind the messages".to_owned(),
+        "ping" => format!("pings behind the messages of one client in {}", outcome.probe_one_in),
+        "idle" => "pings".to_owned(),
+        "ack" => format!("answers to each {}. message", outcome.ack_every.unwrap_or(1)),
+        probe => format!("{probe}es"),
+    }
+}
+
+fn server_use(text: &mut String, outcome: &Outcome, server: &ServerUse) {
+    let named = server.pids.get(..PROCESSES_MAX).unwrap_or(&server.pids);
+    let more = match server.pids.len() - named.len() {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
+    line!(text, "server       {}{more}; {} threads", group::names(named), server.threads);
+    let mut cpu = format!("{} of a core", Unit::Processor.format(server.cpu_share));
+    if let Some(us) = server.cpu_us_per_message {
+        cpu += &format!(", {} a message", Unit::Microseconds.format(us));
+    }
+    if let Some(us) = server.handshake_cpu_us {
+        cpu += &format!(", {} a handshake", Unit::Microseconds.format(us));
+    }
+    line!(text, "server CPU   {cpu}");
+    let measured = |sample: &&Sample| sample.phase == Phase::Measuring;
+    for thread in threads_of_server(outcome.timeline.iter().filter(measured)).iter().take(THREADS_MAX) {
+        let share = Unit::Processor.format(thread.share);
+        line!(text, "             {share:>7} in {} ({})", thread.name, thread.tid);
+    }
+    let bytes = |bytes: u64| Unit::Bytes.format(bytes as f64);
+    line!(
+        text,
+        "server PSS   {} idle, {} connected, {} loaded, {} at most",
+        bytes(server.memory_idle.pss_bytes),
+        bytes(server.memory_connected.pss_bytes),
+        bytes(server.memory_loaded.pss_bytes),
+        bytes(server.peak_pss_bytes)
+    );
+    let grown = server.memory_loaded.pss_bytes.saturating_sub(server.memory_idle.pss_bytes);
+    line!(text, "             {} a client, loaded", each_client(outcome, grown));
+}
+
+fn each_client(outcome: &Outcome, bytes: u64) -> String {
+    Unit::Bytes.format(bytes as f64 / f64::from(outcome.connections.opened.max(1)))
+}
+
+fn usage(text: &mut String, outcome: &Outcome) {
+    let (machine, kernel) = (&outcome.machine, &outcome.kernel);
+    let grown = kernel.loaded.total_bytes().saturating_sub(kernel.idle.total_bytes());
+    line!(
+        text,
+        "kernel       {} more for the sockets of this machine, {} a client",
+        Unit::Bytes.format(grown as f64),
+        each_client(outcome, grown)
+    );
+    let generator = &outcome.generator;
+    let busiest = Unit::Processor.format(generator.busiest_thread);
+    line!(text, "generator    {busiest} of a core in its busiest thread");
+    let costs = costs(generator);
+    if !costs.is_empty() {
+        line!(text, "             {costs}");
+    }
+    if let Some(share) = outcome.generator_to_server() {
+        line!(text, "             {share:.2} of the server's CPU");
+    }
+    line!(
+        text,
+        "machine      {:.1} % busy, {:.1} % in interrupts, {:.1} % stolen",
+        machine.busy * 100.0,
+        machine.interrupts * 100.0,
+        machine.stolen * 100.0
+    );
+    if let Some(others) = outcome.other_programs.filter(|share| *share > 0.2) {
+        line!(text, "disturbed    other programs took {others:.1} processors");
+    }
+}
+
+/// What the load cost its maker.
+fn costs(generator: &Generator) -> String {
+    let message =
+        generator.cpu_us_per_message.map(|us| format!("{} a message", Unit::Microseconds.format(us)));
+    let client =
+        generator.pss_bytes_per_client.map(|bytes| format!("{} a client", Unit::Bytes.format(bytes)));
+    let processes = (generator.processes > 1).then(|| format!("{} processes", generator.processes));
+    [message, client, processes].into_iter().flatten().collect::<Vec<_>>().join(", ")
+}
+
+fn verdict(text: &mut String, outcome: &Outcome) {
+    let verdict = &outcome.verdict;
+    if let Some(why) = &verdict.saturated {
+        line!(text, "rejected     the generator was saturated: {why}");
+    }
+    for problem in &verdict.problems {
+        line!(text, "problem      {problem}");
+    }
+    if let Some(why) = &verdict.stopped {
+        line!(text, "ended early  {why}");
+    }
+    if verdict.interrupted {
+        line!(text, "interrupted  before the end");
+    }
+    if verdict.held() {
+        line!(text, "verdict      held");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bench::outcome::tests::good;
+    use crate::bench::timeline::{ServerSample, ThreadShare};
+    use crate::measure::process::{Memory, Switches};
+
+    /// A load of the largest figures that can be thought of.
+    fn huge() -> Outcome {
+        let summary = |us| Summary {
+            count: 9,
+            min: us,
+            mean: us,
+            p50: us,
+            p90: us,
+            p99: us * 2.0,
+            p999: us * 3.0,
+            p9999: us * 4.0,
+            max: 9.9e9,
+        };
+        let memory = Memory { pss_bytes: 999_999_999_999, rss_bytes: 0 };
+        let threads =
+            (1..=9).map(|tid| ThreadShare { tid, name: "a-name-of-15-by".into(), share: 0.9 }).collect();
+        let sample = |phase, share| Sample {
+            phase,
+            length_seconds: 1.0,
+            server: Some(ServerSample {
+                cpu_share: 9.0,
+                threads: vec![ThreadShare { tid: 4_194_304, name: "loop".into(), share }],
+                ..ServerSample::default()
+            }),
+            ..Sample::default()
+        };
+        let mut outcome = good();
+        outcome.latency_us =
+            Some(LatencySummary { corrected: summary(123_456.0), uncorrected: Some(summary(12.3)) });
+        outcome.schedule_lag_us = Some(summary(0.2));
+        outcome.connections.handshake_us = Some(summary(1e6));
+        outcome.server = Some(ServerUse {
+            pids: (4_194_290..4_194_304).collect(),
+            memory_idle: Memory::default(),
+            memory_connected: memory,
+            memory_loaded: memory,
+            peak_pss_bytes: memory.pss_bytes,
+            handshake_cpu_us: Some(123_456.0),
+            cpu_seconds: 1e6,
+            cpu_share: 127.9,
+            cpu_us_per_message: Some(123_456.0),
+            threads: 12_345,
+            descriptors: 1_000_000,
+            switches: Switches::default(),
+        });
+        outcome.timeline = vec![sample(Phase::Connecting, 0.9), sample(Phase::Measuring, 0.25)];
+        outcome.timeline[1].server.as_mut().unwrap().threads.extend::<Vec<ThreadShare>>(threads);
+        outcome
+    }
+
+    #[test]
+    fn percentiles_stand_below_each_other() {
+        let text = text(&huge());
+        let columns = |name: &str| {
+            let line =
+                text.lines().find(|line| line.starts_with(name)).unwrap_or_else(|| panic!("{name}: {text}"));
+            // Where each of the six columns ends, and what stands in it.
+            let line: Vec<char> = line.chars().collect();
+            (0..6)
+                .map(|at| line[13 + at * 11..13 + (at + 1) * 11].iter().collect::<String>())
+                .collect::<Vec<_>>()
+        };
+        let trimmed =
+            |name: &str| columns(name).iter().map(|cell| cell.trim().to_owned()).collect::<Vec<_>>();
+        assert_eq!(trimmed("             "), ["p50", "p90", "p99", "p99.9", "p99.99", "max"]);
+        assert_eq!(trimmed("latency  ")[..3], ["123 ms", "123 ms", "247 ms"]);
+        assert_eq!(trimmed("uncorrected  ")[2..4], ["24.6 µs", "36.9 µs"]);
+        assert!(
+            ["latency  ", "sent late by", "handshake"]
+                .iter()
+                .all(|name| columns(name).concat().starts_with(' '))
+        );
+    }
+
+    #[test]
+    fn a_server_is_told_by_process_thread_and_client() {
+        let text = text(&huge());
+        for part in [
+            "4194290, 4194291",
+            "4194292 and 11 more; 12345 threads",
+            "a-name-of-15-by (1)",
+            "10 GB a client",
+        ] {
+            assert!(text.contains(part), "{part}: {text}");
+        }
+        // The busiest three of the measured part, and not of the handshakes.
+        assert_eq!(text.lines().filter(|line| line.contains(" % in a-name")).count(), 3, "{text}");
+    }
+
+    #[test]
+    fn nothing_is_wider_than_80_columns() {
+        for outcome in [huge(), good()] {
+            let text = text(&outcome);
+            assert!(text.lines().all(|line| line.chars().count() <= 80 && line.trim_end() == line), "{text}");
+        }
+    }
+
+    #[test]
+    fn the_verdict_is_the_last_word() {
+        assert!(text(&good()).ends_with("\nverdict      held\n"));
+        let mut outcome = good();
+        outcome.verdict.saturated = Some("it was late".into());
+        let text = text(&outcome);
+        assert!(text.ends_with("rejected     the generator was saturated: it was late\n"), "{text}");
+    }
+}
