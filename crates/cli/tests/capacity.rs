@@ -97,8 +97,8 @@ impl Drop for Victim {
     }
 }
 
-/// A search of seconds with a limit of latency that only a server which is far too slow misses.
-const SHORT: [&str; 13] = [
+/// A search of seconds.
+const SHORT: [&str; 11] = [
     "--hold",
     "500ms",
     "--warmup",
@@ -109,10 +109,13 @@ const SHORT: [&str; 13] = [
     "100",
     "--resolution",
     "0.5",
-    "--latency-limit",
-    "2s",
     "--json",
 ];
+
+/// A limit that a busy machine keeps.
+const PATIENT: [&str; 2] = ["--latency-limit", "60s"];
+/// A limit that only a server misses that is far too slow.
+const IMPATIENT: [&str; 2] = ["--latency-limit", "2s"];
 
 /// What a command found; `wrapped` is what it is started by, if anything.
 fn search(wrapped: &[&str], url: &str, more: &[&str]) -> serde_json::Value {
@@ -122,16 +125,35 @@ fn search(wrapped: &[&str], url: &str, more: &[&str]) -> serde_json::Value {
         .unwrap_or_else(|_| panic!("{words:?}: {}", String::from_utf8_lossy(&output.stderr)))
 }
 
+/// The same for a server that is too slow. A machine that is busy with other things may make the load late, which says
+/// nothing of the server: then the search is made again.
+fn search_slow_victim(behaviour: &str) -> serde_json::Value {
+    const TRIES: u32 = 10;
+    let mut capacity = serde_json::Value::Null;
+    for _ in 0..TRIES {
+        let victim = Victim::start(behaviour, "--nofile=4096");
+        capacity = search_victim(&victim, &["--from", "20", IMPATIENT[0], IMPATIENT[1]]);
+        if capacity["binding"]["resource"] != "generator" {
+            break;
+        }
+    }
+    capacity
+}
+
 /// The search on a server of ours, by its process.
 fn search_victim(victim: &Victim, more: &[&str]) -> serde_json::Value {
     let pid = victim.child.id().to_string();
     search(&[], &victim.url, &[&["--pid", &pid], more].concat())
 }
 
+fn search_patiently(victim: &Victim, more: &[&str]) -> serde_json::Value {
+    search_victim(victim, &[more, &PATIENT].concat())
+}
+
 #[test]
 fn the_servers_descriptors() {
     let victim = Victim::start("well", "--nofile=100:100");
-    let capacity = search_victim(&victim, &["--from", "40"]);
+    let capacity = search_patiently(&victim, &["--from", "40"]);
     assert_eq!(capacity["binding"]["resource"], "server_descriptors", "{capacity:#}");
     assert_eq!(capacity["at_least"], false, "{capacity:#}");
     let found = capacity["found"].as_u64().unwrap();
@@ -145,7 +167,7 @@ fn the_servers_descriptors() {
 fn our_own_descriptors() {
     let victim = Victim::start("well", "--nofile=4096");
     let pid = victim.child.id().to_string();
-    let more = ["--pid", &pid, "--from", "16", "--processes", "1"];
+    let more = [&["--pid", &pid, "--from", "16", "--processes", "1"], &PATIENT[..]].concat();
     let capacity = search(&["prlimit", "--nofile=100:100"], &victim.url, &more);
     assert_eq!(capacity["binding"]["resource"], "load_descriptors", "{capacity:#}");
     assert_eq!((&capacity["found"], &capacity["at_least"]), (&36.into(), &true.into()), "{capacity:#}");
@@ -154,7 +176,7 @@ fn our_own_descriptors() {
 #[test]
 fn memory() {
     let victim = Victim::start("fat", "--as=400000000");
-    let capacity = search_victim(&victim, &["--from", "50"]);
+    let capacity = search_patiently(&victim, &["--from", "50"]);
     assert_eq!(capacity["binding"]["resource"], "memory", "{capacity:#}");
     assert!(capacity["found"].as_u64().is_some_and(|found| found < 400), "{capacity:#}");
     // It cannot be tried again: the server is gone.
@@ -163,15 +185,13 @@ fn memory() {
 
 #[test]
 fn a_server_that_waits_is_slow() {
-    let victim = Victim::start("slow", "--nofile=4096");
-    let capacity = search_victim(&victim, &["--from", "20"]);
+    let capacity = search_slow_victim("slow");
     assert_eq!(capacity["binding"]["resource"], "latency", "{capacity:#}");
 }
 
 #[test]
 fn a_server_that_computes_has_a_full_processor() {
-    let victim = Victim::start("busy", "--nofile=4096");
-    let capacity = search_victim(&victim, &["--from", "20"]);
+    let capacity = search_slow_victim("busy");
     assert_eq!(capacity["binding"]["resource"], "server_cpu", "{capacity:#}");
 }
 
@@ -196,8 +216,8 @@ fn the_rate_of_a_busy_server() {
         "0s",
         "--resolution",
         "0.5",
-        "--latency-limit",
-        "2s",
+        IMPATIENT[0],
+        IMPATIENT[1],
         "--size",
         "100",
         "--json",
@@ -225,7 +245,7 @@ fn ports() {
                   WEBSCALE=$1 && shift && { \"$WEBSCALE\" serve --plain --threads 1 --listen 127.0.0.1:9001 >&2 & } && \
                   until ss -ltn | grep -q 9001; do :; done; \"$WEBSCALE\" capacity ws://127.0.0.1:9001 \"$@\"; \
                   status=$?; kill %1; exit $status";
-    let more = ["--from", "10", "--source", "127.0.0.1"];
+    let more = [&["--from", "10", "--source", "127.0.0.1"], &PATIENT[..]].concat();
     let words =
         [&["-n", "bash", "-c", script, "bash", env!("CARGO_BIN_EXE_webscale")], &SHORT[..], &more].concat();
     let output = Command::new("unshare").args(&words).stdin(Stdio::null()).output().unwrap();
