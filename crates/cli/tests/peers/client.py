@@ -96,8 +96,8 @@ def play(socket, steps):
 def trusting(ca):
     """TLS 1.2, so that there is a client of that; Node and Chromium speak 1.3.
 
-    `websockets` reads on a thread of its own, and Python 3.11, for one, lets both threads into OpenSSL at once. In 1.3, where
-    the server's tickets are read while the request is written, the request was seen to get lost now and then.
+    `websockets` reads on a thread of its own, and Python 3.11, for one, lets both threads into OpenSSL at once. In 1.3,
+    where the server's tickets are read while the request is written, a request was seen to get lost now and then.
     """
     context = ssl.create_default_context(cafile=ca)
     context.maximum_version = ssl.TLSVersion.TLSv1_2

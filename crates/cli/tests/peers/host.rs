@@ -41,8 +41,8 @@ impl Certificate {
 pub(crate) enum Behaviour {
     /// `/echo`
     Echo,
-    /// `/fragments/SIZE`: an echo in fragments of so many bytes, and a message of one frame behind it. Holds what is still
-    /// to be sent.
+    /// `/fragments/SIZE`: an echo in fragments of so many bytes, and a message in one frame behind it. Holds what is
+    /// still to be sent.
     Fragments { size: usize, pieces: VecDeque<Owned> },
     /// `/close/CODE`: with the first message, which is the reason.
     Close(CloseCode),

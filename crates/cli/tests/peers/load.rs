@@ -28,9 +28,8 @@ fn bench(url: &str, probe: &str, latency_limit: &str, more: &[&str]) -> (Value, 
 /// What the server counted is what was sent, and every message is answered.
 fn counts_agree(peer: Peer) {
     let mut servers = Servers::plain(peer, &[None]);
-    for (path, probe) in [("/echo", "echo"), ("/sink", "ping"), ("/sink", "none"), ("/fragments", "echo")] {
-        assert_counts_agree(&mut servers, path, probe, &[]);
-    }
+    let loads = [("/echo", "echo"), ("/sink", "ping"), ("/sink", "none"), ("/fragments", "echo")];
+    assert_counts_agree(&mut servers, &loads, &[]);
 }
 
 /// The same with TLS and compression.
@@ -39,22 +38,28 @@ fn counts_agree_over_tls(peer: Peer) {
     let certificate = servers.certificate.as_ref().expect("made with it");
     let ca = certificate.files.ca_cert.to_str().expect("UTF-8").to_owned();
     let more = ["--ca", &ca, "--deflate=threshold=0,takeover"];
-    for (path, probe) in [("/echo", "echo"), ("/sink", "ping"), ("/fragments", "echo")] {
-        assert_counts_agree(&mut servers, path, probe, &more);
-    }
+    let loads = [("/echo", "echo"), ("/sink", "ping"), ("/fragments", "echo")];
+    assert_counts_agree(&mut servers, &loads, &more);
     assert_eq!(servers.extended(), 3 * CLIENTS);
 }
 
-fn assert_counts_agree(servers: &mut Servers, path: &str, probe: &str, more: &[&str]) {
-    let before = servers.messages();
-    let (outcome, held) = bench(&servers.url(0, path), probe, "60s", more);
-    assert!(held, "{path}, {probe}: {}", outcome["verdict"]);
-    let messages = &outcome["messages"];
-    assert_eq!(messages["sent"], CLIENTS * MESSAGES, "{messages}");
-    for fault in ["corrupt", "reordered", "unanswered"] {
-        assert_eq!(messages[fault], 0, "{messages}");
+/// Asserts it of loads on these paths, with these probes, one after another.
+fn assert_counts_agree(servers: &mut Servers, loads: &[(&str, &str)], more: &[&str]) {
+    let (mut before, mut ended) = (0, 0);
+    for (path, probe) in loads {
+        let (outcome, held) = bench(&servers.url(0, path), probe, "60s", more);
+        assert!(held, "{path}, {probe}: {}", outcome["verdict"]);
+        let messages = &outcome["messages"];
+        assert_eq!(messages["sent"], CLIENTS * MESSAGES, "{messages}");
+        for fault in ["corrupt", "reordered", "unanswered"] {
+            assert_eq!(messages[fault], 0, "{messages}");
+        }
+        ended += CLIENTS;
+        servers.last_close(ended);
+        let counted = servers.messages();
+        assert_eq!(messages["sent_in_all"], counted - before, "{path}, {probe}");
+        before = counted;
     }
-    assert_eq!(messages["sent_in_all"], servers.messages() - before, "{path}, {probe}");
 }
 
 /// A server that loses, changes or exchanges every tenth echo is found out, by the count that is right.

@@ -96,11 +96,19 @@ impl Servers {
         self.puppet.ask(&json!("count"))[of].as_u64().expect("a number")
     }
 
-    /// How many connections ended, and how the last one did: code and reason.
-    fn closes(&mut self) -> (usize, Value) {
-        let counts = self.puppet.ask(&json!("count"));
-        let closes = counts["closes"].as_array().expect("a list");
-        (closes.len(), closes.last().cloned().unwrap_or_default())
+    /// How the last of so many connections ended: code and reason. They are awaited, as a server counts the end of a
+    /// connection, and the messages before it, a moment after our loop has seen it.
+    pub(crate) fn last_close(&mut self, ended: u64) -> Value {
+        loop {
+            let counts = self.puppet.ask(&json!("count"));
+            let closes = counts["closes"].as_array().expect("a list");
+            let count = closes.len() as u64;
+            assert!(count <= ended, "{counts}");
+            if count == ended {
+                return closes.last().cloned().unwrap_or_default();
+            }
+            std::thread::yield_now();
+        }
     }
 }
 
@@ -148,7 +156,7 @@ fn without_tls(peer: Peer) {
     part(&guest);
 }
 
-/// Messages of ours in fragments, each of which but the last was followed by a ping, and messages in one frame behind them.
+/// Messages of ours in fragments, each of which but the last was followed by a ping; and messages in one frame behind.
 fn fragments(peer: Peer) {
     let mut servers = Servers::secure(peer, &[None, Some(Parameters::default())]);
     let takeover = Deflate::default().threshold(0).own_context_takeover(true).peer_context_takeover(true);
@@ -256,14 +264,7 @@ fn closing(peer: Peer) {
         assert!(matches!(close.cause, CloseCause::Local), "{close}");
         assert_eq!((close.code.get(), close.reason.as_str()), (code, reason));
         ended += 1;
-        // The server counts the end of a connection a moment after our loop has seen it.
-        let last = loop {
-            match servers.closes() {
-                (count, last) if count == ended => break last,
-                _ => std::thread::yield_now(),
-            }
-        };
-        assert_eq!(last, json!([code, reason]));
+        assert_eq!(servers.last_close(ended), json!([code, reason]));
     }
     let guest = servers.connect(0, "/echo", None);
     guest.send(&Owned::noise((16 << 20) + 1));
