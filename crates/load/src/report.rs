@@ -5,7 +5,7 @@
 //! - [`html`]: the page of one load.
 //! - [`text`]: the same for a terminal.
 //! - [`csv`]: the seconds of one load.
-//! - [`unit`]: figures with their units.
+//! - [`mod@unit`]: figures with their units.
 //! - [`redact`]: what was typed, without what is secret.
 
 pub mod csv;
