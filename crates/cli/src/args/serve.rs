@@ -51,7 +51,8 @@ pub(crate) struct ServeArgs {
     /// Compress messages where the client offers it (permessage-deflate, RFC 7692)
     #[arg(long)]
     pub(crate) deflate: bool,
-    /// Let pages of this origin connect: scheme://host[:port], null, or any; may be repeated [default: the server's own]
+    /// Let pages of this origin connect: scheme://host, with :port where it is not the usual one, null, or any; may be
+    /// repeated [default: the server's own]
     #[arg(long = "origin", value_name = "ORIGIN", value_parser = origin)]
     pub(crate) origins: Vec<String>,
     /// Share the port with the sibling that has it: for the children of --processes
