@@ -306,6 +306,7 @@ impl<K: Socket, S: Send + 'static> Connection<K, S> {
             Err(error) => return self.lost(turn, error.kind()),
         }
         turn.context.outgoing.set_queued(self.link.queued());
+        self.channel.reserve_waiting(turn.context.outgoing);
         if self.link.queued() == 0 {
             self.channel.answer_ping(turn.context.outgoing);
         }
@@ -418,6 +419,7 @@ impl<K: Socket, S: Send + 'static> Connection<K, S> {
         let outgoing = &mut *turn.context.outgoing;
         outgoing.begin(self.channel.is_closing() || !self.channel.is_open());
         outgoing.set_queued(self.link.queued());
+        self.channel.reserve_waiting(outgoing);
         self.channel.lend(outgoing);
     }
 

@@ -31,11 +31,11 @@ pub struct Limits {
     /// Default 1 MiB.
     pub message_bytes: usize,
     /// Where this is above `message_bytes`, a message longer than those comes to [`Handler::chunk`](crate::Handler::chunk)
-    /// in chunks, up to this many bytes in all; then 1009. Its connection holds no more than `message_bytes` of it.
-    /// Default 0: every message comes whole.
+    /// in chunks, up to this many bytes in all; then 1009. Its connection holds no more than `message_bytes` of it,
+    /// and about twice that where it is compressed and goes to workers. Default 0: every message comes whole.
     pub stream_bytes: u64,
-    /// One message, from its first byte to its last, in chunks or whole; then 1008. Time in which we do not read does not
-    /// count. Default 60 s.
+    /// One message, from its first byte to its last, in chunks or whole; then 1008. If it is over while a worker holds the
+    /// message up, it begins anew. Default 60 s.
     pub message_time: Duration,
     /// What may wait for one client's socket, in bytes of frames; also the longest message that can be sent, and the longest
     /// body of an HTTP answer. Default 1 MiB.

@@ -205,6 +205,11 @@ impl Outgoing {
         SendError::Closed
     }
 
+    /// A message with so many bytes could be sent if nothing else were queued.
+    pub(crate) fn would_fit(&self, payload: usize) -> bool {
+        frame_len(payload) <= self.capacity
+    }
+
     /// Nothing more may be sent.
     fn is_over(&self) -> bool {
         self.closed || self.failed
@@ -242,10 +247,10 @@ impl Outgoing {
         if self.is_over() {
             return Err(SendError::Closed);
         }
-        let bytes = payload.saturating_add(webscale_proto::FrameHeader::MAX_LEN);
-        if bytes > self.capacity {
+        if !self.would_fit(payload) {
             return Err(SendError::TooLong);
         }
+        let bytes = frame_len(payload);
         if bytes > self.room {
             self.overflowed = true;
             return Err(SendError::Full);
@@ -253,6 +258,11 @@ impl Outgoing {
         self.room -= bytes;
         Ok(())
     }
+}
+
+/// The most that a frame with so many bytes takes.
+fn frame_len(payload: usize) -> usize {
+    payload.saturating_add(webscale_proto::FrameHeader::MAX_LEN)
 }
 
 /// Writes a message as one frame, and gives back the room that compression saved.

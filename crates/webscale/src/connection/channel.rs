@@ -97,19 +97,23 @@ impl<S> Open<S> {
 impl<S> Open<S> {
     /// Keeps what may not stand between the fragments of a message until that is finished.
     fn wait(&mut self, parcel: Parcel, outgoing: &mut Outgoing) {
-        let waiting = self.waiting.get_or_insert_default();
-        let bytes = waiting.bytes + parcel.len() + size_of::<Parcel>();
+        let bytes = parcel.len() + size_of::<Parcel>();
         if bytes > outgoing.room {
-            outgoing.overflowed = true;
+            // One that would never fit is the sender's fault, and not the peer's.
+            outgoing.overflowed |= outgoing.would_fit(parcel.len());
             outgoing.sent.dropped += 1;
         } else {
-            waiting.bytes = bytes;
+            outgoing.room -= bytes;
+            let waiting = self.waiting.get_or_insert_default();
+            waiting.bytes += bytes;
             waiting.parcels.push(parcel);
         }
     }
 
     fn send_waiting(&mut self, outgoing: &mut Outgoing) {
-        for parcel in self.waiting.take().into_iter().flat_map(|waiting| waiting.parcels) {
+        let Some(waiting) = self.waiting.take() else { return };
+        outgoing.room += waiting.bytes;
+        for parcel in waiting.parcels {
             let _ = outgoing.parcel(&parcel);
         }
     }
@@ -149,6 +153,13 @@ impl<S: Send + 'static> Channel<S> {
     /// We sent a Close frame, and wait for the peer's.
     pub(crate) fn is_closing(&self) -> bool {
         matches!(&self.stage, Stage::Open(open) if !open.closing.may_send_data())
+    }
+
+    /// What waits for the end of a message in fragments has its room: what is sent before must leave it.
+    pub(crate) fn reserve_waiting(&self, outgoing: &mut Outgoing) {
+        if let Stage::Open(Open { waiting: Some(waiting), .. }) = &self.stage {
+            outgoing.room = outgoing.room.saturating_sub(waiting.bytes);
+        }
     }
 
     pub(crate) fn is_mid_message(&self) -> bool {

@@ -47,8 +47,10 @@ impl Dial {
 
     /// When the next address has had its share of the time that is left: one that never answers must leave some to the others.
     fn share(&self, now: Time) -> Time {
-        let left = u32::try_from(self.target.addresses.len() - self.tried).unwrap_or(u32::MAX);
-        now + (self.until - now) / left.max(1)
+        let reached =
+            |address: &&SocketAddr| self.source.is_none_or(|source| is_reached_from(**address, source));
+        let left = self.target.addresses.iter().skip(self.tried).filter(reached).count();
+        now + (self.until - now) / u32::try_from(left).unwrap_or(u32::MAX).max(1)
     }
 }
 

@@ -127,10 +127,10 @@ impl<K: Socket> Link<K> {
         if let Some(error) = self.socket.take_error()? {
             return Err(error);
         }
-        self.phase = Phase::Live;
         if let Security::Tls(tls) = &mut self.security {
             tls.open_records(&mut [], sealed, &mut |_| {}).map_err(io::Error::other)?;
         }
+        self.phase = Phase::Live;
         Ok(())
     }
 

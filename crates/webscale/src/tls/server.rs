@@ -69,6 +69,7 @@ impl Tls {
         resolver: Arc<dyn ResolvesServerCert>,
         verifier: Arc<dyn ClientCertVerifier>,
     ) -> Result<Self, rustls::Error> {
+        let asks_clients = verifier.offer_client_auth();
         let mut config = ServerConfig::builder_with_provider(provider())
             .with_protocol_versions(&VERSIONS)?
             .with_client_cert_verifier(verifier)
@@ -76,8 +77,13 @@ impl Tls {
         config.alpn_protocols = vec![ALPN.to_vec()];
         // A ticket carries the session to the client: nothing is kept here, and no lock is shared by the loops.
         config.session_storage = Arc::new(NoServerSessionStorage {});
-        config.ticketer = aws_lc_rs::Ticketer::new()?;
-        config.send_tls13_tickets = 1;
+        // Who resumes shows no certificate, and each ticket begets another: one that expired would live on for ever.
+        if asks_clients {
+            config.send_tls13_tickets = 0;
+        } else {
+            config.ticketer = aws_lc_rs::Ticketer::new()?;
+            config.send_tls13_tickets = 1;
+        }
         Ok(Self(Arc::new(config)))
     }
 
@@ -85,8 +91,8 @@ impl Tls {
     /// shows to the handler. A client whose certificate is not good, or that has none where one is required, gets TLS's
     /// alert and no connection.
     ///
-    /// A client that resumes a session is who it was when the session began, for up to twelve hours: a certificate that
-    /// expires meanwhile is not looked at again.
+    /// Every connection shows its certificate anew: sessions are not resumed, so that one which has expired ends with the
+    /// connection that it opened.
     ///
     /// What [`Tls::from_rustls`] was given is replaced by the library's configuration, but for the server's certificates: ask
     /// for clients' ones there.

@@ -63,8 +63,9 @@ impl TlsSession {
         self.cipher_suite
     }
 
-    /// The client's certificate and those that lead to a root, in DER, verified; empty where it showed none. A session that
-    /// was resumed has those of the first handshake, which were verified then.
+    /// The client's certificates, in DER; empty where it showed none. The first one is its own, was verified, and alone says
+    /// who it is; those behind it are as the client sent them, and may be anything. A session that was resumed, which only
+    /// a configuration of [`Tls::from_rustls`](crate::Tls::from_rustls) may allow, has those of its first handshake.
     #[must_use]
     pub fn client_certificates(&self) -> &[CertificateDer<'static>] {
         &self.client_certificates

@@ -24,20 +24,21 @@ pub(super) fn answer<H: Handler>(
     };
     if behind > 0 {
         // RFC 6455 §4.1: a client sends nothing before it has the answer. What does is smuggling.
-        return reject(context, &Response::new(400, "bytes behind the request\n"));
+        let response = Response::new(400, "bytes behind the request\n");
+        return reject(context, &response, request.method() == "HEAD");
     }
     let view = Request::new(&request, asking.peer_addr, asking.tls.as_ref());
     if request.key().is_none() {
         return http(context, &view);
     }
     if !context.config.origins.admit(request.origin(), request.host(), asking.tls.is_some()) {
-        return reject(context, &Response::new(403, "pages of this Origin may not connect\n"));
+        return reject(context, &Response::new(403, "pages of this Origin may not connect\n"), false);
     }
     let opened = catch_unwind(AssertUnwindSafe(|| context.handler.open(&view)));
     match opened {
         Ok(Ok(accept)) => open(context, &request, accept, used),
-        Ok(Err(Reject(response))) => reject(context, &response),
-        Err(_) => reject(context, &failed()),
+        Ok(Err(Reject(response))) => reject(context, &response, false),
+        Err(_) => reject(context, &failed(), false),
     }
 }
 
@@ -82,8 +83,12 @@ pub(super) fn refuse<H: Handler>(
     Outcome::Failed(None, failure(error.reason().into()), Fate::Finish { answered: false })
 }
 
-fn reject<H: Handler>(context: &mut Context<'_, H>, response: &Response) -> Outcome<H::Session> {
-    let status = write(context, response, false);
+fn reject<H: Handler>(
+    context: &mut Context<'_, H>,
+    response: &Response,
+    is_head: bool,
+) -> Outcome<H::Session> {
+    let status = write(context, response, is_head);
     context.metrics.count_rejection(status);
     Outcome::Failed(None, failure(format!("answered with status {status}")), Fate::Finish { answered: false })
 }

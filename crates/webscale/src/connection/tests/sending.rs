@@ -122,6 +122,25 @@ fn a_handler_can_send_as_much_as_there_is_room_for() {
 }
 
 #[test]
+fn what_waits_behind_a_message_has_its_room() {
+    let limits = Limits {
+        egress_bytes: 2000,
+        egress_high_water: 1000,
+        slow_consumer: SlowConsumer::Drop,
+        ..Limits::default()
+    };
+    let mut world = World::open(limits);
+    world.receive(&say("begin a"));
+    world.send("waits");
+    world.send(&"too long to be sent ever".repeat(100));
+    world.receive(&say(&format!("finish {}", "x".repeat(2000 - 14))));
+    assert_eq!(results(&world), [Ok(()), Err(SendError::Full)]);
+    world.receive(&say("finish !"));
+    assert_eq!(world.items(), [text("a!"), text("waits")]);
+    assert_eq!(world.metrics.messages_dropped.get(), 1);
+}
+
+#[test]
 fn workers_send_fragments_and_what_is_pushed_meanwhile_waits() {
     let mut shop = Shop::open(10);
     shop.world.receive(&Frames::client().text("begin a").text("more b").text("finish c").done());
