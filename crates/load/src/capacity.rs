@@ -163,8 +163,10 @@ impl<'a> Hunt<'a> {
     /// Makes one step; none when the user has stopped.
     fn step(&mut self, step: Step) -> Result<Option<Trial>, BenchError> {
         let plan = self.plan(step);
-        if let Some(refusal) = too_large(&plan, step.value) {
-            return Ok(Some(self.refuse(step, refusal, step.value - 1)));
+        if let Some((refusal, clients)) = too_large(&plan, step.value) {
+            // Another rate does not mend what is too little for the clients.
+            let most = if self.settings.find == Find::Clients { clients } else { 0 };
+            return Ok(Some(self.refuse(step, refusal, most)));
         }
         self.wait_for_ports(&plan)?;
         if self.observer.stopped() {
@@ -333,8 +335,8 @@ impl<'a> Hunt<'a> {
     }
 }
 
-/// What the machine says against a load of this size, if anything.
-pub(crate) fn too_large(plan: &Plan, at: u32) -> Option<Binding> {
+/// What the machine says against a load of this size, if anything, and about how many clients it has room for.
+fn too_large(plan: &Plan, at: u32) -> Option<(Binding, u32)> {
     let diagnosis = doctor::before_load(&Root::default(), &Need::of_plan(plan).ok()?);
     let short = diagnosis.with(Verdict::Short).next()?;
     let resource = match short.name {
@@ -343,5 +345,6 @@ pub(crate) fn too_large(plan: &Plan, at: u32) -> Option<Binding> {
         "fs.file-max, free" | "epoll max_user_watches" => Resource::LoadDescriptors,
         _ => Resource::Memory,
     };
-    Some(Binding::new(resource, at, short.sentence()))
+    let fits = short.fitting(plan.clients).min(plan.clients.saturating_sub(1));
+    Some((Binding::new(resource, at, short.sentence()), fits))
 }

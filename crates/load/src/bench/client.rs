@@ -104,7 +104,7 @@ pub(crate) struct Session {
 impl Session {
     /// The client with number `index`, whose connection began at `begun`.
     pub(crate) fn new(index: u32, begun: Instant, shared: &Shared) -> Session {
-        let probed = shared.probe != Probe::Ping || index.is_multiple_of(shared.one_probed_in);
+        let probed = shared.probe != Probe::Ping || is_probed(index, shared.one_probed_in);
         let due = Some(shared.pace.first_due(index));
         Session {
             index,
@@ -146,6 +146,14 @@ impl Session {
             Pace::Closed(_) => self.due,
         }
     }
+}
+
+/// One client of each `one_in` that follow one another, another one each time: every so-many-th client stands on the
+/// same event loop, process or source address, and perhaps on the same process of the server.
+fn is_probed(index: u32, one_in: u32) -> bool {
+    let (block, place) = (index / one_in, index % one_in);
+    let spread = u64::from(block).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32;
+    u64::from(place) == spread % u64::from(one_in)
 }
 
 /// The handler of one event loop.
@@ -350,6 +358,28 @@ impl Handler for Clients {
         if let Some(losses) = self.shared.lost.as_ref().filter(|_| !closing) {
             // Nobody takes it when the load is over.
             let _ = losses.send(session.lost());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_probed;
+
+    #[test]
+    fn every_loop_and_process_has_probed_clients() {
+        for (one_in, of) in [(10, 2), (10, 5), (10, 10), (3, 6), (1, 4)] {
+            let clients = 1000 * one_in;
+            let probed: Vec<u32> = (0..clients).filter(|index| is_probed(*index, one_in)).collect();
+            assert_eq!(probed.len(), 1000);
+            for first in 0..of {
+                let share = probed.iter().filter(|index| *index % of == first).count();
+                let fair = 1000 / of as usize;
+                assert!(
+                    (fair / 2..=2 * fair).contains(&share),
+                    "one in {one_in}: {share} at {first} of {of}"
+                );
+            }
         }
     }
 }

@@ -263,7 +263,7 @@ impl Plan {
             Some(_) => self.processes.unwrap_or(by_need).clamp(1, self.clients),
             None => 1,
         };
-        check_descriptors(self.clients.div_ceil(count), descriptors)?;
+        check_descriptors(self.clients, count, descriptors)?;
         Ok(self.program.clone().filter(|_| count > 1).map(|program| (count, program)))
     }
 }
@@ -286,9 +286,10 @@ fn check_processors(loops: &[Option<usize>]) -> Result<(), BenchError> {
     }
 }
 
-fn check_descriptors(clients: u32, has: u64) -> Result<(), BenchError> {
-    let needs = u64::from(clients) + DESCRIPTORS_BESIDE;
-    let most = has.saturating_sub(DESCRIPTORS_BESIDE);
+/// Whether `processes` that may each hold `has` descriptors are enough for the clients.
+fn check_descriptors(clients: u32, processes: u32, has: u64) -> Result<(), BenchError> {
+    let needs = u64::from(clients.div_ceil(processes)) + DESCRIPTORS_BESIDE;
+    let most = has.saturating_sub(DESCRIPTORS_BESIDE) * u64::from(processes);
     if needs > has { Err(BenchError::Descriptors { clients, needs, has, most }) } else { Ok(()) }
 }
 
@@ -361,9 +362,12 @@ mod tests {
 
     #[test]
     fn too_few_descriptors_say_how_many_clients_fit() {
-        assert!(check_descriptors(936, 1000).is_ok());
-        let error = check_descriptors(937, 1000).unwrap_err().to_string();
+        assert!(check_descriptors(936, 1, 1000).is_ok());
+        let error = check_descriptors(937, 1, 1000).unwrap_err().to_string();
         assert!(error.contains("1001") && error.contains("1000") && error.contains("936"), "{error}");
+        assert!(check_descriptors(1872, 2, 1000).is_ok());
+        let error = check_descriptors(3000, 2, 1000).unwrap_err().to_string();
+        assert!(error.contains("3000 clients") && error.contains("1872"), "{error}");
         assert_eq!(clients_by_descriptors(1000), 936);
     }
 

@@ -313,7 +313,10 @@ impl Experiment<'_> {
     /// The most clients of a main load that was held within the limits.
     fn held_in_load(&self, contestant: Contestant) -> u32 {
         let held = self.runs.iter().filter(|run| {
-            run.server == contestant.name() && run.purpose == Purpose::Load && run.outcome.verdict.held()
+            run.server == contestant.name()
+                && run.purpose == Purpose::Load
+                && run.rejected.is_none()
+                && run.outcome.verdict.held()
         });
         held.map(|run| run.outcome.connections.opened).max().unwrap_or(0)
     }

@@ -98,6 +98,16 @@ impl Check {
         Check { name, now, needed: Some(needed), verdict, note: String::new(), mend: Vec::new() }
     }
 
+    /// Of so many clients, about how many have what they need; none where nothing is counted.
+    pub(crate) fn fitting(&self, clients: u32) -> u32 {
+        let amount = |value: &Option<Value>| value.as_ref().and_then(Value::amount).map(u128::from);
+        let fitting = match (amount(&self.now), amount(&self.needed)) {
+            (Some(now), Some(needed)) if needed > 0 => u128::from(clients) * now / needed,
+            _ => 0,
+        };
+        u32::try_from(fitting).unwrap_or(u32::MAX).min(clients)
+    }
+
     /// [`Check::at_least`] for a number of things.
     pub(super) fn count(name: &'static str, now: Option<u64>, needed: u64) -> Check {
         Check::at_least(name, now.map(Value::Count), Value::Count(needed))
@@ -161,5 +171,17 @@ impl Check {
         let mend =
             if self.mend.is_empty() { String::new() } else { format!(": {}", self.mend.join(", or ")) };
         format!("{name} is {now} and {needed} are needed ({}){mend}", self.note)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Check;
+
+    #[test]
+    fn what_is_short_fits_fewer() {
+        assert_eq!(Check::bytes("tcp_mem", Some(300_000), 1_200_000).fitting(100), 25);
+        assert_eq!(Check::count("ports", Some(9_000), 100).fitting(100), 100);
+        assert_eq!(Check::count("ports", None, 100).fitting(100), 0);
     }
 }

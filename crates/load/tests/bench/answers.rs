@@ -9,6 +9,7 @@ use webscale_load::bench::template::Template;
 use webscale_load::bench::{BenchError, Plan, Probe, run};
 use webscale_load::observe::Unobserved;
 
+use super::assert_borne;
 use super::server::{Behaviour, Running};
 
 fn ack(every: u32) -> Probe {
@@ -36,7 +37,7 @@ fn acknowledged_messages_are_timed() {
     assert_eq!((messages.sent_in_all, messages.awaited, messages.answered), (280, 40, 40));
     assert_eq!((outcome.probe, outcome.ack_every), ("ack", Some(7)));
     assert_eq!(outcome.latency_us.unwrap().corrected.count, 40);
-    assert!(outcome.verdict.held(), "{:?}", outcome.verdict);
+    assert_borne(&outcome);
 }
 
 #[test]

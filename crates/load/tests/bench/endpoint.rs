@@ -13,8 +13,8 @@ use webscale_load::cert;
 use webscale_load::observe::Unobserved;
 use webscale_load::schedule::Ramp;
 
-use super::Directory;
 use super::server::{Behaviour, Running};
+use super::{Directory, assert_borne};
 
 /// Accepts who says all that is wanted, and remembers each path.
 #[derive(Default)]
@@ -81,7 +81,7 @@ fn each_client_says_who_it_is() {
     let outcome = run(&plan, &mut Unobserved).unwrap();
     handle.shutdown();
     running.join().unwrap();
-    assert!(outcome.verdict.held(), "{:?}", outcome.verdict);
+    assert_borne(&outcome);
     let expected: BTreeSet<String> = (0..12).map(|client| format!("/devices/{client}")).collect();
     assert_eq!(*paths.lock().unwrap(), expected);
     // Compressed, or these would be more.
@@ -108,7 +108,7 @@ fn a_share_of_the_handshakes_resumes() {
         let resumed = outcome.connections.resumed;
         assert!((1..=10).contains(&resumed), "{version:?}: {resumed}");
         assert_eq!(server.handle.metrics().resumed, resumed);
-        assert!(outcome.verdict.held(), "{:?}", outcome.verdict);
+        assert_borne(&outcome);
     }
     let server = secure();
     let outcome = run(&server.plan(), &mut Unobserved).unwrap();
@@ -147,5 +147,5 @@ fn a_server_may_ask_for_a_certificate() {
     assert!(stranger.contains("no client could connect: TLS"), "{stranger}");
     let tls = TlsOptions { identity: Some((certificate, key)), ..TlsOptions::default() };
     let outcome = run(&Plan { tls, ..server.plan() }, &mut Unobserved).unwrap();
-    assert!(outcome.verdict.held(), "{:?}", outcome.verdict);
+    assert_borne(&outcome);
 }
