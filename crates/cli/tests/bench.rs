@@ -244,6 +244,28 @@ fn reports_at(name: &str) {
 }
 
 #[test]
+fn where_hang_ups_are_ignored_it_goes_on() {
+    let server = Server::start(&["--plain"]);
+    let mut child = Command::new("nohup")
+        .arg(env!("CARGO_BIN_EXE_webscale"))
+        .args(short(&server.url, &[]))
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut stderr = child.stderr.take().unwrap();
+    let mut first = [0; 1];
+    stderr.read_exact(&mut first).unwrap();
+    signal(child.id(), "HUP");
+    let mut rest = String::new();
+    stderr.read_to_string(&mut rest).unwrap();
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(0), "{rest}");
+    assert!(String::from_utf8(output.stdout).unwrap().ends_with("verdict      held\n"));
+}
+
+#[test]
 fn a_file_that_cannot_be_written_leaves_the_others() {
     let server = Server::start(&["--plain"]);
     let directory = Directory::new("full");
