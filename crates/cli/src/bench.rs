@@ -24,9 +24,11 @@ pub(crate) fn run(args: &BenchArgs) -> anyhow::Result<()> {
     let outcome = bench::run(&plan, &mut stderr);
     stderr.finish();
     let outcome = outcome.map_err(failed)?;
-    output::write_file(args.html.as_deref(), || report::html::html(&outcome))?;
-    output::write_file(args.csv.as_deref(), || report::csv::csv(&outcome))?;
-    output::report(args.json.as_deref(), &outcome, || report::text::text(&outcome))?;
+    output::all([
+        output::write_file(args.html.as_deref(), || report::html::html(&outcome)),
+        output::write_file(args.csv.as_deref(), || report::csv::csv(&outcome)),
+        output::report(args.json.as_deref(), &outcome, || report::text::text(&outcome)),
+    ])?;
     let verdict = &outcome.verdict;
     if let Some(why) = &verdict.stopped {
         return Err(NotHeld(format!("ended early: {why}")).into());

@@ -27,9 +27,11 @@ pub(crate) fn run(args: &CapacityArgs) -> anyhow::Result<()> {
     let capacity = capacity::run(&settings, &mut stderr);
     stderr.finish();
     let capacity = capacity.map_err(failed)?;
-    output::write_file(args.html.as_deref(), || html::html(&capacity))?;
     let look = if output::stdout_is_terminal() { Look::Lines } else { Look::Plain };
-    output::report(args.json.as_deref(), &capacity, || text(&capacity, look))?;
+    output::all([
+        output::write_file(args.html.as_deref(), || html::html(&capacity)),
+        output::report(args.json.as_deref(), &capacity, || text(&capacity, look)),
+    ])?;
     match shortcoming(&capacity) {
         Some(why) => Err(NotFound(why).into()),
         None => Ok(()),

@@ -20,9 +20,11 @@ pub(crate) fn run(args: &CompareArgs) -> anyhow::Result<()> {
     let comparison = webscale_load::compare::run(args.settings(), &mut stderr);
     stderr.finish();
     let comparison = comparison?;
-    output::write_file(args.html.as_deref(), || html(&comparison))?;
     let look = if output::stdout_is_terminal() { Look::Lines } else { Look::Plain };
-    output::report(args.json.as_deref(), &comparison, || text(&comparison, look))?;
+    output::all([
+        output::write_file(args.html.as_deref(), || html(&comparison)),
+        output::report(args.json.as_deref(), &comparison, || text(&comparison, look)),
+    ])?;
     if comparison.is_complete() {
         return Ok(());
     }

@@ -1,6 +1,6 @@
 //! How the command ends: the one place that chooses an exit code.
 
-use std::io;
+use std::io::{self, Write};
 use std::process::ExitCode;
 
 /// What was typed cannot be done, whatever the machine's state: exit code 2, as for a flag that does not exist.
@@ -15,7 +15,8 @@ pub(crate) fn finish(outcome: anyhow::Result<()>) -> ExitCode {
         // Who reads our output has seen enough (`| head`).
         return ExitCode::SUCCESS;
     }
-    eprintln!("webscale: {}", sentence(&error));
+    // Nobody may read stderr any more, as after SIGHUP.
+    let _ = writeln!(io::stderr(), "webscale: {}", sentence(&error));
     ExitCode::from(if error.is::<Usage>() { 2 } else { 1 })
 }
 

@@ -47,24 +47,28 @@ pub(crate) fn write_file(path: Option<&Path>, text: impl FnOnce() -> String) -> 
 }
 
 /// Writes a result where `--json` says: as JSON to a file or to stdout (`-`), and as `text` to stdout unless JSON goes
-/// there.
+/// there, whether or not the file can be written.
 pub(crate) fn report<T: Serialize>(
     json: Option<&Path>,
     result: &T,
     text: impl FnOnce() -> String,
 ) -> anyhow::Result<()> {
-    let to_stdout = json == Some(Path::new("-"));
-    if let Some(path) = json {
-        let mut encoded = serde_json::to_string_pretty(result)?;
-        encoded.push('\n');
-        if to_stdout {
-            print(&encoded)?;
-        } else {
-            write_file(Some(path), || encoded)?;
-        }
+    if json == Some(Path::new("-")) {
+        return Ok(print(&encoded(result)?)?);
     }
-    if !to_stdout {
-        print(&text())?;
-    }
-    Ok(())
+    let written = match json {
+        Some(_) => encoded(result).and_then(|encoded| write_file(json, || encoded)),
+        None => Ok(()),
+    };
+    let printed = print(&text());
+    written.and(printed.map_err(Into::into))
+}
+
+fn encoded<T: Serialize>(result: &T) -> anyhow::Result<String> {
+    Ok(serde_json::to_string_pretty(result)? + "\n")
+}
+
+/// The first error of several outputs, all of which were tried: one that fails does not take the others with it.
+pub(crate) fn all<const N: usize>(written: [anyhow::Result<()>; N]) -> anyhow::Result<()> {
+    written.into_iter().collect()
 }

@@ -1,11 +1,13 @@
 //! Progress on stderr: a block that is drawn in place where a person looks on, plain lines otherwise.
 
 use std::env;
+use std::fs;
 use std::io::{self, IsTerminal, Write};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use webscale_load::observe::{Observer, Phase, Progress};
 
 use crate::live::Live;
@@ -34,10 +36,12 @@ impl Stderr {
         Stderr::with_plain_progress(None)
     }
 
-    /// Also takes over SIGINT and SIGTERM: the first asks to stop, the second ends the process.
+    /// Also takes over SIGINT, SIGTERM and SIGHUP: the first asks to stop, the second ends the process. SIGHUP stays ignored
+    /// where it was (nohup(1)).
     fn with_plain_progress(plain_every: Option<Duration>) -> io::Result<Stderr> {
         let interrupted = Arc::new(AtomicBool::new(false));
-        for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
+        let hang_up = (!is_ignored(SIGHUP)).then_some(SIGHUP);
+        for signal in [SIGINT, SIGTERM].into_iter().chain(hang_up) {
             // In this order: the second signal finds the flag set.
             signal_hook::flag::register_conditional_default(signal, Arc::clone(&interrupted))?;
             signal_hook::flag::register(signal, Arc::clone(&interrupted))?;
@@ -54,6 +58,14 @@ impl Stderr {
             live.leave();
         }
     }
+}
+
+/// Whether this process was started with a signal ignored (proc(5), `SigIgn`).
+fn is_ignored(signal: i32) -> bool {
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    let mask = mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or(0);
+    mask & 1 << (signal - 1) != 0
 }
 
 fn write(text: &str) {

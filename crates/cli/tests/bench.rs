@@ -216,8 +216,15 @@ fn a_limit_that_was_passed_ends_it() {
 
 #[test]
 fn interrupted_it_still_reports() {
+    reports_at("INT");
+    reports_at("HUP");
+}
+
+fn reports_at(name: &str) {
     let server = Server::start(&["--plain"]);
-    let mut child = Command::new(env!("CARGO_BIN_EXE_webscale"))
+    // Whoever runs the tests may ignore SIGHUP, and the child would as well.
+    let mut child = Command::new("env")
+        .args(["--default-signal=HUP", env!("CARGO_BIN_EXE_webscale")])
         .args(["bench", &server.url, "--clients", "5", "--duration", "1h"])
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
@@ -227,13 +234,54 @@ fn interrupted_it_still_reports() {
     let mut stderr = child.stderr.take().unwrap();
     let mut first = [0; 1];
     stderr.read_exact(&mut first).unwrap();
-    signal(child.id(), "INT");
+    signal(child.id(), name);
     let mut rest = String::new();
     stderr.read_to_string(&mut rest).unwrap();
     let output = child.wait_with_output().unwrap();
     assert_eq!(output.status.code(), Some(1), "{rest}");
     assert!(rest.contains("interrupted"), "{rest}");
     assert!(String::from_utf8(output.stdout).unwrap().contains("5 of 5 connected"));
+}
+
+#[test]
+fn where_hang_ups_are_ignored_it_goes_on() {
+    let server = Server::start(&["--plain"]);
+    let mut child = Command::new("nohup")
+        .arg(env!("CARGO_BIN_EXE_webscale"))
+        .args(short(&server.url, &[]))
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut stderr = child.stderr.take().unwrap();
+    let mut first = [0; 1];
+    stderr.read_exact(&mut first).unwrap();
+    signal(child.id(), "HUP");
+    let mut rest = String::new();
+    stderr.read_to_string(&mut rest).unwrap();
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(0), "{rest}");
+    assert!(String::from_utf8(output.stdout).unwrap().ends_with("verdict      held\n"));
+}
+
+#[test]
+fn a_file_that_cannot_be_written_leaves_the_others() {
+    let server = Server::start(&["--plain"]);
+    let directory = Directory::new("full");
+    let (csv, json) = (directory.file("seconds.csv"), directory.file("result.json"));
+    // It can be opened, and takes nothing.
+    let more = ["--html", "/dev/full", "--csv", &csv, "--json", &json];
+    let output = webscale(&short(&server.url, &more));
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{stderr}");
+    assert!(stderr.contains("writing /dev/full"), "{stderr}");
+    assert!(String::from_utf8(output.stdout).unwrap().contains("10 of 10 connected"));
+    assert!(fs::read_to_string(&csv).unwrap().starts_with("at_seconds,"));
+    serde_json::from_str::<serde_json::Value>(&fs::read_to_string(&json).unwrap()).unwrap();
+    let output = webscale(&short(&server.url, &["--json", "/dev/full"]));
+    assert_eq!(output.status.code(), Some(1));
+    assert!(String::from_utf8(output.stdout).unwrap().contains("10 of 10 connected"));
 }
 
 #[test]

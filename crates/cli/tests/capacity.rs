@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use webscale::{Accept, Close, Handler, Message, Peer, Reject, Request, Server};
 
 mod common;
-use common::assert_fails;
+use common::{Directory, assert_fails};
 
 /// What the server of [`server_process`] does, in its environment.
 const BEHAVIOUR: &str = "WEBSCALE_TEST_SERVER";
@@ -171,6 +171,24 @@ fn our_own_descriptors() {
     let capacity = search(&["prlimit", "--nofile=100:100"], &victim.url, &more);
     assert_eq!(capacity["binding"]["resource"], "load_descriptors", "{capacity:#}");
     assert_eq!((&capacity["found"], &capacity["at_least"]), (&36.into(), &true.into()), "{capacity:#}");
+}
+
+#[test]
+fn a_token_in_the_url_is_nowhere_in_the_reports() {
+    let victim = Victim::start("well", "--nofile=4096");
+    let url = format!("{}/?token=hunter2", victim.url.trim_end_matches('/'));
+    let directory = Directory::new("token");
+    let (json, html) = (directory.file("capacity.json"), directory.file("capacity.html"));
+    let output = Command::new("prlimit")
+        .args(["--nofile=100:100", env!("CARGO_BIN_EXE_webscale"), "capacity", &url])
+        .args(["--processes", "1", "--from", "16", "--html", &html])
+        .args([&SHORT[..], &[&json], &PATIENT].concat())
+        .output()
+        .unwrap();
+    let files = [&json, &html].map(|path| std::fs::read_to_string(path).unwrap());
+    for report in [&files[0], &files[1], &String::from_utf8_lossy(&output.stdout).into_owned()] {
+        assert!(report.contains("token=***") && !report.contains("hunter2"), "{report}");
+    }
 }
 
 #[test]

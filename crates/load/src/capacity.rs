@@ -23,6 +23,7 @@ use crate::bench::{self, BenchError, Plan};
 use crate::doctor::{self, Need, Root, Verdict};
 use crate::measure::kernel::{KernelError, Limits, Sockets};
 use crate::observe::Observer;
+use crate::report::redact;
 use binding::{Binding, Resource, judge};
 pub use figures::{ClientMemory, Projection, StepReport};
 use search::{Range, Search, Step, Trial};
@@ -316,7 +317,7 @@ impl<'a> Hunt<'a> {
         let projection = settings.memory.zip(memory).map(|(budget, memory)| memory.project(budget));
         let at_least = found.binding.as_ref().is_none_or(|binding| binding.resource.is_ours());
         Capacity {
-            url: settings.plan.url.clone(),
+            url: redact::url(&settings.plan.url),
             find: settings.find,
             found: found.most,
             confirmed: found.confirmed,

@@ -319,7 +319,7 @@ fn outcome(plan: &Plan, tally: &Tally, marks: &Marks, ended: Duration) -> Outcom
             ..Connections::default()
         },
         messages: messages(plan, tally, ended),
-        closed_loop: closed_loop(plan, tally),
+        closed_loop: closed_loop(plan, tally, ended),
         latency_us: corrected.map(|corrected| LatencySummary {
             corrected,
             uncorrected: measured.latency.uncorrected.summary(),
@@ -342,15 +342,16 @@ fn outcome(plan: &Plan, tally: &Tally, marks: &Marks, ended: Duration) -> Outcom
     }
 }
 
-/// What Little's law says of a closed loop in which something was answered.
-fn closed_loop(plan: &Plan, tally: &Tally) -> Option<ClosedLoop> {
+/// What Little's law says of a closed loop that ended at this time of its schedule, if something was answered.
+fn closed_loop(plan: &Plan, tally: &Tally, ended: Duration) -> Option<ClosedLoop> {
+    let measured = ended.checked_sub(plan.warmup).filter(|measured| !measured.is_zero())?;
     let service = tally.measured.latency.uncorrected.summary()?;
     let answered = tally.measured.counts.answered as f64;
     let busy_seconds = answered * (service.mean / 1e6 + plan.interval.as_secs_f64());
-    let client_seconds = f64::from(tally.opened) * plan.duration.as_secs_f64();
+    let client_seconds = f64::from(tally.opened) * measured.as_secs_f64();
     (plan.model == Model::Closed).then(|| ClosedLoop {
         cycles: answered / f64::from(tally.opened),
-        clients_by_littles_law: busy_seconds / plan.duration.as_secs_f64(),
+        clients_by_littles_law: busy_seconds / measured.as_secs_f64(),
         accounted: busy_seconds / client_seconds,
     })
 }
@@ -370,5 +371,30 @@ fn messages(plan: &Plan, tally: &Tally, ended: Duration) -> Messages {
         reordered: in_all.reordered,
         corrupt: in_all.corrupt,
         sent_in_all: in_all.sent,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_closed_loop_is_accounted_for_by_the_time_that_it_had() {
+        let plan = Plan {
+            model: Model::Closed,
+            interval: Duration::from_millis(90),
+            warmup: Duration::from_secs(1),
+            duration: Duration::from_secs(100),
+            ..Plan::new("ws://127.0.0.1:9")
+        };
+        // Ten clients, each with ten rounds of 100 ms a second, for four seconds.
+        let mut tally = Tally { opened: 10, ..Tally::default() };
+        tally.measured.counts.answered = 400;
+        (0..400).for_each(|_| tally.measured.latency.uncorrected.record(Duration::from_millis(10)));
+        let closed = closed_loop(&plan, &tally, Duration::from_secs(5)).unwrap();
+        assert!((closed.accounted - 1.0).abs() < 0.01, "{closed:?}");
+        assert!((closed.clients_by_littles_law - 10.0).abs() < 0.1, "{closed:?}");
+        assert_eq!(closed_loop(&plan, &tally, Duration::from_secs(1)), None);
+        assert_eq!(closed_loop(&plan, &tally, Duration::ZERO), None);
     }
 }

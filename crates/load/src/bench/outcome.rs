@@ -278,6 +278,7 @@ impl Verdict {
         match self {
             _ if self.interrupted => "interrupted",
             Verdict { saturated: Some(_), .. } => "saturated",
+            Verdict { stopped: Some(_), .. } => "failed",
             _ if !self.problems.is_empty() => "failed",
             _ => "held",
         }
@@ -296,8 +297,7 @@ impl Verdict {
 
 /// Judges an outcome of whose verdict it is known only why it ended, and what is tolerated.
 pub(crate) fn judge(outcome: &Outcome, latency_limit: Duration) -> Verdict {
-    let Verdict { interrupted, stopped, .. } = &outcome.verdict;
-    let is_short = *interrupted || (stopped.is_some() && outcome.measured_seconds < SHARES_FROM_SECONDS);
+    let is_short = outcome.verdict.is_cut() && outcome.measured_seconds < SHARES_FROM_SECONDS;
     let saturated = if is_short { None } else { saturation(outcome, latency_limit) };
     Verdict { saturated, problems: problems(outcome, latency_limit), ..outcome.verdict.clone() }
 }
@@ -341,7 +341,8 @@ fn saturation(outcome: &Outcome, latency_limit: Duration) -> Option<String> {
             "{law} accounts for {percent:.0} % of the clients' time: it was late, or lost count"
         ));
     }
-    let explained = messages.refused > 0 || opened < clients || disconnected > 0;
+    // Who cuts a load short does not wait for the last messages to be sent either.
+    let explained = messages.refused > 0 || opened < clients || disconnected > 0 || outcome.verdict.is_cut();
     if !explained && (messages.sent as f64) < messages.offered as f64 * SENT_SHARE_MIN {
         return Some(format!("it sent {} of the {} messages that were due", messages.sent, messages.offered));
     }
@@ -546,8 +547,11 @@ pub(crate) mod tests {
         assert_eq!(judge(&outcome, LIMIT).problems, ["7 echoes were lost"]);
         outcome.verdict.tolerated = true;
         assert!(judge(&outcome, LIMIT).held());
+        assert_eq!(judge(&outcome, LIMIT).word(), "held");
         outcome.verdict.stopped = Some("11 of 1000 messages failed, more than 1 %".into());
-        assert!(!judge(&outcome, LIMIT).held());
+        let verdict = judge(&outcome, LIMIT);
+        assert!(!verdict.held() && verdict.problems.is_empty());
+        assert_eq!(verdict.word(), "failed");
     }
 
     #[test]
@@ -556,9 +560,22 @@ pub(crate) mod tests {
         outcome.verdict.interrupted = true;
         outcome.messages.sent = 10;
         outcome.messages.unanswered = 1;
-        outcome.generator.busiest_thread = 0.98;
         let verdict = judge(&outcome, LIMIT);
         assert!(verdict.saturated.is_none() && verdict.problems.is_empty() && !verdict.held());
+        assert_eq!(verdict.word(), "interrupted");
+    }
+
+    #[test]
+    fn a_load_that_was_cut_short_is_saturated_if_it_was_long_enough_to_tell() {
+        for is_user in [true, false] {
+            let mut outcome = good();
+            outcome.generator.busiest_thread = 0.98;
+            outcome.verdict.interrupted = is_user;
+            outcome.verdict.stopped = (!is_user).then(|| "p99 latency was 9 ms".into());
+            assert!(judge(&outcome, LIMIT).saturated.is_some(), "interrupted: {is_user}");
+            outcome.measured_seconds = 0.9;
+            assert_eq!(judge(&outcome, LIMIT).saturated, None, "interrupted: {is_user}");
+        }
     }
 
     #[test]

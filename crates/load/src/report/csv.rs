@@ -130,6 +130,9 @@ mod tests {
         outcome.timeline = vec![Sample::default()];
         outcome.verdict.saturated = Some("busy".into());
         assert!(csv(&outcome).ends_with(",saturated\r\n"));
+        outcome.verdict.saturated = None;
+        outcome.verdict.stopped = Some("slow".into());
+        assert!(csv(&outcome).ends_with(",failed\r\n"));
         outcome.timeline.clear();
         assert_eq!(csv(&outcome).lines().count(), 1);
     }

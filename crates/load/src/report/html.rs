@@ -51,6 +51,10 @@ fn verdict(page: &mut Page, outcome: &Outcome) {
     let verdict = &outcome.verdict;
     let clients = Unit::Count.format(outcome.connections.clients.into());
     let (tone, sentence) = match verdict.word() {
+        "interrupted" if verdict.saturated.is_some() => (
+            Tone::Warning,
+            "Interrupted, and does not count: the load generator was saturated, not the server.".to_owned(),
+        ),
         "interrupted" => {
             (Tone::Warning, "Interrupted: the figures are of what was done until then.".to_owned())
         }
@@ -60,7 +64,9 @@ fn verdict(page: &mut Page, outcome: &Outcome) {
         "failed" => (Tone::Bad, format!("Not held: the server did not bear {clients} clients.")),
         _ => (Tone::Good, format!("Held: the server bore {clients} clients.")),
     };
-    let reasons: Vec<String> = verdict.saturated.iter().chain(&verdict.problems).cloned().collect();
+    let stopped = verdict.stopped.as_ref().map(|why| format!("Ended early: {why}"));
+    let reasons: Vec<String> =
+        verdict.saturated.iter().chain(&verdict.problems).cloned().chain(stopped).collect();
     page.verdict(tone, &sentence, &reasons);
 }
 
@@ -492,6 +498,20 @@ mod tests {
         let text = html(&outcome);
         assert!(text.contains("Does not count") && text.contains("95 % of a processor"));
         assert!(text.contains("generator saturated</li>") && text.contains("class=\"band hot\""));
+    }
+
+    #[test]
+    fn a_load_that_was_cut_short_says_why() {
+        let mut outcome = good();
+        outcome.verdict.stopped = Some("p99 latency was 300.0 ms, more than 200 ms".into());
+        let text = html(&outcome);
+        assert!(text.contains("Not held") && !text.contains("Held:"));
+        assert!(text.contains("Ended early: p99 latency was 300.0 ms, more than 200 ms"));
+        (outcome.verdict.stopped, outcome.verdict.interrupted) = (None, true);
+        assert!(html(&outcome).contains("Interrupted: the figures are of what was done until then."));
+        outcome.verdict.saturated = Some("its busiest thread used 95 % of a processor".into());
+        let text = html(&outcome);
+        assert!(text.contains("Interrupted, and does not count") && text.contains("95 % of a processor"));
     }
 
     #[test]

@@ -3,7 +3,7 @@
 /// What stands for a secret.
 const HIDDEN: &str = "***";
 /// Flags whose value, or a part of it, is secret.
-const SECRET_FLAGS: [&str; 4] = ["--bearer", "--basic", "--header", "--cookie"];
+const SECRET_FLAGS: [&str; 5] = ["--bearer", "--basic", "--header", "--cookie", "--subprotocol"];
 
 /// A URL without its user, its password and the values of its query, where tokens stand.
 pub fn url(url: &str) -> String {
@@ -28,7 +28,7 @@ fn pair(pair: &str) -> String {
 }
 
 /// A command line as it could be typed again, but for its secrets: the values of `--bearer`, `--basic` and `--cookie`, of
-/// headers, and in URLs.
+/// headers, of subprotocols (where browsers put tokens), and in URLs.
 pub fn command_line(arguments: impl IntoIterator<Item = String>) -> String {
     let mut words = Vec::new();
     let mut secret_of: Option<String> = None;
@@ -93,6 +93,7 @@ mod tests {
             line(&["webscale", "--header", "Authorization: Basic abc", "--basic=me:pw"]),
             "webscale --header 'Authorization: ***' --basic=***"
         );
+        assert_eq!(line(&["webscale", "--subprotocol", "s3cret"]), "webscale --subprotocol ***");
         assert_eq!(line(&["webscale", "--size", "it's"]), "webscale --size 'it'\\''s'");
     }
 }

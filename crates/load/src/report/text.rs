@@ -321,7 +321,10 @@ mod tests {
         assert!(text(&good()).ends_with("\nverdict      held\n"));
         let mut outcome = good();
         outcome.verdict.saturated = Some("it was late".into());
-        let text = text(&outcome);
-        assert!(text.ends_with("rejected     the generator was saturated: it was late\n"), "{text}");
+        let rejected = text(&outcome);
+        assert!(rejected.ends_with("rejected     the generator was saturated: it was late\n"), "{rejected}");
+        outcome.verdict.interrupted = true;
+        let both = text(&outcome);
+        assert!(both.ends_with("saturated: it was late\ninterrupted  before the end\n"), "{both}");
     }
 }
