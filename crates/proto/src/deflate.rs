@@ -3,15 +3,17 @@
 //!
 //! - [`Deflate`] says what this end wants; its [`answer`](Deflate::answer) and
 //!   [`confirm`](Deflate::confirm) make an [`Agreed`] of what the other end wants.
-//! - [`Deflater`] and [`Inflater`] work on whole messages, an inflater on long ones piece by piece. Without context takeover one of each serves all
-//!   connections of a thread; with it, a connection has its own.
+//! - [`Deflater`] and [`Inflater`] work on whole messages, an inflater on long ones [`Piece`] by piece. Without context
+//!   takeover one of each serves all connections of a thread; with it, a connection has its own.
 
 #[cfg_attr(not(feature = "deflate"), path = "deflate/absent.rs")]
 mod codec;
 mod negotiation;
 
-pub use codec::{Deflater, Inflater, Piece, Progress};
+pub use codec::{Deflater, Inflater};
 pub use negotiation::{Agreed, Direction, Offer};
+
+use crate::message::Message;
 
 /// The name of the extension (RFC 7692 §7).
 pub const NAME: &str = "permessage-deflate";
@@ -114,4 +116,26 @@ impl Deflate {
     pub fn get_threshold(&self) -> u32 {
         self.threshold
     }
+}
+
+/// Some of a message, inflated.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Piece<'o> {
+    /// Bytes of the input that were taken.
+    pub used: usize,
+    /// What they made; text is cut between characters.
+    pub data: Message<'o>,
+    /// What there is to do next.
+    pub progress: Progress,
+}
+
+/// What an [`Inflater`] wants behind a [`Piece`].
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Progress {
+    /// To go on with the rest of the input: the piece is full.
+    Full,
+    /// More input.
+    Hungry,
+    /// Nothing: the message is complete, and valid.
+    Complete,
 }

@@ -3,6 +3,7 @@
 
 use core::convert::Infallible;
 
+use super::Piece;
 use crate::error::ProtocolError;
 use crate::message::Message;
 
@@ -36,28 +37,6 @@ impl Deflater {
     pub fn message<'o>(&mut self, _payload: &[u8], _out: &'o mut Vec<u8>) -> Option<&'o [u8]> {
         match self.0 {}
     }
-}
-
-/// Some of a message, inflated.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Piece<'o> {
-    /// Bytes of the input that were taken.
-    pub used: usize,
-    /// What they made.
-    pub data: Message<'o>,
-    /// What there is to do next.
-    pub progress: Progress,
-}
-
-/// What an [`Inflater`] wants behind a [`Piece`].
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Progress {
-    /// To go on with the rest of the input.
-    Full,
-    /// More input.
-    Hungry,
-    /// Nothing.
-    Complete,
 }
 
 /// Needs the feature `deflate`.

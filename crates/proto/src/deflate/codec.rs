@@ -4,7 +4,7 @@ use core::fmt;
 
 use flate2::{Compress, Compression, Decompress, FlushCompress, FlushDecompress, Status};
 
-use super::Deflate;
+use super::{Deflate, Piece, Progress};
 use crate::error::ProtocolError;
 use crate::message::Message;
 use crate::utf8::Utf8Validator;
@@ -117,28 +117,6 @@ enum Phase {
     /// [`TAIL`] behind so many bytes of it.
     Tail(usize),
     LastBlock,
-}
-
-/// Some of a message, inflated.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Piece<'o> {
-    /// Bytes of the input that were taken.
-    pub used: usize,
-    /// What they made; text is cut between characters.
-    pub data: Message<'o>,
-    /// What there is to do next.
-    pub progress: Progress,
-}
-
-/// What an [`Inflater`] wants behind a [`Piece`].
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Progress {
-    /// To go on with the rest of the input: the piece is full.
-    Full,
-    /// More input.
-    Hungry,
-    /// Nothing: the message is complete, and valid.
-    Complete,
 }
 
 impl Inflater {
