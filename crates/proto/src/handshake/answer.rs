@@ -30,7 +30,10 @@ pub fn respond(out: &mut Vec<u8>, answer: &Answer<'_>, is_head: bool) -> Result<
         return Err(InvalidHeader::Status);
     }
     check_fields(headers, OWNED)?;
-    check_fields(headers, demanded_names(status))?;
+    let is_demanded = |name: &str| demanded(status).iter().any(|(own, _)| own.eq_ignore_ascii_case(name));
+    if headers.iter().any(|(name, _)| is_demanded(name)) {
+        return Err(InvalidHeader::Owned);
+    }
     write(out, answer, is_head);
     Ok(())
 }
@@ -75,14 +78,6 @@ fn demanded(status: u16) -> &'static [(&'static str, &'static str)] {
             ("Sec-WebSocket-Version", "13"),
         ],
         _ => &[("Connection", "close")],
-    }
-}
-
-fn demanded_names(status: u16) -> &'static [&'static str] {
-    match status {
-        405 => &["allow"],
-        426 => &["upgrade", "sec-websocket-version"],
-        _ => &[],
     }
 }
 

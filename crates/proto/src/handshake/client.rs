@@ -5,6 +5,7 @@ use core::ops::Deref;
 
 use data_encoding::BASE64;
 
+use super::answer::push_display;
 use super::head::{
     Fields, InvalidHeader, LineFault, MAX_HEADERS, check_fields, check_lines, extensions, is_host, is_target,
     is_token, push_field, push_fields,
@@ -71,25 +72,27 @@ pub fn write_request(out: &mut Vec<u8>, request: &ClientRequest<'_>) -> Result<(
         out.extend_from_slice(b"\r\n");
     }
     if let Some(deflate) = request.deflate {
-        push_field(out, "Sec-WebSocket-Extensions", deflate.offer().to_string().as_bytes());
+        push_display(out, format_args!("Sec-WebSocket-Extensions: {}\r\n", deflate.offer()));
     }
     push_fields(out, request.headers);
     out.extend_from_slice(b"\r\n");
     Ok(())
 }
 
+/// Header fields that a request has of its own, or that would give it a body, in small letters.
+pub const OWN_FIELDS: &[&str] = &[
+    "host",
+    "upgrade",
+    "connection",
+    "content-length",
+    "transfer-encoding",
+    "sec-websocket-key",
+    "sec-websocket-version",
+    "sec-websocket-protocol",
+    "sec-websocket-extensions",
+];
+
 fn check_request(request: &ClientRequest<'_>) -> Result<(), InvalidHeader> {
-    const OWNED: &[&str] = &[
-        "host",
-        "upgrade",
-        "connection",
-        "content-length",
-        "transfer-encoding",
-        "sec-websocket-key",
-        "sec-websocket-version",
-        "sec-websocket-protocol",
-        "sec-websocket-extensions",
-    ];
     if !is_host(request.host) {
         return Err(InvalidHeader::Host);
     }
@@ -104,7 +107,7 @@ fn check_request(request: &ClientRequest<'_>) -> Result<(), InvalidHeader> {
             return Err(InvalidHeader::Protocol);
         }
     }
-    check_fields(request.headers, OWNED)
+    check_fields(request.headers, OWN_FIELDS)
 }
 
 /// An answer that opened the WebSocket, checked. Borrows from the bytes it came in.
