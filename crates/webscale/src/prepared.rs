@@ -59,7 +59,11 @@ impl Prepared {
         };
         let mut panicked = false;
         let compressed = slot.get_or_init(|| match compressors.compress_alone(payload, settings) {
-            Ok(compressed) => compressed.map(Box::from),
+            Ok(compressed) => {
+                let own = compressed.map(Box::from);
+                compressors.shrink();
+                own
+            }
             Err(Panicked) => {
                 panicked = true;
                 None

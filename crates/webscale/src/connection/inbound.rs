@@ -59,7 +59,8 @@ impl<S: Send + 'static> Channel<S> {
             Stage::Opening(_) | Stage::Over => used = bytes.len(),
         }
         let Buffers { mut scratch, mut decompression } = buffers;
-        scratch.clear();
+        // Its length stays: what the next message overwrites need not be zeroed before.
+        scratch.truncate(SCRATCH_KEEP);
         scratch.shrink_to(SCRATCH_KEEP);
         *context.scratch = scratch;
         decompression.shrink();
