@@ -8,6 +8,7 @@ mod bench;
 mod capacity;
 mod compare;
 mod doctor;
+mod faults;
 mod serve;
 mod units;
 
@@ -15,6 +16,7 @@ pub(crate) use bench::BenchArgs;
 pub(crate) use capacity::CapacityArgs;
 pub(crate) use compare::CompareArgs;
 pub(crate) use doctor::DoctorArgs;
+pub(crate) use faults::FaultsArgs;
 pub(crate) use serve::{ModeArg, ServeArgs};
 
 const EXIT_CODES: &str = "\
@@ -41,6 +43,7 @@ pub(crate) enum Command {
     Cert(CertArgs),
     Compare(CompareArgs),
     Doctor(DoctorArgs),
+    Faults(FaultsArgs),
     Payload(PayloadArgs),
     Serve(ServeArgs),
 }

@@ -5,8 +5,8 @@ mod processes;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
-use server_webscale::{Echo, Ingest, Json, counts, limits};
-use webscale::{BuildError, Deflate, Handler, Origins, Server, ServerBuilder, Tls};
+use server_webscale::{Echo, Ingest, Json, counts};
+use webscale::{BuildError, Deflate, Handler, Limits, Origins, Server, ServerBuilder, Tls};
 use webscale_load::cert;
 use workload::{Mode, report};
 
@@ -51,7 +51,7 @@ fn builder(args: &ServeArgs, tls: Option<Tls>, mode: Mode) -> ServerBuilder {
     let mut builder = Server::builder()
         .listen(args.listen)
         .workers(args.workers.into())
-        .limits(limits(mode, args.max_message))
+        .limits(limits(args, mode))
         .origins(origins(&args.origins))
         .shutdown_on_signals();
     if let Some(threads) = args.threads {
@@ -64,6 +64,13 @@ fn builder(args: &ServeArgs, tls: Option<Tls>, mode: Mode) -> ServerBuilder {
         builder = builder.deflate(Deflate::default());
     }
     if args.share_port { builder.share_port() } else { builder }
+}
+
+fn limits(args: &ServeArgs, mode: Mode) -> Limits {
+    let mut limits = server_webscale::limits(mode, args.max_message);
+    limits.handshake_time = args.handshake_time.unwrap_or(limits.handshake_time);
+    limits.message_time = args.message_time.unwrap_or(limits.message_time);
+    limits
 }
 
 fn origins(named: &[String]) -> Origins {

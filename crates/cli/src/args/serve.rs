@@ -2,6 +2,7 @@
 
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::ValueEnum;
 use webscale::Origins;
@@ -48,6 +49,12 @@ pub(crate) struct ServeArgs {
     /// Longest message [default: 1MiB, and 16MiB for echo]
     #[arg(long, value_name = "SIZE", value_parser = units::size)]
     pub(crate) max_message: Option<usize>,
+    /// TLS and HTTP handshake of a client, together; no byte that arrives resets it [default: 10s]
+    #[arg(long, value_name = "TIME", value_parser = units::duration)]
+    pub(crate) handshake_time: Option<Duration>,
+    /// A message, from its first byte to its last [default: 60s]
+    #[arg(long, value_name = "TIME", value_parser = units::duration)]
+    pub(crate) message_time: Option<Duration>,
     /// Compress messages where the client offers it (permessage-deflate, RFC 7692)
     #[arg(long)]
     pub(crate) deflate: bool,

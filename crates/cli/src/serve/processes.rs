@@ -117,6 +117,11 @@ fn spawn(
     if let Some(bytes) = args.max_message {
         command.args(["--max-message", &bytes.to_string()]);
     }
+    for (flag, time) in [("--handshake-time", args.handshake_time), ("--message-time", args.message_time)] {
+        if let Some(time) = time {
+            command.args([flag, &format!("{}us", time.as_micros())]);
+        }
+    }
     if args.deflate {
         command.arg("--deflate");
     }
