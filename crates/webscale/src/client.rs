@@ -15,7 +15,7 @@ use crate::event_loop::{Connect, EventLoop, Shared};
 use crate::handler::Handler;
 use crate::limits::Limits;
 use crate::mailbox::{Mailbox, Refused};
-use crate::server::{BuildError, Handle, LoopHandle};
+use crate::server::{BuildError, Handle};
 use crate::target::Target;
 
 /// Collects what a client is made of.
@@ -51,11 +51,12 @@ impl ClientBuilder {
         }
         // A sandbox may forbid it; then the limit stays as it is.
         let _ = limits::raise_descriptors();
-        let config = Config::new(Role::Client, self.limits, None);
+        let limits = self.limits;
+        let config = Config::new(Role::Client, limits.clone(), None);
         let shared =
             Shared { handler: Arc::new(handler), config, tls: None, connections: AtomicUsize::new(0) };
         let event_loop = EventLoop::new(0, Arc::new(shared), None, None).map_err(BuildError::Resources)?;
-        let handle = Handle { loops: vec![LoopHandle::of(&event_loop)] };
+        let handle = Handle::new(std::slice::from_ref(&event_loop), None, &limits);
         let connects = event_loop.outside().connects;
         let (cpu, (started, start)) = (self.cpu, std::sync::mpsc::sync_channel(1));
         let run = move || {

@@ -21,11 +21,13 @@ use crate::handler::Handler;
 use crate::mailbox::Mailbox;
 use crate::metrics::Metrics;
 use crate::peer::{ConnectionId, Outgoing, TimerRequest};
+use crate::pulse::Pulse;
 use crate::sender::Command;
 use crate::slots::{Slots, Token};
 use crate::target::Target;
 use crate::timer::{Fired, TimerKind, Wheel};
 use crate::tls::{Tls, TlsStream};
+use crate::watchdog::left_behind;
 use crate::worker::{Done, Job, Pool, Workers};
 
 // Tokens that are no connection's: the highest indices, which no slot reaches.
@@ -56,6 +58,7 @@ pub(crate) struct Outside<S> {
     pub(crate) commands: Arc<Mailbox<Command>>,
     pub(crate) connects: Arc<Mailbox<Connect<S>>>,
     pub(crate) metrics: Arc<Metrics>,
+    pub(crate) pulse: Arc<Pulse>,
 }
 
 /// What all loops of a server share.
@@ -116,6 +119,7 @@ pub(crate) struct EventLoop<H: Handler> {
     decompression: Decompression,
     outgoing: Outgoing,
     metrics: Arc<Metrics>,
+    pulse: Arc<Pulse>,
     stage: Stage,
 }
 
@@ -159,6 +163,7 @@ impl<H: Handler> EventLoop<H> {
             decompression: Decompression::default(),
             outgoing: Outgoing::new(shared.config.role, limits.egress_bytes),
             metrics: Arc::new(Metrics::default()),
+            pulse: Arc::new(Pulse::new()),
             stage: Stage::Running,
             shared,
         })
@@ -169,6 +174,7 @@ impl<H: Handler> EventLoop<H> {
             commands: self.commands.clone(),
             connects: self.connects.clone(),
             metrics: self.metrics.clone(),
+            pulse: self.pulse.clone(),
         }
     }
 
@@ -180,15 +186,19 @@ impl<H: Handler> EventLoop<H> {
                 break Err(error);
             }
             self.now = self.clock.now();
+            self.pulse.work(self.now);
             self.dispatch(&events);
             self.go_on();
             self.keep_time();
+            self.pulse.rest();
             if self.is_over() {
                 break Ok(());
             }
         };
-        self.end();
-        result
+        self.pulse.work(self.clock.now());
+        let ended = self.end();
+        self.pulse.rest();
+        result.and(ended)
     }
 
     /// How long nothing will have to be done.
@@ -246,6 +256,7 @@ impl<H: Handler> EventLoop<H> {
         let Some(connection) = self.connections.get_mut(token) else { return };
         let limits = &self.shared.config.limits;
         let id = ConnectionId { event_loop: self.index, token };
+        self.pulse.serve(id);
         let mut turn = Turn {
             context: Context {
                 now: self.now,
@@ -342,8 +353,13 @@ impl<H: Handler> EventLoop<H> {
         for _ in 0..self.shared.config.limits.turn_accepts {
             let Some(listening) = &self.listening else { return };
             match listening.listener.accept() {
-                Ok((socket, peer_addr)) => self.accepted(socket, peer_addr),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
+                Ok((socket, peer_addr)) => {
+                    self.pulse.resume_accepting();
+                    self.accepted(socket, peer_addr);
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    return self.pulse.resume_accepting();
+                }
                 Err(error) if is_exhausted(&error) => return self.rest(),
                 // The connection was gone before it was taken.
                 Err(_) => {}
@@ -386,6 +402,7 @@ impl<H: Handler> EventLoop<H> {
         listening.spare = Waker::new().ok();
         listening.resting_until = Some(self.now + ACCEPT_REST);
         self.metrics.accept_pauses.add(1);
+        self.pulse.pause_accepting(self.now);
         // Fails only where the listener is not watched, which is what is wanted.
         let _ = self.poller.modify(&listening.listener, LISTENER, Interest::default());
     }
@@ -399,6 +416,8 @@ impl<H: Handler> EventLoop<H> {
                 listening.spare = Waker::new().ok();
             }
             let _ = self.poller.modify(&listening.listener, LISTENER, Interest::READ);
+            // Also where nobody waits: it shows that the pause is over.
+            self.accept();
         }
     }
 
@@ -472,7 +491,10 @@ impl<H: Handler> EventLoop<H> {
     fn done(&mut self, done: Done<H::Session>) {
         let token = done.id.token;
         match self.orphans.remove(&token) {
-            Some(close) => call_close(&*self.shared.handler, done.session, close),
+            Some(close) => {
+                self.pulse.serve(done.id);
+                call_close(&*self.shared.handler, done.session, close);
+            }
             None => self.turn(token, |connection, turn| connection.on_done(turn, done)),
         }
     }
@@ -543,7 +565,7 @@ impl<H: Handler> EventLoop<H> {
     }
 
     /// Drops what is still open, and tells the handler. Sessions that are with workers are awaited.
-    fn end(&mut self) {
+    fn end(&mut self) -> io::Result<()> {
         // Its readiness would also keep the waits below from waiting.
         self.listening = None;
         self.commands.close();
@@ -560,13 +582,29 @@ impl<H: Handler> EventLoop<H> {
                 call_close(&*self.shared.handler, session, close);
             }
         }
+        self.await_sessions()
+    }
+
+    /// Waits for the sessions that are with workers. Their handlers began before, so that after [`Limits::stuck_after`]
+    /// all that still run are stuck.
+    fn await_sessions(&mut self) -> io::Result<()> {
+        let until = self.clock.now() + self.shared.config.limits.stuck_after;
         let mut events = Events::with_capacity(1);
         loop {
             self.read_done();
-            if self.orphans.is_empty() || self.poller.wait(&mut events, None).is_err() {
-                return;
+            let stuck = self.pool.as_ref().map(|pool| pool.stuck(self.index)).unwrap_or_default();
+            if self.orphans.is_empty() {
+                return Ok(());
             }
+            if stuck.len() >= self.orphans.len() {
+                return Err(left_behind(&stuck));
+            }
+            self.pulse.rest();
+            // Once it is over, a worker that is not seen to be stuck is about to come back.
+            let left = (until - self.clock.now()).max(POOL_RETRY);
+            self.poller.wait(&mut events, Some(left))?;
             self.waker.clear();
+            self.pulse.work(self.clock.now());
         }
     }
 }

@@ -71,6 +71,10 @@ pub struct Limits {
     pub mailbox_bytes: usize,
     /// Messages that wait for a worker, over all connections; then their clients are not read. Default 1,024.
     pub worker_queue: usize,
+    /// How long a loop or a worker may be busy without a pause before it counts as stuck: then
+    /// [`Handle::health`](crate::Handle::health) and the log name it, and the end of a server does not wait for it. Longer
+    /// than any handler takes. Default 5 s.
+    pub stuck_after: Duration,
 }
 
 impl Default for Limits {
@@ -97,6 +101,7 @@ impl Default for Limits {
             mailbox_items: 65_536,
             mailbox_bytes: 64 * 1024 * 1024,
             worker_queue: 1024,
+            stuck_after: Duration::from_secs(5),
         }
     }
 }
@@ -127,6 +132,9 @@ impl Limits {
         let turns = [self.turn_frames, self.turn_accepts, self.turn_handshakes];
         if turns.contains(&0) || self.turn_bytes == 0 || self.mailbox_items == 0 || self.worker_queue == 0 {
             return Some("a budget or queue of zero would stop everything");
+        }
+        if self.stuck_after.is_zero() {
+            return Some("stuck_after is zero: whatever works would count as stuck");
         }
         None
     }

@@ -7,6 +7,7 @@ mod counters;
 mod deflate;
 mod echo;
 mod failures;
+mod health;
 mod identity;
 mod own_client;
 mod senders;
