@@ -188,6 +188,10 @@ impl ServerBuilder {
         let listeners =
             listeners(self.address.map_err(BuildError::NoAddress)?, self.threads, self.port_is_shared)?;
         let address = listeners[0].local_addr().map_err(BuildError::Resources)?;
+        let options = self.limits.tcp_options();
+        for listener in &listeners {
+            listener.set_options(options).map_err(BuildError::Resources)?;
+        }
         let handler = Arc::new(handler);
         let role = Role::Server;
         let workers = if self.workers == 0 {
