@@ -13,6 +13,7 @@ use webscale_sys::{Listener, limits, process};
 use crate::connection::Config;
 use crate::event_loop::{EventLoop, Shared};
 use crate::handler::Handler;
+use crate::kernel::Linux;
 use crate::limits::Limits;
 use crate::mailbox::Mailbox;
 use crate::metrics::{Metrics, Snapshot};
@@ -204,7 +205,8 @@ impl ServerBuilder {
         let shared = Arc::new(shared);
         let mut loops = Vec::with_capacity(self.threads);
         for (index, listener) in listeners.into_iter().enumerate() {
-            let event_loop = EventLoop::new(index, shared.clone(), Some(listener), workers.as_ref());
+            let kernel = Linux::new().map_err(BuildError::Resources)?;
+            let event_loop = EventLoop::new(index, shared.clone(), kernel, Some(listener), workers.as_ref());
             loops.push(event_loop.map_err(BuildError::Resources)?);
         }
         let handle = Handle { loops: loops.iter().map(LoopHandle::of).collect() };
