@@ -107,6 +107,7 @@ mod event_loop;
 mod handler;
 mod health;
 mod journal;
+mod kernel;
 mod limits;
 mod mailbox;
 mod mask;
