@@ -55,7 +55,7 @@ impl ClientBuilder {
         let shared =
             Shared { handler: Arc::new(handler), config, tls: None, connections: AtomicUsize::new(0) };
         let event_loop = EventLoop::new(0, Arc::new(shared), None, None).map_err(BuildError::Resources)?;
-        let handle = Handle { loops: vec![LoopHandle::of(&event_loop)] };
+        let handle = Handle { loops: vec![LoopHandle::of(&event_loop)], tls: None };
         let connects = event_loop.outside().connects;
         let (cpu, (started, start)) = (self.cpu, std::sync::mpsc::sync_channel(1));
         let run = move || {
