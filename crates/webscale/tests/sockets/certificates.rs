@@ -27,18 +27,18 @@ impl Made {
     }
 
     fn with(names: &[&str], change: impl FnOnce(&mut CertificateParams)) -> Self {
-        Self::signed(KeyPair::generate().unwrap(), names, change)
+        Self::signed(&KeyPair::generate().unwrap(), names, change)
     }
 
     fn of_kind(kind: &'static SignatureAlgorithm, names: &[&str]) -> Self {
-        Self::signed(KeyPair::generate_for(kind).unwrap(), names, |_| {})
+        Self::signed(&KeyPair::generate_for(kind).unwrap(), names, |_| {})
     }
 
-    fn signed(key: KeyPair, names: &[&str], change: impl FnOnce(&mut CertificateParams)) -> Self {
+    fn signed(key: &KeyPair, names: &[&str], change: impl FnOnce(&mut CertificateParams)) -> Self {
         let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
         let mut params = CertificateParams::new(names).unwrap();
         change(&mut params);
-        let made = params.self_signed(&key).unwrap();
+        let made = params.self_signed(key).unwrap();
         Self { cert: made.pem(), key: key.serialize_pem(), der: made.der().clone() }
     }
 
