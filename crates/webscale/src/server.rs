@@ -204,7 +204,7 @@ impl ServerBuilder {
             Some(Workers::start(self.workers, role, &self.limits, &handler).map_err(BuildError::Resources)?)
         };
         let config = Config { origins: self.origins, ..Config::new(role, self.limits, self.deflate) };
-        let shared = Shared { handler, config, tls: self.tls, connections: AtomicUsize::new(0) };
+        let shared = Shared { handler, config, tls: self.tls.clone(), connections: AtomicUsize::new(0) };
         let shared = Arc::new(shared);
         let mut loops = Vec::with_capacity(self.threads);
         for (index, listener) in listeners.into_iter().enumerate() {
@@ -212,7 +212,7 @@ impl ServerBuilder {
             let event_loop = EventLoop::new(index, shared.clone(), kernel, Some(listener), workers.as_ref());
             loops.push(event_loop.map_err(BuildError::Resources)?);
         }
-        let handle = Handle::new(&loops, workers.as_ref(), &shared.config.limits);
+        let handle = Handle::new(&loops, workers.as_ref(), self.tls, &shared.config.limits);
         if self.signals {
             signals::shut_down_on_signals(handle.clone()).map_err(BuildError::Resources)?;
         }
@@ -322,6 +322,8 @@ impl<H: Handler> Server<H> {
 pub struct Handle {
     loops: Vec<LoopHandle>,
     pub(crate) vitals: Arc<Vitals>,
+    /// For its counters.
+    tls: Option<Tls>,
 }
 
 #[derive(Clone)]
@@ -334,6 +336,7 @@ impl Handle {
     pub(crate) fn new<H: Handler>(
         loops: &[EventLoop<H>],
         workers: Option<&Workers<H::Session>>,
+        tls: Option<Tls>,
         limits: &Limits,
     ) -> Self {
         let outsides = loops.iter().map(EventLoop::outside);
@@ -342,7 +345,7 @@ impl Handle {
                 (LoopHandle { commands: outside.commands, metrics: outside.metrics }, outside.pulse)
             })
             .unzip();
-        Self { loops, vitals: Arc::new(Vitals::new(pulses, workers.map(Workers::crew), limits)) }
+        Self { loops, tls, vitals: Arc::new(Vitals::new(pulses, workers.map(Workers::crew), limits)) }
     }
 
     /// Stops accepting, closes every connection with 1001, and ends [`Server::run`] when all are gone, or after
@@ -366,6 +369,9 @@ impl Handle {
         let mut sum = Snapshot::default();
         for event_loop in &self.loops {
             sum.add(&event_loop.metrics);
+        }
+        if let Some(tls) = &self.tls {
+            (sum.certificate_reloads, sum.certificate_reloads_failed) = tls.reloads();
         }
         sum
     }
