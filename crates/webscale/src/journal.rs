@@ -18,12 +18,11 @@ pub(crate) fn write(level: Level, line: fmt::Arguments<'_>) {
         return;
     }
     let left_out = BUDGET.lock().unwrap_or_else(PoisonError::into_inner).spend(Instant::now());
-    match left_out {
-        None => {}
-        Some(0) => log::log!(target: "webscale", level, "{line}"),
-        Some(lines) => {
-            log::log!(target: "webscale", level, "{line} ({lines} lines were left out before this one)")
-        }
+    let Some(left_out) = left_out else { return };
+    if left_out == 0 {
+        log::log!(target: "webscale", level, "{line}");
+    } else {
+        log::log!(target: "webscale", level, "{line} ({left_out} lines were left out before this one)");
     }
 }
 
