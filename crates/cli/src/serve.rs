@@ -51,7 +51,7 @@ fn builder(args: &ServeArgs, tls: Option<Tls>, mode: Mode) -> ServerBuilder {
     let mut builder = Server::builder()
         .listen(args.listen)
         .workers(args.workers.into())
-        .limits(limits(mode, args.max_message))
+        .limits(args.limits.apply(limits(mode, args.max_message)))
         .origins(origins(&args.origins))
         .shutdown_on_signals();
     if let Some(threads) = args.threads {

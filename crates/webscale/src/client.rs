@@ -4,12 +4,12 @@ use std::fmt;
 use std::io;
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::sync::atomic::AtomicUsize;
 use std::thread::{self, JoinHandle};
 
 use webscale_proto::Role;
 use webscale_sys::{limits, process};
 
+use crate::admission::Admission;
 use crate::connection::Config;
 use crate::event_loop::{Connect, EventLoop, Shared};
 use crate::handler::Handler;
@@ -52,8 +52,8 @@ impl ClientBuilder {
         // A sandbox may forbid it; then the limit stays as it is.
         let _ = limits::raise_descriptors();
         let config = Config::new(Role::Client, self.limits, None);
-        let shared =
-            Shared { handler: Arc::new(handler), config, tls: None, connections: AtomicUsize::new(0) };
+        let admission = Admission::new(&config.limits);
+        let shared = Shared { handler: Arc::new(handler), config, tls: None, admission };
         let event_loop = EventLoop::new(0, Arc::new(shared), None, None).map_err(BuildError::Resources)?;
         let handle = Handle { loops: vec![LoopHandle::of(&event_loop)] };
         let connects = event_loop.outside().connects;

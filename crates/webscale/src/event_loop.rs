@@ -7,12 +7,12 @@ use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use webscale_proto::CloseCode;
 use webscale_sys::{Events, Interest, Listener, Poller, TcpSocket, Waker};
 
+use crate::admission::{Admission, Place};
 use crate::clock::{Clock, Time};
 use crate::close::{Close, CloseCause};
 use crate::connection::{Config, Connection, Context, Dial, Fate, Ready, Turn, Wire, call_close};
@@ -63,8 +63,7 @@ pub(crate) struct Shared<H> {
     pub(crate) handler: Arc<H>,
     pub(crate) config: Config,
     pub(crate) tls: Option<Tls>,
-    /// Connections of all loops.
-    pub(crate) connections: AtomicUsize,
+    pub(crate) admission: Arc<Admission>,
 }
 
 /// A listening socket, and what keeps it from being read.
@@ -333,8 +332,10 @@ impl<H: Handler> EventLoop<H> {
         if let Some(timer) = connection.registered.user_timer {
             self.timers.cancel(timer);
         }
-        self.metrics.count_close(connection.ended_as());
-        self.shared.connections.fetch_sub(1, Ordering::Relaxed);
+        let end = connection.ended_as();
+        // Who sees it counted finds its place free.
+        drop(connection);
+        self.metrics.count_close(end);
     }
 
     /// Takes connections from the backlog, as many as a turn allows.
@@ -351,28 +352,30 @@ impl<H: Handler> EventLoop<H> {
         }
     }
 
+    /// A connection came, and is closed where a limit refuses it.
     fn accepted(&mut self, socket: TcpSocket, peer_addr: SocketAddr) {
-        let limits = &self.shared.config.limits;
-        if self.shared.connections.fetch_add(1, Ordering::Relaxed) >= limits.connections {
-            self.shared.connections.fetch_sub(1, Ordering::Relaxed);
-            self.metrics.refused.add(1);
-            return;
-        }
+        let (place, handshake) = match self.shared.admission.admit(peer_addr.ip()) {
+            Ok(admitted) => admitted,
+            // Counted before the client sees it.
+            Err(refusal) => return self.metrics.count_refusal(refusal),
+        };
         self.metrics.accepted.add(1);
         let tls = match self.shared.tls.as_ref().map(Tls::accept).transpose() {
             Ok(tls) => tls,
             Err(error) => {
                 log::error!("TLS cannot begin: {error}");
                 self.metrics.count_close(CloseCause::Tls(error).kind());
-                self.shared.connections.fetch_sub(1, Ordering::Relaxed);
                 return;
             }
         };
-        let connection = Connection::accepted(socket, tls, peer_addr, self.now, limits);
-        self.register(connection);
+        let limits = &self.shared.config.limits;
+        let mut connection = Connection::accepted(socket, tls, peer_addr, self.now, limits);
+        connection.channel.admitted(handshake);
+        self.register(connection, place);
     }
 
-    fn register(&mut self, connection: Connection<TcpSocket, H::Session>) {
+    fn register(&mut self, mut connection: Connection<TcpSocket, H::Session>, place: Place) {
+        connection.registered.place = Some(place);
         let token = self.connections.insert(connection);
         self.file(token);
     }
@@ -461,9 +464,9 @@ impl<H: Handler> EventLoop<H> {
         match dial.next(self.now).unwrap_or_else(nowhere) {
             Ok(first) => {
                 self.metrics.connected.add(1);
-                self.shared.connections.fetch_add(1, Ordering::Relaxed);
                 let connection = Connection::connecting(first, tls, dial, session, self.now, limits);
-                self.register(connection);
+                let place = self.shared.admission.enter();
+                self.register(connection, place);
             }
             Err(error) => refuse(session, CloseCause::Connect(error)),
         }
