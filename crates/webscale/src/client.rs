@@ -13,6 +13,7 @@ use crate::admission::Admission;
 use crate::connection::Config;
 use crate::event_loop::{Connect, EventLoop, Shared};
 use crate::handler::Handler;
+use crate::kernel::Linux;
 use crate::limits::Limits;
 use crate::mailbox::{Mailbox, Refused};
 use crate::server::{BuildError, Handle, LoopHandle};
@@ -54,7 +55,9 @@ impl ClientBuilder {
         let config = Config::new(Role::Client, self.limits, None);
         let admission = Admission::new(&config.limits);
         let shared = Shared { handler: Arc::new(handler), config, tls: None, admission };
-        let event_loop = EventLoop::new(0, Arc::new(shared), None, None).map_err(BuildError::Resources)?;
+        let kernel = Linux::new().map_err(BuildError::Resources)?;
+        let event_loop =
+            EventLoop::new(0, Arc::new(shared), kernel, None, None).map_err(BuildError::Resources)?;
         let handle = Handle { loops: vec![LoopHandle::of(&event_loop)] };
         let connects = event_loop.outside().connects;
         let (cpu, (started, start)) = (self.cpu, std::sync::mpsc::sync_channel(1));

@@ -465,13 +465,14 @@ impl<K: Socket, S: Send + 'static> Connection<K, S> {
     }
 
     fn lost<H: Handler<Session = S>>(&mut self, turn: &mut Turn<'_, H>, kind: io::ErrorKind) {
-        self.channel.lost(&mut turn.context, CloseCause::Lost(kind));
+        self.channel.lost(&mut turn.context, CloseCause::lost(kind));
         self.link.kill();
     }
 
     /// A connect ended, one way or the other.
     fn connected<H: Handler<Session = S>>(&mut self, turn: &mut Turn<'_, H>) {
-        if let Err(error) = self.link.connected(&mut turn.wire.sealed) {
+        let options = turn.context.config.limits.tcp_options();
+        if let Err(error) = self.link.connected(options, &mut turn.wire.sealed) {
             return self.connect_next(turn, CloseCause::Connect(error));
         }
         if let Some(dial) = self.channel.dial() {

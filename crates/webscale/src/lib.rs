@@ -106,6 +106,7 @@ mod deflate;
 mod egress;
 mod event_loop;
 mod handler;
+mod kernel;
 mod limits;
 mod mailbox;
 mod mask;

@@ -1,6 +1,9 @@
 //! Everything that a peer can make grow, and how far.
 
+use std::num::NonZero;
 use std::time::Duration;
+
+use webscale_sys::TcpOptions;
 
 /// What happens to a client that does not read what is sent to it, once [`Limits::egress_bytes`] are queued.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -44,6 +47,15 @@ pub struct Limits {
     pub egress_high_water: usize,
     /// When `egress_bytes` are reached. Default: close.
     pub slow_consumer: SlowConsumer,
+    /// Bytes for one client that the kernel takes and has not sent yet (TCP_NOTSENT_LOWAT); the others wait in
+    /// `egress_bytes`, where they are counted. Bytes under way to the client do not count, so that this slows nobody.
+    /// `usize::MAX` leaves it at the socket's send buffer, which grows to megabytes for a client that does not read.
+    /// Default 64 KiB.
+    pub notsent_bytes: usize,
+    /// How long a client's kernel may neither acknowledge what was sent nor take what waits (TCP_USER_TIMEOUT, RFC 5482); then
+    /// the connection is ended. It also ends what lingers in the kernel behind a connection that was closed here. A client
+    /// that acknowledges but does not read for so long counts as gone, as it does for `pong_time`. Default 60 s.
+    pub user_timeout: Duration,
     /// Silence after which a ping is sent, spread by up to an eighth so that many clients do not fall due together.
     /// Default 30 s.
     pub ping_after: Duration,
@@ -92,6 +104,8 @@ impl Default for Limits {
             egress_bytes: 1024 * 1024,
             egress_high_water: 256 * 1024,
             slow_consumer: SlowConsumer::Close,
+            notsent_bytes: 64 * 1024,
+            user_timeout: Duration::from_secs(60),
             ping_after: Duration::from_secs(30),
             pong_time: Duration::from_secs(30),
             close_time: Duration::from_secs(5),
@@ -116,6 +130,20 @@ impl Limits {
         self.stream_bytes.max(self.message_bytes as u64)
     }
 
+    /// What of it the kernel sees to.
+    pub(crate) fn tcp_options(&self) -> TcpOptions {
+        // The kernel keeps milliseconds in an int, and takes 0 as its own default.
+        let millis = self.user_timeout.as_millis().clamp(1, i32::MAX as u128);
+        TcpOptions {
+            notsent_lowat: u32::try_from(self.notsent_bytes).ok(),
+            user_timeout: if self.user_timeout == Duration::MAX {
+                None
+            } else {
+                u32::try_from(millis).ok().and_then(NonZero::new)
+            },
+        }
+    }
+
     /// What is wrong with these limits, if anything.
     pub(crate) fn fault(&self) -> Option<&'static str> {
         if self.head_bytes < 256 {
@@ -129,6 +157,9 @@ impl Limits {
         }
         if self.egress_high_water > self.egress_bytes {
             return Some("egress_high_water lies above egress_bytes");
+        }
+        if self.notsent_bytes == 0 {
+            return Some("notsent_bytes is 0: the kernel would take nothing");
         }
         if self.stream_bytes > 0 && self.message_bytes == 0 {
             return Some("stream_bytes needs message_bytes above 0: that is what a chunk holds");

@@ -13,6 +13,7 @@ use crate::admission::Admission;
 use crate::connection::Config;
 use crate::event_loop::{EventLoop, Shared};
 use crate::handler::Handler;
+use crate::kernel::Linux;
 use crate::limits::Limits;
 use crate::mailbox::Mailbox;
 use crate::metrics::{Metrics, Snapshot};
@@ -188,6 +189,10 @@ impl ServerBuilder {
         let listeners =
             listeners(self.address.map_err(BuildError::NoAddress)?, self.threads, self.port_is_shared)?;
         let address = listeners[0].local_addr().map_err(BuildError::Resources)?;
+        let options = self.limits.tcp_options();
+        for listener in &listeners {
+            listener.set_options(options).map_err(BuildError::Resources)?;
+        }
         let handler = Arc::new(handler);
         let role = Role::Server;
         let workers = if self.workers == 0 {
@@ -201,7 +206,8 @@ impl ServerBuilder {
         let shared = Arc::new(shared);
         let mut loops = Vec::with_capacity(self.threads);
         for (index, listener) in listeners.into_iter().enumerate() {
-            let event_loop = EventLoop::new(index, shared.clone(), Some(listener), workers.as_ref());
+            let kernel = Linux::new().map_err(BuildError::Resources)?;
+            let event_loop = EventLoop::new(index, shared.clone(), kernel, Some(listener), workers.as_ref());
             loops.push(event_loop.map_err(BuildError::Resources)?);
         }
         let handle = Handle { loops: loops.iter().map(LoopHandle::of).collect() };
