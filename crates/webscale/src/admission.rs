@@ -160,9 +160,9 @@ impl Addresses {
     }
 
     fn shard(&self, source: Source) -> MutexGuard<'_, HashMap<Source, Tally>> {
-        let index = self.hasher.hash_one(source) as usize % SHARDS;
+        let [byte, ..] = self.hasher.hash_one(source).to_ne_bytes();
         // Nothing panics while it is held.
-        self.shards[index].lock().unwrap_or_else(PoisonError::into_inner)
+        self.shards[usize::from(byte) % SHARDS].lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn enter(&self, source: Source) -> Result<(), Refusal> {
