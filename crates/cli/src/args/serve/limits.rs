@@ -24,14 +24,12 @@ fn count() -> impl TypedValueParser<Value = usize> {
 }
 
 impl LimitArgs {
-    /// `limits`, with what was typed in their place.
-    pub(crate) fn apply(&self, limits: Limits) -> Limits {
-        Limits {
-            connections: self.max_connections.unwrap_or(limits.connections),
-            connections_per_address: self.max_per_address.unwrap_or(limits.connections_per_address),
-            handshakes_per_address: self.max_handshakes_per_address.unwrap_or(limits.handshakes_per_address),
-            ..limits
-        }
+    /// Puts what was typed in place of `limits`.
+    pub(crate) fn apply(&self, limits: &mut Limits) {
+        let put = |limit: &mut usize, typed: Option<usize>| *limit = typed.unwrap_or(*limit);
+        put(&mut limits.connections, self.max_connections);
+        put(&mut limits.connections_per_address, self.max_per_address);
+        put(&mut limits.handshakes_per_address, self.max_handshakes_per_address);
     }
 
     /// What is typed for one of so many processes.
