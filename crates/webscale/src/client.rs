@@ -58,7 +58,7 @@ impl ClientBuilder {
         let kernel = Linux::new().map_err(BuildError::Resources)?;
         let event_loop =
             EventLoop::new(0, Arc::new(shared), kernel, None, None).map_err(BuildError::Resources)?;
-        let handle = Handle { loops: vec![LoopHandle::of(&event_loop)] };
+        let handle = Handle { loops: vec![LoopHandle::of(&event_loop)], tls: None };
         let connects = event_loop.outside().connects;
         let (cpu, (started, start)) = (self.cpu, std::sync::mpsc::sync_channel(1));
         let run = move || {

@@ -63,7 +63,7 @@
 //! - [`Server`]: listens, serves, and is shut down by its [`Handle`] or a signal.
 //! - [`Client`]: many connections to a [`Target`], on one loop.
 //! - [`Limits`]: how far a peer can make anything grow, with the defaults.
-//! - [`Tls`] and [`ClientTls`]: certificates and trust, by rustls; [`ClientAuth`]: which clients must show one.
+//! - [`Tls`] and [`ClientTls`]: certificates and trust, by rustls, [reloaded](Tls::reload) while serving; [`ClientAuth`]: which clients must show one.
 //! - [`Deflate`]: compression of messages (permessage-deflate, RFC 7692), where it is wanted.
 //! - [`Snapshot`]: counters, readable at any time.
 //!

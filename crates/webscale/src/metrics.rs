@@ -104,6 +104,10 @@ pub struct Snapshot {
     pub connected: u64,
     /// TLS handshakes that resumed an earlier session.
     pub resumed: u64,
+    /// Times that the server's certificates changed ([`Tls::reload`](crate::Tls::reload), [`Tls::replace`](crate::Tls::replace)).
+    pub certificate_reloads: u64,
+    /// Times that they should have, but what was read was no good.
+    pub certificate_reloads_failed: u64,
     /// Opening handshakes that ended well.
     pub opened: u64,
     /// Opening handshakes that were answered with another status than 101; [`Snapshot::rejections`] tells them apart.

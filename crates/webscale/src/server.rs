@@ -202,7 +202,7 @@ impl ServerBuilder {
         };
         let config = Config { origins: self.origins, ..Config::new(role, self.limits, self.deflate) };
         let admission = Admission::new(&config.limits);
-        let shared = Shared { handler, config, tls: self.tls, admission };
+        let shared = Shared { handler, config, tls: self.tls.clone(), admission };
         let shared = Arc::new(shared);
         let mut loops = Vec::with_capacity(self.threads);
         for (index, listener) in listeners.into_iter().enumerate() {
@@ -210,7 +210,7 @@ impl ServerBuilder {
             let event_loop = EventLoop::new(index, shared.clone(), kernel, Some(listener), workers.as_ref());
             loops.push(event_loop.map_err(BuildError::Resources)?);
         }
-        let handle = Handle { loops: loops.iter().map(LoopHandle::of).collect() };
+        let handle = Handle { loops: loops.iter().map(LoopHandle::of).collect(), tls: self.tls };
         if self.signals {
             signals::shut_down_on_signals(handle.clone()).map_err(BuildError::Resources)?;
         }
@@ -354,6 +354,8 @@ impl Drop for Alarm {
 #[derive(Clone)]
 pub struct Handle {
     pub(crate) loops: Vec<LoopHandle>,
+    /// For its counters.
+    pub(crate) tls: Option<Tls>,
 }
 
 #[derive(Clone)]
@@ -389,6 +391,9 @@ impl Handle {
         let mut sum = Snapshot::default();
         for event_loop in &self.loops {
             sum.add(&event_loop.metrics);
+        }
+        if let Some(tls) = &self.tls {
+            (sum.certificate_reloads, sum.certificate_reloads_failed) = tls.reloads();
         }
         sum
     }
