@@ -10,11 +10,11 @@ mod mail;
 use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use webscale_sys::Interest;
 
+use crate::admission::{Admission, Place};
 use crate::clock::Time;
 use crate::close::{Close, CloseCause};
 use crate::connection::{Config, Connection, Context, Fate, Ready, Turn, Wire};
@@ -50,8 +50,7 @@ pub(crate) struct Shared<H> {
     pub(crate) handler: Arc<H>,
     pub(crate) config: Config,
     pub(crate) tls: Option<Tls>,
-    /// Connections of all loops.
-    pub(crate) connections: AtomicUsize,
+    pub(crate) admission: Arc<Admission>,
 }
 
 pub(crate) struct EventLoop<H: Handler, K: Kernel = Linux> {
@@ -289,11 +288,14 @@ impl<H: Handler, K: Kernel> EventLoop<H, K> {
         if let Some(timer) = connection.registered.user_timer {
             self.timers.cancel(timer);
         }
-        self.metrics.count_close(connection.ended_as());
-        self.shared.connections.fetch_sub(1, Ordering::Relaxed);
+        let end = connection.ended_as();
+        // Who sees it counted finds its place free.
+        drop(connection);
+        self.metrics.count_close(end);
     }
 
-    fn register(&mut self, connection: Connection<K::Socket, H::Session>) {
+    fn register(&mut self, mut connection: Connection<K::Socket, H::Session>, place: Place) {
+        connection.registered.place = Some(place);
         let token = self.connections.insert(connection);
         self.file(token);
     }

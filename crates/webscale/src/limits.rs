@@ -69,6 +69,13 @@ pub struct Limits {
     /// Connections on all loops of this process; further ones are closed as they are accepted. Default: as many as
     /// there are descriptors.
     pub connections: usize,
+    /// Connections from one address: further ones are closed as they are accepted. Of IPv6, the first 64 bits are an
+    /// address here, since one customer has at least those. Default: off, because a mobile network, a company or a load
+    /// balancer may bring any number of clients from one address; without such clients, some hundred is plenty.
+    pub connections_per_address: usize,
+    /// The same for those among them whose opening handshake, TLS and HTTP, is not done: what is dear to begin and may be
+    /// drawn out. Default: off, for the same reason.
+    pub handshakes_per_address: usize,
     /// Bytes that one client may have read and handled before the others get their turn. Default 256 KiB.
     pub turn_bytes: usize,
     /// Frames of one client before the others get their turn. Default 1,024.
@@ -108,6 +115,8 @@ impl Default for Limits {
             close_time: Duration::from_secs(5),
             shutdown_time: Duration::from_secs(10),
             connections: usize::MAX,
+            connections_per_address: usize::MAX,
+            handshakes_per_address: usize::MAX,
             turn_bytes: 256 * 1024,
             turn_frames: 1024,
             turn_accepts: 64,
@@ -159,6 +168,9 @@ impl Limits {
         }
         if self.stream_bytes > 0 && self.message_bytes == 0 {
             return Some("stream_bytes needs message_bytes above 0: that is what a chunk holds");
+        }
+        if self.connections_per_address == 0 || self.handshakes_per_address == 0 {
+            return Some("a limit of zero for each address lets nobody in; usize::MAX switches it off");
         }
         let turns = [self.turn_frames, self.turn_accepts, self.turn_handshakes];
         if turns.contains(&0) || self.turn_bytes == 0 || self.mailbox_items == 0 || self.worker_queue == 0 {

@@ -4,12 +4,12 @@ use std::fmt;
 use std::io;
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::sync::Arc;
-use std::sync::atomic::AtomicUsize;
 use std::thread;
 
 use webscale_proto::{Deflate, Role};
 use webscale_sys::{Listener, limits, process};
 
+use crate::admission::Admission;
 use crate::connection::Config;
 use crate::event_loop::{EventLoop, Shared};
 use crate::handler::Handler;
@@ -204,7 +204,8 @@ impl ServerBuilder {
             Some(Workers::start(self.workers, role, &self.limits, &handler).map_err(BuildError::Resources)?)
         };
         let config = Config { origins: self.origins, ..Config::new(role, self.limits, self.deflate) };
-        let shared = Shared { handler, config, tls: self.tls.clone(), connections: AtomicUsize::new(0) };
+        let admission = Admission::new(&config.limits);
+        let shared = Shared { handler, config, tls: self.tls.clone(), admission };
         let shared = Arc::new(shared);
         let mut loops = Vec::with_capacity(self.threads);
         for (index, listener) in listeners.into_iter().enumerate() {

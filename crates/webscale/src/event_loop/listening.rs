@@ -2,7 +2,6 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use webscale_sys::Interest;
@@ -86,25 +85,26 @@ impl<H: Handler, K: Kernel> EventLoop<H, K> {
         }
     }
 
+    /// A connection came, and is closed where a limit refuses it.
     pub(super) fn accepted(&mut self, socket: K::Socket, peer_addr: SocketAddr) {
-        let limits = &self.shared.config.limits;
-        if self.shared.connections.fetch_add(1, Ordering::Relaxed) >= limits.connections {
-            self.shared.connections.fetch_sub(1, Ordering::Relaxed);
-            self.metrics.refused.add(1);
-            return;
-        }
+        let (place, handshake) = match self.shared.admission.admit(peer_addr.ip()) {
+            Ok(admitted) => admitted,
+            // Counted before the client sees it.
+            Err(refusal) => return self.metrics.count_refusal(refusal),
+        };
         self.metrics.accepted.add(1);
         let tls = match self.shared.tls.as_ref().map(Tls::accept).transpose() {
             Ok(tls) => tls,
             Err(error) => {
                 journal::write(Level::Error, format_args!("TLS cannot begin: {error}"));
                 self.metrics.count_close(CloseCause::Tls(error).kind());
-                self.shared.connections.fetch_sub(1, Ordering::Relaxed);
                 return;
             }
         };
-        let connection = Connection::accepted(socket, tls, peer_addr, self.now, limits);
-        self.register(connection);
+        let limits = &self.shared.config.limits;
+        let mut connection = Connection::accepted(socket, tls, peer_addr, self.now, limits);
+        connection.channel.admitted(handshake);
+        self.register(connection, place);
     }
 }
 

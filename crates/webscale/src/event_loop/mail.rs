@@ -4,7 +4,6 @@ use std::collections::VecDeque;
 use std::io;
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use webscale_proto::CloseCode;
 
@@ -114,9 +113,9 @@ impl<H: Handler, K: Kernel> EventLoop<H, K> {
         match dial.next(self.now).unwrap_or_else(nowhere) {
             Ok(first) => {
                 self.metrics.connected.add(1);
-                self.shared.connections.fetch_add(1, Ordering::Relaxed);
                 let connection = Connection::connecting(first, tls, dial, session, self.now, limits);
-                self.register(connection);
+                let place = self.shared.admission.enter();
+                self.register(connection, place);
             }
             Err(error) => refuse(session, CloseCause::Connect(error)),
         }

@@ -3,6 +3,7 @@
 //! Nothing here is timed. [`support::PATIENCE`] ends a test that hangs; ports are the kernel's choice.
 
 mod addresses;
+mod admission;
 mod certificates;
 mod counters;
 mod deflate;
