@@ -9,6 +9,7 @@ mod capacity;
 mod compare;
 mod doctor;
 mod faults;
+mod output;
 mod serve;
 mod units;
 
@@ -17,6 +18,7 @@ pub(crate) use capacity::CapacityArgs;
 pub(crate) use compare::CompareArgs;
 pub(crate) use doctor::DoctorArgs;
 pub(crate) use faults::FaultsArgs;
+pub(crate) use output::OutputArgs;
 pub(crate) use serve::{ModeArg, ServeArgs};
 
 const EXIT_CODES: &str = "\

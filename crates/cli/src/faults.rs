@@ -15,7 +15,7 @@ struct DidNotSurvive(String);
 
 pub(crate) fn run(args: &FaultsArgs) -> anyhow::Result<()> {
     let settings = args.settings()?;
-    output::prepare(args.json.as_deref())?;
+    output::prepare_json(args.json.as_deref())?;
     let mut stderr = Stderr::with_notes_alone()?;
     let report = faults::run(&settings, &mut stderr);
     stderr.finish();

@@ -75,6 +75,8 @@ pub enum Timeout {
     Pong,
     /// No answer to our Close frame.
     Close,
+    /// The peer's kernel acknowledged nothing for [`Limits::user_timeout`](crate::Limits::user_timeout) (ETIMEDOUT).
+    Acknowledgement,
 }
 
 impl fmt::Display for Timeout {
@@ -84,6 +86,7 @@ impl fmt::Display for Timeout {
             Self::Message => "a message took too long",
             Self::Pong => "no answer to a ping",
             Self::Close => "no answer to the close frame",
+            Self::Acknowledgement => "nothing that was sent is acknowledged",
         })
     }
 }
@@ -143,6 +146,14 @@ impl CloseKind {
 }
 
 impl CloseCause {
+    /// The TCP connection failed with an error of this kind.
+    pub(crate) fn lost(kind: io::ErrorKind) -> Self {
+        match kind {
+            io::ErrorKind::TimedOut => Self::Timeout(Timeout::Acknowledgement),
+            _ => Self::Lost(kind),
+        }
+    }
+
     pub(crate) fn kind(&self) -> CloseKind {
         match self {
             Self::Peer => CloseKind::Peer,

@@ -3,105 +3,68 @@
 //! A connection never leaves its loop, so nothing on the way of a byte is locked. Other threads reach a loop by its two
 //! mailboxes and the eventfd that announces them.
 
+mod ending;
+mod listening;
+mod mail;
+
 use std::collections::{HashMap, VecDeque};
 use std::io;
-use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use webscale_proto::CloseCode;
-use webscale_sys::{Events, Interest, Listener, Poller, TcpSocket, Waker};
+use webscale_sys::Interest;
 
-use crate::clock::{Clock, Time};
+use crate::admission::{Admission, Place};
+use crate::clock::Time;
 use crate::close::{Close, CloseCause};
-use crate::connection::{Config, Connection, Context, Dial, Fate, Ready, Turn, Wire, call_close};
+use crate::connection::{Config, Connection, Context, Fate, Ready, Turn, Wire};
 use crate::deflate::Decompression;
 use crate::handler::Handler;
+use crate::kernel::{Kernel, Linux, Wake};
 use crate::mailbox::Mailbox;
 use crate::metrics::Metrics;
 use crate::peer::{ConnectionId, Outgoing, TimerRequest};
+use crate::pulse::Pulse;
 use crate::sender::Command;
 use crate::slots::{Slots, Token};
-use crate::target::Target;
 use crate::timer::{Fired, TimerKind, Wheel};
-use crate::tls::{Tls, TlsStream};
-use crate::worker::{Done, Job, Pool, Workers};
+use crate::tls::Tls;
+use crate::worker::{Done, Pool, Workers};
+
+use ending::Stage;
+use listening::Listening;
+use mail::Mail;
+pub(crate) use mail::{Connect, Outside};
 
 // Tokens that are no connection's: the highest indices, which no slot reaches.
 const LISTENER: u64 = u32::MAX as u64;
 const MAILBOX: u64 = u32::MAX as u64 - 1;
 
-const EVENTS: usize = 1024;
 /// Deadlines of our own need no precision, and are bundled.
 const DEADLINE_STEP: Duration = Duration::from_millis(64);
-/// How long accepting rests when there is no descriptor left.
-const ACCEPT_REST: Duration = Duration::from_millis(100);
 /// How soon a full workers' queue is tried again.
 const POOL_RETRY: Duration = Duration::from_millis(1);
-
-/// A connection to be made, asked for by another thread.
-pub(crate) struct Connect<S> {
-    pub(crate) target: Arc<Target>,
-    pub(crate) source: Option<IpAddr>,
-    pub(crate) session: S,
-    /// [`Target::begin_tls`], by pointer: a program that only serves then links no TLS client.
-    pub(crate) begin_tls: BeginTls,
-}
-
-type BeginTls = fn(&Target) -> Result<Option<TlsStream>, rustls::Error>;
-
-/// What other threads see of a loop.
-pub(crate) struct Outside<S> {
-    pub(crate) commands: Arc<Mailbox<Command>>,
-    pub(crate) connects: Arc<Mailbox<Connect<S>>>,
-    pub(crate) metrics: Arc<Metrics>,
-}
 
 /// What all loops of a server share.
 pub(crate) struct Shared<H> {
     pub(crate) handler: Arc<H>,
     pub(crate) config: Config,
     pub(crate) tls: Option<Tls>,
-    /// Connections of all loops.
-    pub(crate) connections: AtomicUsize,
+    pub(crate) admission: Arc<Admission>,
 }
 
-/// A listening socket, and what keeps it from being read.
-struct Listening {
-    listener: Listener,
-    /// Given up for a moment when there is no descriptor left, so that a connection can be accepted and closed.
-    spare: Option<Waker>,
-    resting_until: Option<Time>,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Stage {
-    Running,
-    /// Every connection was told; what is still open at this time is dropped.
-    Draining(Time),
-    Ended,
-}
-
-/// Empty lists, to be swapped for those that the mailboxes have filled.
-struct Mail<S> {
-    commands: VecDeque<Command>,
-    connects: VecDeque<Connect<S>>,
-    done: VecDeque<Done<S>>,
-}
-
-pub(crate) struct EventLoop<H: Handler> {
+pub(crate) struct EventLoop<H: Handler, K: Kernel = Linux> {
     index: u32,
     shared: Arc<Shared<H>>,
-    poller: Poller,
-    waker: Arc<Waker>,
-    listening: Option<Listening>,
+    kernel: K,
+    waker: Arc<K::Waker>,
+    listening: Option<Listening<K>>,
     commands: Arc<Mailbox<Command>>,
     connects: Arc<Mailbox<Connect<H::Session>>>,
     done: Arc<Mailbox<Done<H::Session>>>,
     mail: Mail<H::Session>,
     pool: Option<Pool<H::Session>>,
-    connections: Slots<Connection<TcpSocket, H::Session>>,
+    connections: Slots<Connection<K::Socket, H::Session>>,
     /// How the connections ended whose sessions are with workers.
     orphans: HashMap<Token, Close>,
     timers: Wheel,
@@ -109,56 +72,51 @@ pub(crate) struct EventLoop<H: Handler> {
     ready: VecDeque<Token>,
     /// Connections with a message that the workers' queue had no room for.
     stalled: VecDeque<Token>,
-    clock: Clock,
     now: Time,
     wire: Wire,
     scratch: Vec<u8>,
     decompression: Decompression,
     outgoing: Outgoing,
     metrics: Arc<Metrics>,
+    pulse: Arc<Pulse>,
     stage: Stage,
 }
 
-impl<H: Handler> EventLoop<H> {
+impl<H: Handler, K: Kernel> EventLoop<H, K> {
     pub(crate) fn new(
         index: usize,
         shared: Arc<Shared<H>>,
-        listener: Option<Listener>,
+        kernel: K,
+        listener: Option<K::Listener>,
         workers: Option<&Workers<H::Session>>,
     ) -> io::Result<Self> {
         let limits = &shared.config.limits;
-        let (poller, waker) = (Poller::new()?, Arc::new(Waker::new()?));
-        poller.add(&*waker, MAILBOX, Interest::READ)?;
-        let listening = match listener {
-            Some(listener) => {
-                poller.add(&listener, LISTENER, Interest::READ)?;
-                Some(Listening { listener, spare: Some(Waker::new()?), resting_until: None })
-            }
-            None => None,
-        };
+        let waker = Arc::new(kernel.waker()?);
+        kernel.add(&*waker, MAILBOX, Interest::READ)?;
+        let listening = listener.map(|listener| Listening::new(&kernel, listener)).transpose()?;
         let done = Arc::new(Mailbox::new(waker.clone(), usize::MAX, usize::MAX));
         Ok(Self {
             index: u32::try_from(index).unwrap_or(u32::MAX),
-            poller,
+            kernel,
             listening,
             commands: Arc::new(Mailbox::new(waker.clone(), limits.mailbox_items, limits.mailbox_bytes)),
             connects: Arc::new(Mailbox::new(waker.clone(), limits.mailbox_items, usize::MAX)),
             pool: workers.map(|workers| workers.pool(done.clone())),
             done,
-            mail: Mail { commands: VecDeque::new(), connects: VecDeque::new(), done: VecDeque::new() },
+            mail: Mail::default(),
             waker,
             connections: Slots::new(),
             orphans: HashMap::new(),
             timers: Wheel::new(),
             ready: VecDeque::new(),
             stalled: VecDeque::new(),
-            clock: Clock::start(),
             now: Time::default(),
             wire: Wire::new(),
             scratch: Vec::new(),
             decompression: Decompression::default(),
             outgoing: Outgoing::new(shared.config.role, limits.egress_bytes),
             metrics: Arc::new(Metrics::default()),
+            pulse: Arc::new(Pulse::new()),
             stage: Stage::Running,
             shared,
         })
@@ -169,26 +127,32 @@ impl<H: Handler> EventLoop<H> {
             commands: self.commands.clone(),
             connects: self.connects.clone(),
             metrics: self.metrics.clone(),
+            pulse: self.pulse.clone(),
         }
     }
 
     /// Runs until the loop was shut down.
     pub(crate) fn run(mut self) -> io::Result<()> {
-        let mut events = Events::with_capacity(EVENTS);
-        let result = loop {
-            if let Err(error) = self.poller.wait(&mut events, self.timeout()) {
-                break Err(error);
-            }
-            self.now = self.clock.now();
-            self.dispatch(&events);
-            self.go_on();
-            self.keep_time();
-            if self.is_over() {
-                break Ok(());
-            }
-        };
-        self.end();
-        result
+        let (mut events, mut result) = (self.kernel.events(), Ok(()));
+        while result.is_ok() && !self.is_over() {
+            result = self.once(&mut events);
+        }
+        self.pulse.work(self.kernel.now());
+        let ended = self.end(&mut events);
+        self.pulse.rest();
+        result.and(ended)
+    }
+
+    /// Waits once, and does what there is to do.
+    fn once(&mut self, events: &mut K::Events) -> io::Result<()> {
+        self.kernel.wait(events, self.timeout())?;
+        self.now = self.kernel.now();
+        self.pulse.work(self.now);
+        self.dispatch(events);
+        self.go_on();
+        self.keep_time();
+        self.pulse.rest();
+        Ok(())
     }
 
     /// How long nothing will have to be done.
@@ -197,33 +161,23 @@ impl<H: Handler> EventLoop<H> {
             return Some(Duration::ZERO);
         }
         let retry = (!self.stalled.is_empty()).then(|| self.now + POOL_RETRY);
-        let rest = self.listening.as_ref().and_then(|listening| listening.resting_until);
-        let drained = match self.stage {
-            Stage::Draining(until) => Some(until),
-            Stage::Running | Stage::Ended => None,
-        };
+        let rest = self.listening.as_ref().and_then(Listening::resting_until);
+        let drained = self.stage.end_of_draining();
         let next = [self.timers.next_due(), retry, rest, drained].into_iter().flatten().min()?;
-        Some(next - self.clock.now())
+        Some(next - self.kernel.now())
     }
 
-    fn dispatch(&mut self, events: &Events) {
+    fn dispatch(&mut self, events: &K::Events) {
         let mut handshakes = self.shared.config.limits.turn_handshakes;
-        for event in (0..events.len()).filter_map(|index| events.get(index)) {
-            match event.token {
+        for (token, ready) in (0..).map_while(|index| K::event(events, index)) {
+            match token {
                 LISTENER => self.accept(),
                 MAILBOX => {
                     // Cleared first: what is pushed from here on wakes again.
                     self.waker.clear();
                     self.read_mail();
                 }
-                token => {
-                    let ready = Ready {
-                        readable: event.readiness.readable(),
-                        writable: event.readiness.writable(),
-                        hung_up: event.readiness.hung_up(),
-                    };
-                    self.on_event(Token::from_u64(token), ready, &mut handshakes);
-                }
+                token => self.on_event(Token::from_u64(token), ready, &mut handshakes),
             }
         }
     }
@@ -241,11 +195,12 @@ impl<H: Handler> EventLoop<H> {
     /// Gives one connection its turn, and files what comes of it.
     fn turn<F>(&mut self, token: Token, act: F)
     where
-        F: FnOnce(&mut Connection<TcpSocket, H::Session>, &mut Turn<'_, H>),
+        F: FnOnce(&mut Connection<K::Socket, H::Session>, &mut Turn<'_, H>),
     {
         let Some(connection) = self.connections.get_mut(token) else { return };
         let limits = &self.shared.config.limits;
         let id = ConnectionId { event_loop: self.index, token };
+        self.pulse.serve(id);
         let mut turn = Turn {
             context: Context {
                 now: self.now,
@@ -277,7 +232,7 @@ impl<H: Handler> EventLoop<H> {
         // Taken here, so that a request of a connection that is removed below is not filed for the next one.
         let timer_request = self.outgoing.timer.take();
         let Some(connection) = self.connections.get_mut(token) else { return };
-        let draining = matches!(self.stage, Stage::Draining(_));
+        let draining = self.stage.end_of_draining().is_some();
         if connection.is_dead() || (draining && connection.is_settled()) {
             return self.remove(token);
         }
@@ -288,8 +243,8 @@ impl<H: Handler> EventLoop<H> {
         if watched != Some(interest) {
             let (socket, token_bits) = (&connection.link.socket, token.to_u64());
             let result = match watched {
-                Some(_) => self.poller.modify(socket, token_bits, interest),
-                None => self.poller.add(socket, token_bits, interest),
+                Some(_) => self.kernel.modify(socket, token_bits, interest),
+                None => self.kernel.add(socket, token_bits, interest),
             };
             if let Err(error) = result {
                 let cause = CloseCause::Lost(error.kind());
@@ -310,7 +265,7 @@ impl<H: Handler> EventLoop<H> {
                 self.timers.cancel(timer);
             }
             if let TimerRequest::At(at) = request {
-                let due = self.clock.time(at);
+                let due = self.kernel.time(at);
                 connection.registered.user_timer =
                     Some(self.timers.arm(due, token.to_u64(), TimerKind::User));
             }
@@ -333,148 +288,16 @@ impl<H: Handler> EventLoop<H> {
         if let Some(timer) = connection.registered.user_timer {
             self.timers.cancel(timer);
         }
-        self.metrics.count_close(connection.ended_as());
-        self.shared.connections.fetch_sub(1, Ordering::Relaxed);
+        let end = connection.ended_as();
+        // Who sees it counted finds its place free.
+        drop(connection);
+        self.metrics.count_close(end);
     }
 
-    /// Takes connections from the backlog, as many as a turn allows.
-    fn accept(&mut self) {
-        for _ in 0..self.shared.config.limits.turn_accepts {
-            let Some(listening) = &self.listening else { return };
-            match listening.listener.accept() {
-                Ok((socket, peer_addr)) => self.accepted(socket, peer_addr),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
-                Err(error) if is_exhausted(&error) => return self.rest(),
-                // The connection was gone before it was taken.
-                Err(_) => {}
-            }
-        }
-    }
-
-    fn accepted(&mut self, socket: TcpSocket, peer_addr: SocketAddr) {
-        let limits = &self.shared.config.limits;
-        if self.shared.connections.fetch_add(1, Ordering::Relaxed) >= limits.connections {
-            self.shared.connections.fetch_sub(1, Ordering::Relaxed);
-            self.metrics.refused.add(1);
-            return;
-        }
-        self.metrics.accepted.add(1);
-        let tls = match self.shared.tls.as_ref().map(Tls::accept).transpose() {
-            Ok(tls) => tls,
-            Err(error) => {
-                log::error!("TLS cannot begin: {error}");
-                self.metrics.count_close(CloseCause::Tls(error).kind());
-                self.shared.connections.fetch_sub(1, Ordering::Relaxed);
-                return;
-            }
-        };
-        let connection = Connection::accepted(socket, tls, peer_addr, self.now, limits);
-        self.register(connection);
-    }
-
-    fn register(&mut self, connection: Connection<TcpSocket, H::Session>) {
+    fn register(&mut self, mut connection: Connection<K::Socket, H::Session>, place: Place) {
+        connection.registered.place = Some(place);
         let token = self.connections.insert(connection);
         self.file(token);
-    }
-
-    /// No descriptor is left: takes one connection with the spare descriptor and closes it, so that a client sees an
-    /// end and not silence, and lets the rest wait in the backlog for a moment.
-    fn rest(&mut self) {
-        let Some(listening) = &mut self.listening else { return };
-        listening.spare = None;
-        drop(listening.listener.accept());
-        listening.spare = Waker::new().ok();
-        listening.resting_until = Some(self.now + ACCEPT_REST);
-        self.metrics.accept_pauses.add(1);
-        // Fails only where the listener is not watched, which is what is wanted.
-        let _ = self.poller.modify(&listening.listener, LISTENER, Interest::default());
-    }
-
-    fn end_rest(&mut self) {
-        if let Some(listening) = &mut self.listening
-            && listening.resting_until.is_some_and(|until| until <= self.now)
-        {
-            listening.resting_until = None;
-            if listening.spare.is_none() {
-                listening.spare = Waker::new().ok();
-            }
-            let _ = self.poller.modify(&listening.listener, LISTENER, Interest::READ);
-        }
-    }
-
-    /// Does what other threads asked for.
-    fn read_mail(&mut self) {
-        let mut commands = std::mem::take(&mut self.mail.commands);
-        self.commands.take(&mut commands);
-        for command in commands.drain(..) {
-            self.obey(command);
-        }
-        self.mail.commands = commands;
-        let mut connects = std::mem::take(&mut self.mail.connects);
-        self.connects.take(&mut connects);
-        for connect in connects.drain(..) {
-            self.connect(connect);
-        }
-        self.mail.connects = connects;
-        self.read_done();
-    }
-
-    fn read_done(&mut self) {
-        let mut list = std::mem::take(&mut self.mail.done);
-        self.done.take(&mut list);
-        for done in list.drain(..) {
-            self.done(done);
-        }
-        self.mail.done = list;
-    }
-
-    fn obey(&mut self, command: Command) {
-        match command {
-            Command::Send(id, parcel) => {
-                self.turn(id.token, |connection, turn| connection.on_send(turn, parcel));
-            }
-            Command::Close(id, code, reason) => {
-                self.turn(id.token, |connection, turn| {
-                    connection.on_close(turn, code, &reason, CloseCause::Local);
-                });
-            }
-            Command::Shutdown => self.shut_down(),
-            Command::Abort => self.stage = Stage::Ended,
-        }
-    }
-
-    fn connect(&mut self, connect: Connect<H::Session>) {
-        let Connect { target, source, session, begin_tls } = connect;
-        let handler = self.shared.handler.clone();
-        let refuse =
-            |session, cause| call_close(&*handler, session, Close::new(CloseCode::ABNORMAL, "", cause));
-        if self.stage != Stage::Running {
-            return refuse(session, CloseCause::Shutdown);
-        }
-        let tls = match begin_tls(&target) {
-            Ok(tls) => tls,
-            Err(error) => return refuse(session, CloseCause::Tls(error)),
-        };
-        let limits = &self.shared.config.limits;
-        let mut dial = Dial::new(target, source, self.now + limits.handshake_time);
-        let nowhere = || Err(io::ErrorKind::AddrNotAvailable.into());
-        match dial.next(self.now).unwrap_or_else(nowhere) {
-            Ok(first) => {
-                self.metrics.connected.add(1);
-                self.shared.connections.fetch_add(1, Ordering::Relaxed);
-                let connection = Connection::connecting(first, tls, dial, session, self.now, limits);
-                self.register(connection);
-            }
-            Err(error) => refuse(session, CloseCause::Connect(error)),
-        }
-    }
-
-    fn done(&mut self, done: Done<H::Session>) {
-        let token = done.id.token;
-        match self.orphans.remove(&token) {
-            Some(close) => call_close(&*self.shared.handler, done.session, close),
-            None => self.turn(token, |connection, turn| connection.on_done(turn, done)),
-        }
     }
 
     /// Goes on with connections that have more to do without an event.
@@ -514,66 +337,12 @@ impl<H: Handler> EventLoop<H> {
                 }
             }
         }
-        self.end_rest();
-    }
-
-    /// Stops accepting, and tells every client.
-    fn shut_down(&mut self) {
-        if self.stage != Stage::Running {
-            return;
-        }
-        // What waits in the backlog was promised nothing yet, and is reset with the listener.
-        self.listening = None;
-        self.stage = Stage::Draining(self.now + self.shared.config.limits.shutdown_time);
-        for token in self.connections.tokens() {
-            self.turn(token, |connection, turn| {
-                connection.on_close(turn, CloseCode::GOING_AWAY, "shutting down", CloseCause::Shutdown);
-            });
+        let now = self.now;
+        if self.listening.as_mut().is_some_and(|listening| listening.end_rest(&self.kernel, now)) {
+            // Also where nobody waits: it shows that connections can be had again.
+            self.accept();
         }
     }
-
-    fn is_over(&self) -> bool {
-        match self.stage {
-            Stage::Running => false,
-            Stage::Draining(until) => {
-                (self.connections.len() == 0 && self.orphans.is_empty()) || self.now >= until
-            }
-            Stage::Ended => true,
-        }
-    }
-
-    /// Drops what is still open, and tells the handler. Sessions that are with workers are awaited.
-    fn end(&mut self) {
-        // Its readiness would also keep the waits below from waiting.
-        self.listening = None;
-        self.commands.close();
-        for Connect { session, .. } in self.connects.close() {
-            let close = Close::new(CloseCode::ABNORMAL, "", CloseCause::Shutdown);
-            call_close(&*self.shared.handler, session, close);
-        }
-        for token in self.connections.tokens() {
-            self.turn(token, |connection, turn| connection.abandon(turn, CloseCause::Shutdown));
-        }
-        let withdrawn = self.pool.as_ref().map(|pool| pool.withdraw(self.index)).unwrap_or_default();
-        for Job { id, session, .. } in withdrawn {
-            if let Some(close) = self.orphans.remove(&id.token) {
-                call_close(&*self.shared.handler, session, close);
-            }
-        }
-        let mut events = Events::with_capacity(1);
-        loop {
-            self.read_done();
-            if self.orphans.is_empty() || self.poller.wait(&mut events, None).is_err() {
-                return;
-            }
-            self.waker.clear();
-        }
-    }
-}
-
-/// EMFILE, ENFILE, ENOBUFS, ENOMEM: the next accept would fail as well.
-fn is_exhausted(error: &io::Error) -> bool {
-    matches!(error.raw_os_error(), Some(12 | 23 | 24 | 105))
 }
 
 #[cfg(test)]

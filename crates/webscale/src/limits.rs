@@ -1,6 +1,9 @@
 //! Everything that a peer can make grow, and how far.
 
+use std::num::NonZero;
 use std::time::Duration;
+
+use webscale_sys::TcpOptions;
 
 /// What happens to a client that does not read what is sent to it, once [`Limits::egress_bytes`] are queued.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -44,6 +47,15 @@ pub struct Limits {
     pub egress_high_water: usize,
     /// When `egress_bytes` are reached. Default: close.
     pub slow_consumer: SlowConsumer,
+    /// Bytes for one client that the kernel takes and has not sent yet (TCP_NOTSENT_LOWAT); the others wait in
+    /// `egress_bytes`, where they are counted. Bytes under way to the client do not count, so that this slows nobody.
+    /// `usize::MAX` leaves it at the socket's send buffer, which grows to megabytes for a client that does not read.
+    /// Default 64 KiB.
+    pub notsent_bytes: usize,
+    /// How long a client's kernel may neither acknowledge what was sent nor take what waits (TCP_USER_TIMEOUT, RFC 5482); then
+    /// the connection is ended. It also ends what lingers in the kernel behind a connection that was closed here. A client
+    /// that acknowledges but does not read for so long counts as gone, as it does for `pong_time`. Default 60 s.
+    pub user_timeout: Duration,
     /// Silence after which a ping is sent, spread by up to an eighth so that many clients do not fall due together.
     /// Default 30 s.
     pub ping_after: Duration,
@@ -57,6 +69,13 @@ pub struct Limits {
     /// Connections on all loops of this process; further ones are closed as they are accepted. Default: as many as
     /// there are descriptors.
     pub connections: usize,
+    /// Connections from one address: further ones are closed as they are accepted. Of IPv6, the first 64 bits are an
+    /// address here, since one customer has at least those. Default: off, because a mobile network, a company or a load
+    /// balancer may bring any number of clients from one address; without such clients, some hundred is plenty.
+    pub connections_per_address: usize,
+    /// The same for those among them whose opening handshake, TLS and HTTP, is not done: what is dear to begin and may be
+    /// drawn out. Default: off, for the same reason.
+    pub handshakes_per_address: usize,
     /// Bytes that one client may have read and handled before the others get their turn. Default 256 KiB.
     pub turn_bytes: usize,
     /// Frames of one client before the others get their turn. Default 1,024.
@@ -71,6 +90,10 @@ pub struct Limits {
     pub mailbox_bytes: usize,
     /// Messages that wait for a worker, over all connections; then their clients are not read. Default 1,024.
     pub worker_queue: usize,
+    /// How long a loop or a worker may be busy without a pause before it counts as stuck: then
+    /// [`Handle::health`](crate::Handle::health) and the log name it, and the end of a server does not wait for it. Longer
+    /// than any handler takes. Default 5 s.
+    pub stuck_after: Duration,
 }
 
 impl Default for Limits {
@@ -85,11 +108,15 @@ impl Default for Limits {
             egress_bytes: 1024 * 1024,
             egress_high_water: 256 * 1024,
             slow_consumer: SlowConsumer::Close,
+            notsent_bytes: 64 * 1024,
+            user_timeout: Duration::from_secs(60),
             ping_after: Duration::from_secs(30),
             pong_time: Duration::from_secs(30),
             close_time: Duration::from_secs(5),
             shutdown_time: Duration::from_secs(10),
             connections: usize::MAX,
+            connections_per_address: usize::MAX,
+            handshakes_per_address: usize::MAX,
             turn_bytes: 256 * 1024,
             turn_frames: 1024,
             turn_accepts: 64,
@@ -97,6 +124,7 @@ impl Default for Limits {
             mailbox_items: 65_536,
             mailbox_bytes: 64 * 1024 * 1024,
             worker_queue: 1024,
+            stuck_after: Duration::from_secs(5),
         }
     }
 }
@@ -105,6 +133,20 @@ impl Limits {
     /// The longest message that is let in, whole or in chunks.
     pub(crate) fn longest_message(&self) -> u64 {
         self.stream_bytes.max(self.message_bytes as u64)
+    }
+
+    /// What of it the kernel sees to.
+    pub(crate) fn tcp_options(&self) -> TcpOptions {
+        // The kernel keeps milliseconds in an int, and takes 0 as its own default.
+        let millis = self.user_timeout.as_millis().clamp(1, i32::MAX as u128);
+        TcpOptions {
+            notsent_lowat: u32::try_from(self.notsent_bytes).ok(),
+            user_timeout: if self.user_timeout == Duration::MAX {
+                None
+            } else {
+                u32::try_from(millis).ok().and_then(NonZero::new)
+            },
+        }
     }
 
     /// What is wrong with these limits, if anything.
@@ -121,12 +163,21 @@ impl Limits {
         if self.egress_high_water > self.egress_bytes {
             return Some("egress_high_water lies above egress_bytes");
         }
+        if self.notsent_bytes == 0 {
+            return Some("notsent_bytes is 0: the kernel would take nothing");
+        }
         if self.stream_bytes > 0 && self.message_bytes == 0 {
             return Some("stream_bytes needs message_bytes above 0: that is what a chunk holds");
+        }
+        if self.connections_per_address == 0 || self.handshakes_per_address == 0 {
+            return Some("a limit of zero for each address lets nobody in; usize::MAX switches it off");
         }
         let turns = [self.turn_frames, self.turn_accepts, self.turn_handshakes];
         if turns.contains(&0) || self.turn_bytes == 0 || self.mailbox_items == 0 || self.worker_queue == 0 {
             return Some("a budget or queue of zero would stop everything");
+        }
+        if self.stuck_after.is_zero() {
+            return Some("stuck_after is zero: whatever works would count as stuck");
         }
         None
     }

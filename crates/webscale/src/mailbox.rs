@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use webscale_sys::Waker;
+use crate::kernel::Wake;
 
 /// Items for which an empty list keeps room.
 const KEEP: usize = 1024;
@@ -11,7 +11,7 @@ const KEEP: usize = 1024;
 /// What other threads have for one loop. The loop takes all of it at once, so that the lock is held for a swap.
 pub(crate) struct Mailbox<T> {
     queue: Mutex<Queue<T>>,
-    waker: Arc<Waker>,
+    waker: Arc<dyn Wake>,
     items_max: usize,
     bytes_max: usize,
 }
@@ -30,7 +30,7 @@ pub(crate) enum Refused<T> {
 }
 
 impl<T> Mailbox<T> {
-    pub(crate) fn new(waker: Arc<Waker>, items_max: usize, bytes_max: usize) -> Self {
+    pub(crate) fn new(waker: Arc<dyn Wake>, items_max: usize, bytes_max: usize) -> Self {
         let queue = Queue { items: VecDeque::new(), bytes: 0, closed: false };
         Self { queue: Mutex::new(queue), waker, items_max, bytes_max }
     }
@@ -45,7 +45,7 @@ impl<T> Mailbox<T> {
         if full && !queue.items.is_empty() {
             return Err(Refused::Full(item));
         }
-        queue.put(item, bytes, &self.waker);
+        queue.put(item, bytes, &*self.waker);
         Ok(())
     }
 
@@ -55,7 +55,7 @@ impl<T> Mailbox<T> {
         if queue.closed {
             return Err(item);
         }
-        queue.put(item, 0, &self.waker);
+        queue.put(item, 0, &*self.waker);
         Ok(())
     }
 
@@ -82,7 +82,7 @@ impl<T> Mailbox<T> {
 }
 
 impl<T> Queue<T> {
-    fn put(&mut self, item: T, bytes: usize, waker: &Waker) {
+    fn put(&mut self, item: T, bytes: usize, waker: &dyn Wake) {
         let wake = self.items.is_empty();
         self.items.push_back(item);
         self.bytes = self.bytes.saturating_add(bytes);
@@ -94,6 +94,8 @@ impl<T> Queue<T> {
 
 #[cfg(test)]
 mod tests {
+    use webscale_sys::Waker;
+
     use super::*;
 
     fn mailbox(items: usize, bytes: usize) -> Mailbox<u32> {

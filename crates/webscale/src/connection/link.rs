@@ -2,6 +2,8 @@
 
 use std::io::{self, ErrorKind};
 
+use webscale_sys::TcpOptions;
+
 use super::{Handler, Socket, Turn, Wire};
 use crate::byte_queue::ByteQueue;
 use crate::egress::Sealed;
@@ -123,10 +125,11 @@ impl<K: Socket> Link<K> {
     }
 
     /// The socket says that it is connected, or why not; then TLS begins.
-    pub(super) fn connected(&mut self, sealed: &mut Sealed) -> io::Result<()> {
+    pub(super) fn connected(&mut self, options: TcpOptions, sealed: &mut Sealed) -> io::Result<()> {
         if let Some(error) = self.socket.take_error()? {
             return Err(error);
         }
+        self.socket.set_options(options)?;
         if let Security::Tls(tls) = &mut self.security {
             tls.open_records(&mut [], sealed, &mut |_| {}).map_err(io::Error::other)?;
         }

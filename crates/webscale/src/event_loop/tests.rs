@@ -3,6 +3,7 @@
 use std::sync::Mutex;
 
 use webscale_proto::{Message, Role};
+use webscale_sys::{Events, Listener, Poller, TcpSocket};
 
 use super::*;
 use crate::limits::Limits;
@@ -40,11 +41,12 @@ impl Bench {
     fn new(limits: Limits) -> Self {
         let shared = Shared {
             handler: Arc::new(Counting::default()),
+            admission: Admission::new(&limits),
             config: Config::new(Role::Server, limits, None),
             tls: None,
-            connections: AtomicUsize::new(0),
         };
-        let event_loop = EventLoop::new(0, Arc::new(shared), None, None).expect("descriptors");
+        let event_loop = EventLoop::new(0, Arc::new(shared), Linux::new().expect("descriptors"), None, None)
+            .expect("descriptors");
         let listener = Listener::bind("127.0.0.1:0".parse().expect("an address"), 16, false).expect("a port");
         Self { event_loop, listener, peers: Vec::new() }
     }

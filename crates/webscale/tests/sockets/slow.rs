@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use webscale::{Limits, SlowConsumer};
 
-use super::support::{Events, Serving, builder, hear, limits, other, say};
+use super::support::{Events, Serving, builder, hear, limits, other, say, until};
 
 /// 64 MiB: more than the kernel buffers for one connection.
 const FLOOD: &str = "flood 1024";
@@ -39,6 +39,42 @@ fn under_drop_it_misses_messages_and_stays() {
     let metrics = serving.handle.metrics();
     assert!(metrics.messages_dropped > 0);
     assert_eq!(heard + metrics.messages_dropped, 1024);
+    serving.shut_down();
+}
+
+/// What the kernel takes for a client that never reads, under these limits.
+fn taken(notsent_bytes: usize) -> u64 {
+    let limits = Limits { notsent_bytes, slow_consumer: SlowConsumer::Drop, ..limits() };
+    let (serving, events) = Serving::obedient(builder().limits(limits));
+    let mut mute = other(serving.address);
+    say(&mut mute, FLOOD);
+    events.text();
+    // Said behind the flood by the same thread.
+    until("the end of the flood", || {
+        let metrics = serving.handle.metrics();
+        metrics.messages_out + metrics.messages_dropped >= 1024
+    });
+    let taken = serving.handle.metrics().bytes_out;
+    drop(mute);
+    serving.shut_down();
+    taken
+}
+
+#[test]
+fn the_kernel_takes_little_for_a_client_that_never_reads() {
+    let (little, unlimited) = (taken(Limits::default().notsent_bytes), taken(usize::MAX));
+    assert!(2 * little < unlimited, "{little} and {unlimited} bytes");
+}
+
+#[test]
+fn a_client_whose_kernel_takes_nothing_for_so_long_is_ended() {
+    let user_timeout = Duration::from_millis(100);
+    let limits = Limits { user_timeout, slow_consumer: SlowConsumer::Drop, ..limits() };
+    let (serving, events) = Serving::obedient(builder().limits(limits));
+    let mut mute = other(serving.address);
+    say(&mut mute, FLOOD);
+    let (_, close) = events.closed();
+    assert_eq!(close.to_string(), "nothing that was sent is acknowledged, 1006 (abnormal closure)");
     serving.shut_down();
 }
 

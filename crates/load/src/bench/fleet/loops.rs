@@ -203,6 +203,8 @@ fn start_loop(shared: &Arc<Shared>, cpu: Option<usize>) -> Result<EventLoop, Ben
         slow_consumer: SlowConsumer::Drop,
         // A ping of the library's own would be a message that is not in the plan.
         ping_after: Duration::from_secs(24 * 60 * 60),
+        // A server that stands still is measured, not left.
+        user_timeout: Duration::MAX,
         ..Limits::default()
     };
     let clients = Clients::new(Arc::clone(shared));
