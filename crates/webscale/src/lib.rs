@@ -65,7 +65,8 @@
 //! - [`Limits`]: how far a peer can make anything grow, with the defaults.
 //! - [`Tls`] and [`ClientTls`]: certificates and trust, by rustls, [reloaded](Tls::reload) while serving; [`ClientAuth`]: which clients must show one.
 //! - [`Deflate`]: compression of messages (permessage-deflate, RFC 7692), where it is wanted.
-//! - [`Snapshot`]: counters, readable at any time; [`Health`]: whether a loop or a worker is stuck, and which.
+//! - [`Snapshot`]: counters, readable at any time, also by Prometheus; [`Health`]: whether a loop or a worker is stuck, and
+//!   which; [`log_panics`] for what handlers should not do.
 //!
 //! # Life of a connection
 //!
@@ -114,8 +115,10 @@ mod mailbox;
 mod mask;
 mod metrics;
 mod origin;
+mod panics;
 mod peer;
 mod prepared;
+mod prometheus;
 mod pulse;
 mod request;
 mod response;
@@ -136,6 +139,7 @@ pub use health::{Health, Overload, ServerThread, Stuck};
 pub use limits::{Limits, SlowConsumer};
 pub use metrics::Snapshot;
 pub use origin::{OriginFault, Origins};
+pub use panics::log_panics;
 pub use peer::{ConnectionId, Peer, SendError};
 pub use prepared::Prepared;
 pub use request::Request;
