@@ -56,10 +56,12 @@ fn serve<H: Handler>(
 }
 
 fn builder(args: &ServeArgs, tls: Option<Tls>, mode: Mode) -> ServerBuilder {
+    let mut limits = limits(mode, args.max_message);
+    args.limits.apply(&mut limits);
     let mut builder = Server::builder()
         .listen(args.listen)
         .workers(args.workers.into())
-        .limits(limits(mode, args.max_message))
+        .limits(limits)
         .origins(origins(&args.origins))
         .shutdown_on_signals();
     if let Some(threads) = args.threads {

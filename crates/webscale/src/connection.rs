@@ -28,6 +28,7 @@ use std::time::Duration;
 use webscale_proto::{CloseCode, DecoderConfig, Deflate, Reserved, Role, handshake::HeadLimits};
 use webscale_sys::{Interest, TcpSocket};
 
+use crate::admission::Place;
 use crate::clock::Time;
 use crate::close::{Close, CloseCause, CloseKind, Timeout};
 use crate::deflate::Decompression;
@@ -155,7 +156,7 @@ pub(crate) struct Ready {
 }
 
 // What an open connection costs besides rustls' state and the session.
-const _: () = assert!(size_of::<Connection<TcpSocket, ()>>() <= 336);
+const _: () = assert!(size_of::<Connection<TcpSocket, ()>>() <= 352);
 
 /// A connection's entries in the loop's tables.
 #[derive(Default)]
@@ -164,6 +165,8 @@ pub(crate) struct Registered {
     pub(crate) interest: Option<Interest>,
     pub(crate) deadline: Option<(TimerId, Time)>,
     pub(crate) user_timer: Option<TimerId>,
+    /// What it takes of the limits of connections.
+    pub(crate) place: Option<Place>,
     /// In the loop's list of connections that have more to do without an event.
     pub(crate) in_ready_list: bool,
     /// In the loop's list of connections that wait for room in the workers' queue.

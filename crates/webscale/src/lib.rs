@@ -66,7 +66,7 @@
 //! - [`Tls`] and [`ClientTls`]: certificates and trust, by rustls, [reloaded](Tls::reload) while serving; [`ClientAuth`]: which clients must show one;
 //!   [`TicketKeys`]: sessions that are resumed at another process.
 //! - [`Deflate`]: compression of messages (permessage-deflate, RFC 7692), where it is wanted.
-//! - [`Snapshot`]: counters, readable at any time.
+//! - [`Snapshot`]: counters, readable at any time; [`Health`]: whether a loop or a worker is stuck, and which.
 //!
 //! # Life of a connection
 //!
@@ -97,6 +97,7 @@
 //!
 //! Linux 5.11 or later is needed, for epoll_pwait2(2). Other systems are not supported.
 
+mod admission;
 mod byte_queue;
 mod client;
 mod clock;
@@ -106,6 +107,8 @@ mod deflate;
 mod egress;
 mod event_loop;
 mod handler;
+mod health;
+mod journal;
 mod kernel;
 mod limits;
 mod mailbox;
@@ -114,6 +117,7 @@ mod metrics;
 mod origin;
 mod peer;
 mod prepared;
+mod pulse;
 mod request;
 mod response;
 mod sender;
@@ -123,11 +127,13 @@ mod slots;
 mod target;
 mod timer;
 mod tls;
+mod watchdog;
 mod worker;
 
 pub use client::{Client, ClientBuilder, ConnectError};
 pub use close::{Close, CloseCause, Timeout};
 pub use handler::Handler;
+pub use health::{Health, Overload, ServerThread, Stuck};
 pub use limits::{Limits, SlowConsumer};
 pub use metrics::Snapshot;
 pub use origin::{OriginFault, Origins};

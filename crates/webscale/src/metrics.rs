@@ -5,6 +5,7 @@ use std::sync::atomic::{
     Ordering::{Acquire, Relaxed, Release},
 };
 
+use crate::admission::Refusal;
 use crate::close::CloseKind;
 use crate::deflate::Coded;
 use crate::peer::Sent;
@@ -38,7 +39,7 @@ pub(crate) struct Metrics {
     /// By [`STATUS_CLASSES`].
     pub(crate) rejected: [Counter; STATUS_CLASSES.len()],
     pub(crate) http: Counter,
-    pub(crate) refused: Counter,
+    pub(crate) refused: [Counter; Refusal::COUNT],
     pub(crate) accept_pauses: Counter,
     pub(crate) bytes_in: Counter,
     pub(crate) bytes_out: Counter,
@@ -80,6 +81,10 @@ impl Metrics {
         self.closes[kind as usize].add(1);
     }
 
+    pub(crate) fn count_refusal(&self, refusal: Refusal) {
+        self.refused[refusal as usize].add(1);
+    }
+
     /// `status` is 200 to 599.
     pub(crate) fn count_rejection(&self, status: u16) {
         if let Some(counter) = self.rejected.get(usize::from(status / 100).saturating_sub(2)) {
@@ -109,7 +114,8 @@ pub struct Snapshot {
     pub rejected: u64,
     /// Plain HTTP requests that [`Handler::http`](crate::Handler::http) answered.
     pub http: u64,
-    /// Connections closed at accept, because of [`Limits::connections`](crate::Limits::connections).
+    /// Connections closed at accept, because of a limit; [`Snapshot::refusals`] tells which. They are not counted as
+    /// accepted.
     pub refused: u64,
     /// Times that accepting was paused for want of descriptors.
     pub accept_pauses: u64,
@@ -138,12 +144,19 @@ pub struct Snapshot {
     pub deflated_to_bytes: u64,
     closes: [u64; CloseKind::COUNT],
     rejections: [u64; STATUS_CLASSES.len()],
+    refusals: [u64; Refusal::COUNT],
 }
 
 impl Snapshot {
     /// The opening handshakes that were rejected, by class of status: `("4xx", 7)`. Their sum is `rejected`.
     pub fn rejections(&self) -> impl Iterator<Item = (&'static str, u64)> + '_ {
         STATUS_CLASSES.into_iter().zip(self.rejections)
+    }
+
+    /// The connections closed at accept, by the limit of [`Limits`](crate::Limits) that was reached: `connections`,
+    /// `address` (`connections_per_address`), `handshakes` (`handshakes_per_address`). Their sum is `refused`.
+    pub fn refusals(&self) -> impl Iterator<Item = (&'static str, u64)> + '_ {
+        Refusal::NAMES.into_iter().zip(self.refusals)
     }
 
     /// How connections ended, by cause: the name of the cause (as in [`CloseCause`](crate::CloseCause), in
@@ -172,7 +185,11 @@ impl Snapshot {
             *sum += rejections;
         }
         self.http += metrics.http.get();
-        self.refused += metrics.refused.get();
+        for (sum, counter) in self.refusals.iter_mut().zip(&metrics.refused) {
+            let refusals = counter.get();
+            self.refused += refusals;
+            *sum += refusals;
+        }
         self.accept_pauses += metrics.accept_pauses.get();
         self.bytes_in += metrics.bytes_in.get();
         self.bytes_out += metrics.bytes_out.get();

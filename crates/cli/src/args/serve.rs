@@ -8,6 +8,9 @@ use webscale::Origins;
 
 use super::units;
 
+mod limits;
+pub(crate) use limits::LimitArgs;
+
 /// Serve WebSockets: echo, or parse the 10 kB JSON message.
 ///
 /// Without --cert and --key it makes a certificate that signs itself; without --plain it speaks wss:// only. Prints
@@ -21,7 +24,8 @@ Examples:
   webscale serve --listen 0.0.0.0:9001 --cert cert.pem --key key.pem --mode ingest
   webscale serve --cert cert.pem --key key.pem --client-ca ca.pem
   webscale serve --origin https://example.com --origin http://localhost:8080
-  webscale serve --processes 2 --threads 1")]
+  webscale serve --processes 2 --threads 1
+  webscale serve --listen 0.0.0.0:9001 --max-per-address 200 --max-handshakes-per-address 50")]
 pub(crate) struct ServeArgs {
     /// Address and port; port 0 lets the kernel choose
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:9001", value_parser = address)]
@@ -67,6 +71,8 @@ pub(crate) struct ServeArgs {
     /// repeated [default: the server's own]
     #[arg(long = "origin", value_name = "ORIGIN", value_parser = origin)]
     pub(crate) origins: Vec<String>,
+    #[command(flatten)]
+    pub(crate) limits: LimitArgs,
     /// Share the port with the sibling that has it: for the children of --processes
     #[arg(long, hide = true)]
     pub(crate) share_port: bool,

@@ -119,6 +119,7 @@ fn spawn(
     if let Some(bytes) = args.max_message {
         command.args(["--max-message", &bytes.to_string()]);
     }
+    command.args(args.limits.share(args.processes));
     if args.deflate {
         command.arg("--deflate");
     }

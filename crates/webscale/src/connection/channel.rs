@@ -7,6 +7,7 @@ use webscale_proto::{CloseCode, CloseFrame, CloseState, Data, Decoder, ProtocolE
 
 use super::opening::Opening;
 use super::{Context, Dial, Fate, Handler};
+use crate::admission::Handshake;
 use crate::byte_queue::ByteQueue;
 use crate::close::{Close, CloseCause, CloseKind, Timeout};
 use crate::deflate::{Compression, Extension};
@@ -143,6 +144,13 @@ impl<S: Send + 'static> Channel<S> {
         match &mut self.stage {
             Stage::Opening(opening) => opening.dial(),
             Stage::Open(_) | Stage::Over => None,
+        }
+    }
+
+    /// The handshake counts as one under way until it ends.
+    pub(crate) fn admitted(&mut self, handshake: Option<Handshake>) {
+        if let Stage::Opening(opening) = &mut self.stage {
+            opening.admitted(handshake);
         }
     }
 

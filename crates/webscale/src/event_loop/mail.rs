@@ -4,7 +4,6 @@ use std::collections::VecDeque;
 use std::io;
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use webscale_proto::CloseCode;
 
@@ -16,6 +15,7 @@ use crate::handler::Handler;
 use crate::kernel::Kernel;
 use crate::mailbox::Mailbox;
 use crate::metrics::Metrics;
+use crate::pulse::Pulse;
 use crate::sender::Command;
 use crate::target::Target;
 use crate::tls::TlsStream;
@@ -37,6 +37,7 @@ pub(crate) struct Outside<S> {
     pub(crate) commands: Arc<Mailbox<Command>>,
     pub(crate) connects: Arc<Mailbox<Connect<S>>>,
     pub(crate) metrics: Arc<Metrics>,
+    pub(crate) pulse: Arc<Pulse>,
 }
 
 /// Empty lists, to be swapped for those that the mailboxes have filled.
@@ -112,9 +113,9 @@ impl<H: Handler, K: Kernel> EventLoop<H, K> {
         match dial.next(self.now).unwrap_or_else(nowhere) {
             Ok(first) => {
                 self.metrics.connected.add(1);
-                self.shared.connections.fetch_add(1, Ordering::Relaxed);
                 let connection = Connection::connecting(first, tls, dial, session, self.now, limits);
-                self.register(connection);
+                let place = self.shared.admission.enter();
+                self.register(connection, place);
             }
             Err(error) => refuse(session, CloseCause::Connect(error)),
         }
@@ -123,7 +124,10 @@ impl<H: Handler, K: Kernel> EventLoop<H, K> {
     fn done(&mut self, done: Done<H::Session>) {
         let token = done.id.token;
         match self.orphans.remove(&token) {
-            Some(close) => call_close(&*self.shared.handler, done.session, close),
+            Some(close) => {
+                self.pulse.serve(done.id);
+                call_close(&*self.shared.handler, done.session, close);
+            }
             None => self.turn(token, |connection, turn| connection.on_done(turn, done)),
         }
     }

@@ -1,12 +1,12 @@
 //! What a server says to a request.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Once;
 
 use webscale_proto::handshake::{self, Answer, UpgradeError, parse_request, respond};
 use webscale_proto::{CloseCode, Role};
 
 use super::{Asking, Close, CloseCause, Context, Fate, Handler, Outcome, borrowed, extension, failure};
+use crate::journal::{self, Level};
 use crate::request::Request;
 use crate::response::{Accept, Reject, Response};
 
@@ -55,7 +55,7 @@ fn open<H: Handler>(
     match handshake::accept(frames, request, protocol, agreed.as_ref(), &borrowed(&headers)) {
         Ok(()) => Outcome::Open(session, extension(deflate, agreed, Role::Server), used),
         Err(error) => {
-            log_once(&error.to_string());
+            log(&error.to_string());
             turn_away(context, &invalid(), false);
             let close = failure(format!("the handler's answer is invalid: {error}"));
             Outcome::Failed(Some(session), close, Fate::Finish { answered: false })
@@ -111,7 +111,7 @@ fn write<H: Handler>(context: &mut Context<'_, H>, response: &Response, is_head:
             Err(error) => error.to_string(),
         }
     };
-    log_once(&fault);
+    log(&fault);
     let Response { status, body, .. } = invalid();
     // Nothing is wrong with ours.
     let _ = respond(frames, &Answer { status, headers: &[], body: &body }, is_head);
@@ -126,8 +126,6 @@ fn invalid() -> Response {
     Response::new(500, "the server's answer was invalid\n")
 }
 
-/// The handler's fault, but any client can bring it about again and again.
-fn log_once(fault: &str) {
-    static SAID: Once = Once::new();
-    SAID.call_once(|| log::error!("an answer of the handler is invalid, which is not said again: {fault}"));
+fn log(fault: &str) {
+    journal::write(Level::Error, format_args!("an answer of the handler is invalid: {fault}"));
 }
