@@ -63,7 +63,8 @@
 //! - [`Server`]: listens, serves, and is shut down by its [`Handle`] or a signal.
 //! - [`Client`]: many connections to a [`Target`], on one loop.
 //! - [`Limits`]: how far a peer can make anything grow, with the defaults.
-//! - [`Tls`] and [`ClientTls`]: certificates and trust, by rustls, [reloaded](Tls::reload) while serving; [`ClientAuth`]: which clients must show one.
+//! - [`Tls`] and [`ClientTls`]: certificates and trust, by rustls, [reloaded](Tls::reload) while serving; [`ClientAuth`]: which clients must show one;
+//!   [`TicketKeys`]: sessions that are resumed at another process.
 //! - [`Deflate`]: compression of messages (permessage-deflate, RFC 7692), where it is wanted.
 //! - [`Snapshot`]: counters, readable at any time, also by Prometheus; [`Health`]: whether a loop or a worker is stuck, and
 //!   which; [`log_panics`] for what handlers should not do.
@@ -147,7 +148,9 @@ pub use response::{Accept, Reject, Response};
 pub use sender::Sender;
 pub use server::{BuildError, Handle, Server, ServerBuilder};
 pub use target::{Target, TargetError};
-pub use tls::{ClientAuth, ClientTls, ClientTlsBuilder, Tls, TlsConfigError, TlsSession, TlsVersions};
+pub use tls::{
+    ClientAuth, ClientTls, ClientTlsBuilder, TicketKeys, Tls, TlsConfigError, TlsSession, TlsVersions,
+};
 pub use webscale_proto::{Chunk, CloseCode, Deflate, Message, ProtocolError};
 
 /// For the fuzz target, which lies outside of this crate.
