@@ -14,6 +14,8 @@ use anyhow::Context;
 use webscale_load::bench::{BenchError, Plan, Program};
 use webscale_load::observe::Observer;
 
+use super::OutputArgs;
+
 pub(crate) use endpoint::EndpointArgs;
 pub(crate) use load::LoadArgs;
 pub(crate) use message::MessageArgs;
@@ -55,12 +57,8 @@ pub(crate) struct BenchArgs {
     pub(crate) message: MessageArgs,
     #[command(flatten)]
     pub(crate) machine: MachineArgs,
-    /// Write the result as JSON, to FILE or else to stdout in place of the text
-    #[arg(long, value_name = "FILE", num_args = 0..=1, default_missing_value = "-", help_heading = "Output")]
-    pub(crate) json: Option<PathBuf>,
-    /// Write one HTML page with plots, which opens offline
-    #[arg(long, value_name = "FILE", help_heading = "Output")]
-    pub(crate) html: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) output: OutputArgs,
     /// Write every second of the load as comma-separated values
     #[arg(long, value_name = "FILE", help_heading = "Output")]
     pub(crate) csv: Option<PathBuf>,

@@ -1,9 +1,9 @@
 //! `compare`: what can be typed, and the settings that it makes.
 
-use std::path::PathBuf;
-
 use webscale_load::compare::contestant::{Contestant, Extra};
 use webscale_load::compare::settings::Settings;
+
+use super::OutputArgs;
 
 /// Build several servers, load them in turn, and print their figures side by side.
 ///
@@ -37,12 +37,8 @@ pub(crate) struct CompareArgs {
     /// Use the servers that an earlier comparison built; compile times are those measured then
     #[arg(long)]
     pub(crate) reuse_builds: bool,
-    /// Write all figures and every run as JSON, to FILE or else to stdout in place of the table
-    #[arg(long, value_name = "FILE", num_args = 0..=1, default_missing_value = "-")]
-    pub(crate) json: Option<PathBuf>,
-    /// Write one HTML page with plots, which opens offline
-    #[arg(long, value_name = "FILE")]
-    pub(crate) html: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) output: OutputArgs,
 }
 
 /// Reads `NAME=COMMAND`.
@@ -89,8 +85,7 @@ mod tests {
             servers: servers.to_vec(),
             extra: Vec::new(),
             reuse_builds: false,
-            json: None,
-            html: None,
+            output: OutputArgs { json: None, html: None },
         }
         .settings()
     }

@@ -69,6 +69,12 @@ pub(crate) fn signal(pid: u32, name: &str) {
     assert!(Command::new("kill").args(["-s", name, &pid.to_string()]).status().unwrap().success());
 }
 
+/// Reads the progress of a load until it measures.
+pub(crate) fn until_measuring(stderr: &mut impl BufRead) {
+    let measures = |line: Result<String, _>| line.unwrap().starts_with("measuring");
+    assert!(stderr.lines().any(measures), "it ended early");
+}
+
 /// The process ids of the children of `pid`.
 pub(crate) fn children(pid: u32) -> Vec<u32> {
     let text = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap();

@@ -331,48 +331,31 @@ impl Observer for Witnessed<'_> {
 
 #[cfg(test)]
 mod tests {
-    use std::fs;
-
     use super::super::binding::Resource;
     use super::*;
+    use crate::doctor::machine::Machine;
 
-    /// A machine of files with one process, 7; removed when dropped.
-    struct Machine(PathBuf);
-
-    impl Machine {
-        fn new(name: &str) -> Machine {
-            let machine =
-                Machine(std::env::temp_dir().join(format!("webscale-witness-{name}-{}", std::process::id())));
-            machine.write("proc/7/statm", "900 800 0 0 0 0 0\n");
-            machine.write("proc/7/status", "Cpus_allowed_list:\t0-2,5\n");
-            machine.write("proc/meminfo", "MemTotal: 1000000 kB\nMemAvailable: 500000 kB\n");
-            machine.write("proc/sys/net/ipv4/tcp_mem", "100 200 300\n");
-            machine.write("proc/net/sockstat", "TCP: inuse 7 orphan 0 tw 3 alloc 9 mem 12\n");
-            machine.write("proc/vmstat", "oom_kill 3\n");
-            machine
-        }
-
-        fn write(&self, file: &str, text: &str) {
-            let path = self.0.join(file);
-            fs::create_dir_all(path.parent().unwrap()).unwrap();
-            fs::write(path, text).unwrap();
-        }
-
-        fn witness(&self, growth: &[(f64, f64)]) -> Witness {
-            Witness::new(Root::new(&self.0), &[7], growth)
-        }
+    /// A machine with one process, 7.
+    fn machine(name: &str) -> Machine {
+        const FILES: [(&str, &str); 6] = [
+            ("proc/7/statm", "900 800 0 0 0 0 0\n"),
+            ("proc/7/status", "Cpus_allowed_list:\t0-2,5\n"),
+            ("proc/meminfo", "MemTotal: 1000000 kB\nMemAvailable: 500000 kB\n"),
+            ("proc/sys/net/ipv4/tcp_mem", "100 200 300\n"),
+            ("proc/net/sockstat", "TCP: inuse 7 orphan 0 tw 3 alloc 9 mem 12\n"),
+            ("proc/vmstat", "oom_kill 3\n"),
+        ];
+        Machine::new(&format!("witness-{name}"), &FILES)
     }
 
-    impl Drop for Machine {
-        fn drop(&mut self) {
-            let _ = fs::remove_dir_all(&self.0);
-        }
+    fn witness(machine: &Machine, growth: &[(f64, f64)]) -> Witness {
+        Witness::new(machine.root(), &[7], growth)
     }
 
     #[test]
     fn nothing_is_wrong_on_a_calm_machine() {
-        let machine = Machine::new("calm");
-        let witness = machine.witness(&[]);
+        let machine = machine("calm");
+        let witness = witness(&machine, &[]);
         assert!(!witness.is_gone() && witness.processors() == 4.0);
         assert_eq!(
             (witness.memory_exhausted(), witness.tcp_memory_pressed(), witness.tracked()),
@@ -382,8 +365,8 @@ mod tests {
 
     #[test]
     fn the_worst_is_remembered() {
-        let machine = Machine::new("worst");
-        let mut witness = machine.witness(&[]);
+        let machine = machine("worst");
+        let mut witness = witness(&machine, &[]);
         machine.write("proc/net/sockstat", "TCP: inuse 7 orphan 0 tw 3 alloc 9 mem 250\n");
         machine.write("proc/meminfo", "MemTotal: 1000000 kB\nMemAvailable: 9000 kB\n");
         witness.look();
@@ -395,7 +378,7 @@ mod tests {
 
     #[test]
     fn clients_beyond_the_descriptors_of_all_processes_are_refused() {
-        let machine = Machine::new("descriptors");
+        let machine = machine("descriptors");
         for (pid, held, limit) in [(7, 10, 100), (8, 20, 200)] {
             (0..held).for_each(|number| machine.write(&format!("proc/{pid}/fd/{number}"), ""));
             let limits = format!(
@@ -403,7 +386,7 @@ mod tests {
             );
             machine.write(&format!("proc/{pid}/limits"), &limits);
         }
-        let witness = Witness::new(Root::new(&machine.0), &[7, 8], &[]);
+        let witness = Witness::new(machine.root(), &[7, 8], &[]);
         let all = witness.descriptors_in_all().unwrap();
         assert_eq!(all, InAll { held: 30, limit: 300, processes: 2 });
         assert_eq!(all.refuse(270), None);
@@ -411,22 +394,22 @@ mod tests {
         assert_eq!((binding.resource, most), (Resource::ServerDescriptors, 254));
         assert!(binding.sentence().contains("30 of 300"), "{}", binding.sentence());
         // Of a process whose limit is not known nothing can be said.
-        assert_eq!(Witness::new(Root::new(&machine.0), &[7, 9], &[]).descriptors_in_all(), None);
-        assert_eq!(Witness::new(Root::new(&machine.0), &[], &[]).descriptors_in_all(), None);
+        assert_eq!(Witness::new(machine.root(), &[7, 9], &[]).descriptors_in_all(), None);
+        assert_eq!(Witness::new(machine.root(), &[], &[]).descriptors_in_all(), None);
     }
 
     #[test]
     fn a_death_for_want_of_memory() {
-        let machine = Machine::new("death");
+        let machine = machine("death");
         let limits = "Max open files 100 100 files\nMax address space 400000000 400000000 bytes\n";
         machine.write("proc/7/limits", limits);
-        let witness = machine.witness(&[(100.0, 120e6), (200.0, 220e6)]);
+        let witness = witness(&machine, &[(100.0, 120e6), (200.0, 220e6)]);
         // It had grown by a megabyte a client.
         assert!(witness.memory_limit(360).is_some_and(|text| text.contains("380 of 400 MB")));
         assert_eq!(witness.memory_limit(210), None);
         machine.write("proc/vmstat", "oom_kill 4\n");
         assert!(witness.memory_limit(210).is_some_and(|text| text.contains("killed 1 process")));
-        fs::remove_file(machine.0.join("proc/7/statm")).unwrap();
+        machine.remove("proc/7/statm");
         assert!(witness.is_gone());
     }
 }

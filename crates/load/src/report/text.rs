@@ -178,7 +178,7 @@ fn usage(text: &mut String, outcome: &Outcome) {
         machine.interrupts * 100.0,
         machine.stolen * 100.0
     );
-    if let Some(others) = outcome.other_programs.filter(|share| *share > 0.2) {
+    if let Some(others) = outcome.disturbed() {
         line!(text, "disturbed    other programs took {others:.1} processors");
     }
 }

@@ -101,8 +101,7 @@ impl<S> Opening<S> {
         let is_server = matches!(self.side, Side::Server(_));
         if is_server {
             let late = Response::new(408, "the opening handshake took too long\n");
-            let status = answer::write(context, &late, self.head.starts_with(b"HEAD "));
-            context.metrics.count_rejection(status);
+            answer::turn_away(context, &late, self.head.starts_with(b"HEAD "));
         }
         is_server
     }

@@ -56,8 +56,7 @@ fn open<H: Handler>(
         Ok(()) => Outcome::Open(session, extension(deflate, agreed, Role::Server), used),
         Err(error) => {
             log_once(&error.to_string());
-            let status = write(context, &invalid(), false);
-            context.metrics.count_rejection(status);
+            turn_away(context, &invalid(), false);
             let close = failure(format!("the handler's answer is invalid: {error}"));
             Outcome::Failed(Some(session), close, Fate::Finish { answered: false })
         }
@@ -88,13 +87,19 @@ fn reject<H: Handler>(
     response: &Response,
     is_head: bool,
 ) -> Outcome<H::Session> {
-    let status = write(context, response, is_head);
-    context.metrics.count_rejection(status);
+    let status = turn_away(context, response, is_head);
     Outcome::Failed(None, failure(format!("answered with status {status}")), Fate::Finish { answered: false })
 }
 
+/// Answers who gets no WebSocket, and counts it. Gives the status.
+pub(super) fn turn_away<H: Handler>(context: &mut Context<'_, H>, response: &Response, is_head: bool) -> u16 {
+    let status = write(context, response, is_head);
+    context.metrics.count_rejection(status);
+    status
+}
+
 /// Writes an answer, or 500 in place of one that cannot be written. Gives the status.
-pub(super) fn write<H: Handler>(context: &mut Context<'_, H>, response: &Response, is_head: bool) -> u16 {
+fn write<H: Handler>(context: &mut Context<'_, H>, response: &Response, is_head: bool) -> u16 {
     let Response { status, headers, body } = response;
     let frames = &mut context.outgoing.frames;
     let answer = Answer { status: *status, headers: &borrowed(headers), body };
