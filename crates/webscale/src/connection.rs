@@ -15,6 +15,7 @@
 
 mod channel;
 mod dial;
+mod drain;
 mod inbound;
 mod link;
 mod opening;
@@ -139,6 +140,8 @@ pub(crate) struct Connection<K, S> {
     pinged: Option<Time>,
     /// Since when a message is incomplete.
     message_since: Option<Time>,
+    /// The handler may have stopped sending, and waits for [`Handler::drained`].
+    owes_drained: bool,
     /// How the connection ended, for the counters.
     ended: Option<CloseKind>,
     /// What the loop keeps about this connection.
@@ -206,6 +209,7 @@ impl<K: Socket, S: Send + 'static> Connection<K, S> {
             last_heard: now,
             pinged: None,
             message_since: None,
+            owes_drained: false,
             ended: None,
             registered: Registered::default(),
         }
@@ -247,8 +251,13 @@ impl<K: Socket, S: Send + 'static> Connection<K, S> {
         Interest { read, write: self.link.wants_write() }
     }
 
-    /// It has received bytes to go through that no event will announce.
+    /// It has something to do that no event will announce.
     pub(crate) fn is_ready(&self) -> bool {
+        self.can_resume() || self.is_drained()
+    }
+
+    /// It has received bytes to go through.
+    fn can_resume(&self) -> bool {
         self.link.phase() == Phase::Live
             && self.channel.has_pending()
             && !self.channel.is_blocked()
@@ -297,29 +306,15 @@ impl<K: Socket, S: Send + 'static> Connection<K, S> {
         self.end(turn);
     }
 
-    fn drain<H: Handler<Session = S>>(&mut self, turn: &mut Turn<'_, H>) {
-        let queued = self.link.queued();
-        match self.link.drain(&turn.context.config.limits, turn.context.metrics) {
-            // The socket takes bytes because the peer has acknowledged others.
-            Ok(()) if self.link.queued() < queued => self.heard(turn.context.now),
-            Ok(()) => {}
-            Err(error) => return self.lost(turn, error.kind()),
-        }
-        turn.context.outgoing.set_queued(self.link.queued());
-        self.channel.reserve_waiting(turn.context.outgoing);
-        if self.link.queued() == 0 {
-            self.channel.answer_ping(turn.context.outgoing);
-        }
-    }
-
     /// The peer lives.
     fn heard(&mut self, now: Time) {
         (self.last_heard, self.pinged) = (now, None);
     }
 
-    /// Goes on with what was received in an earlier turn.
+    /// Goes on with what an earlier turn left.
     pub(crate) fn on_ready<H: Handler<Session = S>>(&mut self, turn: &mut Turn<'_, H>) {
         self.begin(turn);
+        self.tell_drained(turn);
         self.resume(turn);
         self.end(turn);
     }
@@ -402,7 +397,12 @@ impl<K: Socket, S: Send + 'static> Connection<K, S> {
     /// A worker is done with a message of ours.
     pub(crate) fn on_done<H: Handler<Session = S>>(&mut self, turn: &mut Turn<'_, H>, done: Done<S>) {
         self.begin(turn);
+        self.owes_drained |= done.overflowed;
         self.channel.done(&mut turn.context, done);
+        if !turn.context.outgoing.has_written() {
+            self.tell_drained(turn);
+        }
+        self.channel.submit(&mut turn.context);
         self.resume(turn);
         self.end(turn);
     }
@@ -418,6 +418,7 @@ impl<K: Socket, S: Send + 'static> Connection<K, S> {
     fn begin<H: Handler<Session = S>>(&mut self, turn: &mut Turn<'_, H>) {
         let outgoing = &mut *turn.context.outgoing;
         outgoing.begin(self.channel.is_closing() || !self.channel.is_open());
+        outgoing.backlog = self.link.backlog.take();
         outgoing.set_queued(self.link.queued());
         self.channel.reserve_waiting(outgoing);
         self.channel.lend(outgoing);
@@ -433,6 +434,7 @@ impl<K: Socket, S: Send + 'static> Connection<K, S> {
         }
         self.settle(turn);
         let was_finishing = self.link.phase() == Phase::Finishing;
+        let wrote = turn.context.outgoing.has_written();
         if let Err(error) = self.link.flush(turn) {
             turn.context.outgoing.frames.clear();
             self.lost(turn, error.kind());
@@ -441,6 +443,7 @@ impl<K: Socket, S: Send + 'static> Connection<K, S> {
         if was_finishing && self.link.phase() == Phase::Lingering {
             self.phase_deadline = turn.context.now + turn.context.config.limits.close_time;
         }
+        self.watch_queue(turn, wrote);
         turn.context.metrics.count_sent(&turn.context.outgoing.sent);
     }
 
@@ -556,7 +559,7 @@ impl<K: Socket, S: Send + 'static> Connection<K, S> {
     }
 
     fn resume<H: Handler<Session = S>>(&mut self, turn: &mut Turn<'_, H>) {
-        if self.is_ready() {
+        if self.can_resume() {
             self.channel.resume(&mut turn.context);
             self.watch_message(&mut turn.context);
         }

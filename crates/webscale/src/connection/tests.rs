@@ -25,6 +25,8 @@ pub(crate) mod play;
 mod recorder;
 #[cfg(test)]
 mod sending;
+#[cfg(test)]
+mod slow;
 mod socket;
 #[cfg(test)]
 mod streaming;
