@@ -14,6 +14,7 @@
 //! ```
 
 mod channel;
+mod deadline;
 mod dial;
 mod drain;
 mod inbound;
@@ -23,14 +24,14 @@ mod socket;
 
 use std::io;
 use std::net::SocketAddr;
-use std::sync::Arc;
-use std::time::Duration;
+use std::sync::{Arc, OnceLock};
 
 use webscale_proto::{CloseCode, DecoderConfig, Deflate, Reserved, Role, handshake::HeadLimits};
 use webscale_sys::{Interest, TcpSocket};
 
+use crate::admission::Place;
 use crate::clock::Time;
-use crate::close::{Close, CloseCause, CloseKind, Timeout};
+use crate::close::{Close, CloseCause, CloseKind};
 use crate::deflate::Decompression;
 use crate::egress::Sealed;
 use crate::handler::Handler;
@@ -40,6 +41,7 @@ use crate::metrics::Metrics;
 use crate::origin::Origins;
 use crate::peer::{ConnectionId, Outgoing};
 use crate::sender::{Command, Parcel};
+use crate::server::Handle;
 use crate::timer::TimerId;
 use crate::tls::{Incoming, RECORD_BYTES, TlsStream};
 use crate::worker::{Done, Pool};
@@ -60,6 +62,8 @@ pub(crate) struct Config {
     pub(crate) deflate: Option<Deflate>,
     pub(crate) head: HeadLimits,
     pub(crate) origins: Origins,
+    /// Set once all loops are made.
+    pub(crate) handle: OnceLock<Handle>,
 }
 
 impl Config {
@@ -68,7 +72,20 @@ impl Config {
         let decoder = DecoderConfig { max_message, max_streamed, ..DecoderConfig::new(role) };
         let deflate_decoder = DecoderConfig { reserved: Reserved::RSV1, ..decoder };
         let head = HeadLimits { bytes: limits.head_bytes, headers: limits.head_fields };
-        Self { role, limits, decoder, deflate_decoder, deflate, head, origins: Origins::default() }
+        Self {
+            role,
+            limits,
+            decoder,
+            deflate_decoder,
+            deflate,
+            head,
+            origins: Origins::default(),
+            handle: OnceLock::new(),
+        }
+    }
+
+    pub(crate) fn handle(&self) -> &Handle {
+        self.handle.get_or_init(|| Handle::of_nobody(&self.limits))
     }
 }
 
@@ -158,7 +175,7 @@ pub(crate) struct Ready {
 }
 
 // What an open connection costs besides rustls' state and the session.
-const _: () = assert!(size_of::<Connection<TcpSocket, ()>>() <= 336);
+const _: () = assert!(size_of::<Connection<TcpSocket, ()>>() <= 352);
 
 /// A connection's entries in the loop's tables.
 #[derive(Default)]
@@ -167,6 +184,8 @@ pub(crate) struct Registered {
     pub(crate) interest: Option<Interest>,
     pub(crate) deadline: Option<(TimerId, Time)>,
     pub(crate) user_timer: Option<TimerId>,
+    /// What it takes of the limits of connections.
+    pub(crate) place: Option<Place>,
     /// In the loop's list of connections that have more to do without an event.
     pub(crate) in_ready_list: bool,
     /// In the loop's list of connections that wait for room in the workers' queue.
@@ -264,27 +283,6 @@ impl<K: Socket, S: Send + 'static> Connection<K, S> {
             && !self.link.is_congested()
     }
 
-    /// When [`Connection::on_deadline`] has something to do, unless something else happens before.
-    pub(crate) fn deadline(&self, limits: &Limits, id: ConnectionId) -> Time {
-        match self.link.phase() {
-            Phase::Live if self.channel.is_open() && !self.channel.is_closing() => {}
-            // A long answer may take its time, while the peer goes on taking bytes.
-            Phase::Finishing => {
-                let taken = self.phase_deadline.max(self.last_heard + limits.close_time);
-                return taken.min(self.phase_deadline + limits.message_time);
-            }
-            _ => return self.phase_deadline,
-        }
-        let silence = match self.pinged {
-            Some(pinged) => pinged + limits.pong_time,
-            None => self.last_heard + limits.ping_after + jitter(limits.ping_after, id),
-        };
-        match self.message_since {
-            Some(since) => silence.min(since + limits.message_time),
-            None => silence,
-        }
-    }
-
     /// The socket is ready.
     pub(crate) fn on_event<H: Handler<Session = S>>(&mut self, turn: &mut Turn<'_, H>, ready: Ready) {
         self.begin(turn);
@@ -317,46 +315,6 @@ impl<K: Socket, S: Send + 'static> Connection<K, S> {
         self.tell_drained(turn);
         self.resume(turn);
         self.end(turn);
-    }
-
-    /// The time of [`Connection::deadline`] may have come.
-    pub(crate) fn on_deadline<H: Handler<Session = S>>(&mut self, turn: &mut Turn<'_, H>) {
-        let context = &turn.context;
-        if context.now < self.deadline(&context.config.limits, context.id) {
-            return;
-        }
-        self.begin(turn);
-        match self.link.phase() {
-            Phase::Live if !self.channel.is_open() => {
-                let may_answer = !self.link.is_handshaking();
-                self.channel.handshake_timed_out(&mut turn.context, may_answer);
-            }
-            Phase::Live if self.channel.is_closing() => self.channel.close_timed_out(&mut turn.context),
-            Phase::Live => self.silence_or_slow_message(turn),
-            Phase::Connecting => self.connect_next(turn, CloseCause::Timeout(Timeout::Handshake)),
-            Phase::Finishing | Phase::Lingering | Phase::Dead => self.link.kill(),
-        }
-        self.end(turn);
-    }
-
-    fn silence_or_slow_message<H: Handler<Session = S>>(&mut self, turn: &mut Turn<'_, H>) {
-        let context = &mut turn.context;
-        let limits = &context.config.limits;
-        if self.channel.is_blocked() && !self.link.is_congested() {
-            // It is we who do not read: the workers have too much to do.
-            self.message_since = self.message_since.map(|_| context.now);
-            self.heard(turn.context.now);
-        } else if self.message_since.is_some_and(|since| context.now >= since + limits.message_time) {
-            let reason = "the message took too long";
-            self.channel.fail(context, CloseCode::POLICY, reason, CloseCause::Timeout(Timeout::Message));
-        } else if self.pinged.is_some() {
-            self.channel.drop_silent(context);
-        } else {
-            self.pinged = Some(context.now);
-            // Where the queue is full no ping is needed to see whether the peer lives.
-            let _ = context.outgoing.ping(b"");
-            context.outgoing.overflowed = false;
-        }
     }
 
     /// The time that the handler set has come.
@@ -574,12 +532,6 @@ impl<K: Socket, S: Send + 'static> Connection<K, S> {
             self.message_since.get_or_insert(context.now);
         }
     }
-}
-
-/// Up to an eighth of `time`, by connection: those that were accepted together do not fall due together.
-fn jitter(time: Duration, id: ConnectionId) -> Duration {
-    let spread = id.token.to_u64().wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 56;
-    time / (8 * 256) * u32::try_from(spread).unwrap_or(0)
 }
 
 #[cfg(any(test, fuzzing))]

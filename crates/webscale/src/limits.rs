@@ -76,6 +76,13 @@ pub struct Limits {
     /// Connections on all loops of this process; further ones are closed as they are accepted. Default: as many as
     /// there are descriptors.
     pub connections: usize,
+    /// Connections from one address: further ones are closed as they are accepted. Of IPv6, the first 64 bits are an
+    /// address here, since one customer has at least those. Default: off, because a mobile network, a company or a load
+    /// balancer may bring any number of clients from one address; without such clients, some hundred is plenty.
+    pub connections_per_address: usize,
+    /// The same for those among them whose opening handshake, TLS and HTTP, is not done: what is dear to begin and may be
+    /// drawn out. Default: off, for the same reason.
+    pub handshakes_per_address: usize,
     /// Bytes that one client may have read and handled before the others get their turn. Default 256 KiB.
     pub turn_bytes: usize,
     /// Frames of one client before the others get their turn. Default 1,024.
@@ -90,6 +97,10 @@ pub struct Limits {
     pub mailbox_bytes: usize,
     /// Messages that wait for a worker, over all connections; then their clients are not read. Default 1,024.
     pub worker_queue: usize,
+    /// How long a loop or a worker may be busy without a pause before it counts as stuck: then
+    /// [`Handle::health`](crate::Handle::health) and the log name it, and the end of a server does not wait for it. Longer
+    /// than any handler takes. Default 5 s.
+    pub stuck_after: Duration,
 }
 
 impl Default for Limits {
@@ -111,6 +122,8 @@ impl Default for Limits {
             close_time: Duration::from_secs(5),
             shutdown_time: Duration::from_secs(10),
             connections: usize::MAX,
+            connections_per_address: usize::MAX,
+            handshakes_per_address: usize::MAX,
             turn_bytes: 256 * 1024,
             turn_frames: 1024,
             turn_accepts: 64,
@@ -118,6 +131,7 @@ impl Default for Limits {
             mailbox_items: 65_536,
             mailbox_bytes: 64 * 1024 * 1024,
             worker_queue: 1024,
+            stuck_after: Duration::from_secs(5),
         }
     }
 }
@@ -162,9 +176,15 @@ impl Limits {
         if self.stream_bytes > 0 && self.message_bytes == 0 {
             return Some("stream_bytes needs message_bytes above 0: that is what a chunk holds");
         }
+        if self.connections_per_address == 0 || self.handshakes_per_address == 0 {
+            return Some("a limit of zero for each address lets nobody in; usize::MAX switches it off");
+        }
         let turns = [self.turn_frames, self.turn_accepts, self.turn_handshakes];
         if turns.contains(&0) || self.turn_bytes == 0 || self.mailbox_items == 0 || self.worker_queue == 0 {
             return Some("a budget or queue of zero would stop everything");
+        }
+        if self.stuck_after.is_zero() {
+            return Some("stuck_after is zero: whatever works would count as stuck");
         }
         None
     }

@@ -62,7 +62,7 @@ impl<S> From<S> for Accept<S> {
 /// What the status demands is added: `Allow` to 405, `Upgrade` and `Sec-WebSocket-Version` to 426. `Connection`,
 /// `Content-Length` and `Transfer-Encoding` are the library's. An answer that cannot be written (a name or value that would
 /// break the head, a field of the library's, a status outside 200 to 599, a body where none may be or one longer than
-/// [`Limits::egress_bytes`](crate::Limits::egress_bytes)) becomes a 500, and the log says why, once.
+/// [`Limits::egress_bytes`](crate::Limits::egress_bytes)) becomes a 500, and the log says why.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Response {
     pub(crate) status: u16,
