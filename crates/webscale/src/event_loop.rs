@@ -10,11 +10,11 @@ mod mail;
 use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use webscale_sys::Interest;
 
+use crate::admission::{Admission, Place};
 use crate::clock::Time;
 use crate::close::{Close, CloseCause};
 use crate::connection::{Config, Connection, Context, Fate, Ready, Turn, Wire};
@@ -23,7 +23,9 @@ use crate::handler::Handler;
 use crate::kernel::{Kernel, Linux, Wake};
 use crate::mailbox::Mailbox;
 use crate::metrics::Metrics;
+use crate::panics;
 use crate::peer::{ConnectionId, Outgoing, TimerRequest};
+use crate::pulse::Pulse;
 use crate::sender::Command;
 use crate::slots::{Slots, Token};
 use crate::timer::{Fired, TimerKind, Wheel};
@@ -49,8 +51,7 @@ pub(crate) struct Shared<H> {
     pub(crate) handler: Arc<H>,
     pub(crate) config: Config,
     pub(crate) tls: Option<Tls>,
-    /// Connections of all loops.
-    pub(crate) connections: AtomicUsize,
+    pub(crate) admission: Arc<Admission>,
 }
 
 pub(crate) struct EventLoop<H: Handler, K: Kernel = Linux> {
@@ -78,6 +79,7 @@ pub(crate) struct EventLoop<H: Handler, K: Kernel = Linux> {
     decompression: Decompression,
     outgoing: Outgoing,
     metrics: Arc<Metrics>,
+    pulse: Arc<Pulse>,
     stage: Stage,
 }
 
@@ -115,6 +117,7 @@ impl<H: Handler, K: Kernel> EventLoop<H, K> {
             decompression: Decompression::default(),
             outgoing: Outgoing::new(shared.config.role, limits.egress_bytes),
             metrics: Arc::new(Metrics::default()),
+            pulse: Arc::new(Pulse::new()),
             stage: Stage::Running,
             shared,
         })
@@ -125,26 +128,32 @@ impl<H: Handler, K: Kernel> EventLoop<H, K> {
             commands: self.commands.clone(),
             connects: self.connects.clone(),
             metrics: self.metrics.clone(),
+            pulse: self.pulse.clone(),
         }
     }
 
     /// Runs until the loop was shut down.
     pub(crate) fn run(mut self) -> io::Result<()> {
+        panics::enrol();
         let (mut events, mut result) = (self.kernel.events(), Ok(()));
         while result.is_ok() && !self.is_over() {
             result = self.once(&mut events);
         }
-        self.end(&mut events);
-        result
+        self.pulse.work(self.kernel.now());
+        let ended = self.end(&mut events);
+        self.pulse.rest();
+        result.and(ended)
     }
 
     /// Waits once, and does what there is to do.
     fn once(&mut self, events: &mut K::Events) -> io::Result<()> {
         self.kernel.wait(events, self.timeout())?;
         self.now = self.kernel.now();
+        self.pulse.work(self.now);
         self.dispatch(events);
         self.go_on();
         self.keep_time();
+        self.pulse.rest();
         Ok(())
     }
 
@@ -193,6 +202,7 @@ impl<H: Handler, K: Kernel> EventLoop<H, K> {
         let Some(connection) = self.connections.get_mut(token) else { return };
         let limits = &self.shared.config.limits;
         let id = ConnectionId { event_loop: self.index, token };
+        self.pulse.serve(id);
         let mut turn = Turn {
             context: Context {
                 now: self.now,
@@ -280,11 +290,14 @@ impl<H: Handler, K: Kernel> EventLoop<H, K> {
         if let Some(timer) = connection.registered.user_timer {
             self.timers.cancel(timer);
         }
-        self.metrics.count_close(connection.ended_as());
-        self.shared.connections.fetch_sub(1, Ordering::Relaxed);
+        let end = connection.ended_as();
+        // Who sees it counted finds its place free.
+        drop(connection);
+        self.metrics.count_close(end);
     }
 
-    fn register(&mut self, connection: Connection<K::Socket, H::Session>) {
+    fn register(&mut self, mut connection: Connection<K::Socket, H::Session>, place: Place) {
+        connection.registered.place = Some(place);
         let token = self.connections.insert(connection);
         self.file(token);
     }
@@ -326,8 +339,10 @@ impl<H: Handler, K: Kernel> EventLoop<H, K> {
                 }
             }
         }
-        if let Some(listening) = &mut self.listening {
-            listening.end_rest(&self.kernel, self.now);
+        let now = self.now;
+        if self.listening.as_mut().is_some_and(|listening| listening.end_rest(&self.kernel, now)) {
+            // Also where nobody waits: it shows that connections can be had again.
+            self.accept();
         }
     }
 }

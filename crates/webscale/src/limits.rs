@@ -5,14 +5,20 @@ use std::time::Duration;
 
 use webscale_sys::TcpOptions;
 
-/// What happens to a client that does not read what is sent to it, once [`Limits::egress_bytes`] are queued.
+/// What happens to a client that does not read what is sent to it, once [`Limits::egress_bytes`] are queued. A handler may
+/// choose for each connection, with [`Accept::slow_consumer`](crate::Accept::slow_consumer).
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum SlowConsumer {
     /// It is closed with 1008.
     #[default]
     Close,
     /// Messages that do not fit are not sent ([`SendError::Full`](crate::SendError::Full)); the connection lives on.
-    Drop,
+    DropNewest,
+    /// The oldest messages that wait are dropped to make room for a new one: a client that is late sees the latest. Dropped
+    /// are whole messages of which no byte was given to TLS or the socket; up to 64 KiB, or one message, are given at a time.
+    /// Messages in fragments are not dropped, nor compressed ones where the client agreed on context takeover (so that what
+    /// is sent while something waits goes uncompressed there); if they leave no room, [`SendError::Full`](crate::SendError::Full) it is.
+    DropOldest,
 }
 
 /// The limits of a server or a client, each with its unit. [`Duration::MAX`] switches a time off. The defaults suit
@@ -43,9 +49,10 @@ pub struct Limits {
     /// What may wait for one client's socket, in bytes of frames; also the longest message that can be sent, and the longest
     /// body of an HTTP answer. Default 1 MiB.
     pub egress_bytes: usize,
-    /// Above this many waiting bytes the client is not read; below half of it, it is read again. Default 256 KiB.
+    /// Above this many waiting bytes the client is not read; below half of it, it is read again. When all of them are gone,
+    /// [`Handler::drained`](crate::Handler::drained) is called. Default 256 KiB.
     pub egress_high_water: usize,
-    /// When `egress_bytes` are reached. Default: close.
+    /// When `egress_bytes` are reached, unless [`Handler::open`](crate::Handler::open) says otherwise. Default: close.
     pub slow_consumer: SlowConsumer,
     /// Bytes for one client that the kernel takes and has not sent yet (TCP_NOTSENT_LOWAT); the others wait in
     /// `egress_bytes`, where they are counted. Bytes under way to the client do not count, so that this slows nobody.
@@ -69,6 +76,13 @@ pub struct Limits {
     /// Connections on all loops of this process; further ones are closed as they are accepted. Default: as many as
     /// there are descriptors.
     pub connections: usize,
+    /// Connections from one address: further ones are closed as they are accepted. Of IPv6, the first 64 bits are an
+    /// address here, since one customer has at least those. Default: off, because a mobile network, a company or a load
+    /// balancer may bring any number of clients from one address; without such clients, some hundred is plenty.
+    pub connections_per_address: usize,
+    /// The same for those among them whose opening handshake, TLS and HTTP, is not done: what is dear to begin and may be
+    /// drawn out. Default: off, for the same reason.
+    pub handshakes_per_address: usize,
     /// Bytes that one client may have read and handled before the others get their turn. Default 256 KiB.
     pub turn_bytes: usize,
     /// Frames of one client before the others get their turn. Default 1,024.
@@ -83,6 +97,10 @@ pub struct Limits {
     pub mailbox_bytes: usize,
     /// Messages that wait for a worker, over all connections; then their clients are not read. Default 1,024.
     pub worker_queue: usize,
+    /// How long a loop or a worker may be busy without a pause before it counts as stuck: then
+    /// [`Handle::health`](crate::Handle::health) and the log name it, and the end of a server does not wait for it. Longer
+    /// than any handler takes. Default 5 s.
+    pub stuck_after: Duration,
 }
 
 impl Default for Limits {
@@ -104,6 +122,8 @@ impl Default for Limits {
             close_time: Duration::from_secs(5),
             shutdown_time: Duration::from_secs(10),
             connections: usize::MAX,
+            connections_per_address: usize::MAX,
+            handshakes_per_address: usize::MAX,
             turn_bytes: 256 * 1024,
             turn_frames: 1024,
             turn_accepts: 64,
@@ -111,6 +131,7 @@ impl Default for Limits {
             mailbox_items: 65_536,
             mailbox_bytes: 64 * 1024 * 1024,
             worker_queue: 1024,
+            stuck_after: Duration::from_secs(5),
         }
     }
 }
@@ -155,9 +176,15 @@ impl Limits {
         if self.stream_bytes > 0 && self.message_bytes == 0 {
             return Some("stream_bytes needs message_bytes above 0: that is what a chunk holds");
         }
+        if self.connections_per_address == 0 || self.handshakes_per_address == 0 {
+            return Some("a limit of zero for each address lets nobody in; usize::MAX switches it off");
+        }
         let turns = [self.turn_frames, self.turn_accepts, self.turn_handshakes];
         if turns.contains(&0) || self.turn_bytes == 0 || self.mailbox_items == 0 || self.worker_queue == 0 {
             return Some("a budget or queue of zero would stop everything");
+        }
+        if self.stuck_after.is_zero() {
+            return Some("stuck_after is zero: whatever works would count as stuck");
         }
         None
     }

@@ -3,7 +3,7 @@
 
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdout, Command, Output, Stdio};
+use std::process::{Child, ChildStderr, ChildStdout, Command, Output, Stdio};
 
 /// What the command did with these arguments and no input.
 pub(crate) fn webscale(args: &[&str]) -> Output {
@@ -30,11 +30,23 @@ pub(crate) struct Server {
 
 impl Server {
     pub(crate) fn start(args: &[&str]) -> Server {
+        Self::start_with(args, Stdio::inherit())
+    }
+
+    /// The same with what it says on stderr.
+    pub(crate) fn start_heard(args: &[&str]) -> (Server, BufReader<ChildStderr>) {
+        let mut server = Self::start_with(args, Stdio::piped());
+        let stderr = server.child.stderr.take().unwrap();
+        (server, BufReader::new(stderr))
+    }
+
+    fn start_with(args: &[&str], stderr: Stdio) -> Server {
         let mut child = Command::new(env!("CARGO_BIN_EXE_webscale"))
             .args(["serve", "--listen", "127.0.0.1:0"])
             .args(args)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
+            .stderr(stderr)
             .spawn()
             .unwrap();
         let mut stdout = BufReader::new(child.stdout.take().unwrap());

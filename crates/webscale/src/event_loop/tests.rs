@@ -41,9 +41,9 @@ impl Bench {
     fn new(limits: Limits) -> Self {
         let shared = Shared {
             handler: Arc::new(Counting::default()),
+            admission: Admission::new(&limits),
             config: Config::new(Role::Server, limits, None),
             tls: None,
-            connections: AtomicUsize::new(0),
         };
         let event_loop = EventLoop::new(0, Arc::new(shared), Linux::new().expect("descriptors"), None, None)
             .expect("descriptors");

@@ -3,10 +3,13 @@
 //! Nothing here is timed. [`support::PATIENCE`] ends a test that hangs; ports are the kernel's choice.
 
 mod addresses;
+mod admission;
+mod certificates;
 mod counters;
 mod deflate;
 mod echo;
 mod failures;
+mod health;
 mod identity;
 mod own_client;
 mod senders;

@@ -2,6 +2,7 @@
 
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::mpsc::{Receiver, Sender as Channel, channel};
 use std::sync::{Arc, LazyLock};
@@ -257,7 +258,7 @@ pub(crate) fn other_tls(address: SocketAddr) -> Other<StreamOwned<ClientConnecti
     over(StreamOwned::new(connection, tcp(address)), address)
 }
 
-fn over<S: Read + Write>(stream: S, address: SocketAddr) -> Other<S> {
+pub(crate) fn over<S: Read + Write>(stream: S, address: SocketAddr) -> Other<S> {
     let request = format!("ws://{address}/");
     match tungstenite::client(request, stream) {
         Ok((socket, _)) => socket,
@@ -285,6 +286,33 @@ pub(crate) fn hear_close<S: Read + Write>(socket: &mut Other<S>) -> (u16, String
             (frame.code.into(), frame.reason.to_string())
         }
         other => panic!("{other:?}"),
+    }
+}
+
+/// Files that go with the test.
+pub(crate) struct Files(PathBuf);
+
+impl Files {
+    pub(crate) fn new(name: &str) -> Self {
+        let directory = std::env::temp_dir().join(format!("webscale-sockets-{name}-{}", std::process::id()));
+        std::fs::create_dir_all(&directory).unwrap();
+        Self(directory)
+    }
+
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.0.join(name)
+    }
+
+    pub(crate) fn write(&self, name: &str, text: &str) -> PathBuf {
+        let path = self.path(name);
+        std::fs::write(&path, text).unwrap();
+        path
+    }
+}
+
+impl Drop for Files {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
     }
 }
 
