@@ -3,30 +3,37 @@
 mod inheritance;
 mod processes;
 mod reload;
+mod status;
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
-use server_webscale::{Echo, Ingest, Json, counts, limits};
+use server_webscale::{Echo, Ingest, Json, counts, limits, logger};
 use webscale::{
-    BuildError, ClientAuth, Deflate, Handler, Origins, Server, ServerBuilder, Tls, TlsConfigError,
+    BuildError, ClientAuth, Deflate, Handler, Origins, Server, ServerBuilder, TicketKeys, Tls, TlsConfigError,
 };
 use workload::{Mode, report};
 
 use crate::args::{ModeArg, ServeArgs};
 use crate::exit::Usage;
 use inheritance::Inheritance;
+use status::StatusPort;
 
 pub(crate) fn run(args: &ServeArgs) -> anyhow::Result<()> {
+    if let Some(fault) = args.status.fault(args.processes) {
+        return Err(Usage(fault).into());
+    }
     let inheritance = if args.inherit { Inheritance::receive()? } else { Inheritance::make(args)? };
     let tls = tls(args, &inheritance)?;
     if args.processes > 1 {
         return processes::run(args, &inheritance);
     }
+    logger::install();
+    let readers = args.status.readers();
     match args.mode {
-        ModeArg::Echo => serve(args, tls, Mode::Echo, Echo, &Arc::default()),
+        ModeArg::Echo => serve(args, tls, Mode::Echo, Echo(readers), &Arc::default()),
         ModeArg::Ingest => {
-            let ingest = Ingest::new(Json::Borrowed);
+            let ingest = Ingest::new(Json::Borrowed, readers);
             let failed = ingest.failed();
             serve(args, tls, Mode::Ingest, ingest, &failed)
         }
@@ -49,8 +56,12 @@ fn serve<H: Handler>(
         _ => error.into(),
     })?;
     let handle = server.handle();
+    let status = args.status.status.map(|address| StatusPort::open(address, handle.clone())).transpose()?;
     report::listening(server.local_addr(), secure);
-    server.run()?;
+    let ended = server.run();
+    drop(status);
+    logger::flush();
+    ended?;
     report::counts(&counts(mode, &handle, failed));
     Ok(())
 }
@@ -91,7 +102,7 @@ fn tls(args: &ServeArgs, inheritance: &Inheritance) -> anyhow::Result<Option<Tls
         (.., Some((cert, key))) => Tls::from_pem(cert.as_bytes(), key.as_bytes()),
         _ => return Ok(None),
     };
-    let tls = tls.and_then(|tls| with_clients(tls, args));
+    let tls = tls.and_then(|tls| with_clients(tls, args)).and_then(|tls| with_tickets(tls, inheritance));
     Ok(Some(tls.map_err(|error| Usage(error.to_string()))?))
 }
 
@@ -101,5 +112,13 @@ fn with_clients(tls: Tls, args: &ServeArgs) -> Result<Tls, TlsConfigError> {
         None => Ok(tls),
         Some(ca) if args.client_ca_optional => tls.client_certificates(ClientAuth::optional(ca)?),
         Some(ca) => tls.client_certificates(ClientAuth::required(ca)?),
+    }
+}
+
+/// Seals session tickets with the keys that other processes have too, where there are such.
+fn with_tickets(tls: Tls, inheritance: &Inheritance) -> Result<Tls, TlsConfigError> {
+    match &inheritance.ticket_secret {
+        Some(secret) => tls.ticket_keys(TicketKeys::new(secret)?),
+        None => Ok(tls),
     }
 }

@@ -9,7 +9,9 @@ use webscale::Origins;
 use super::units;
 
 mod limits;
+mod status;
 pub(crate) use limits::LimitArgs;
+pub(crate) use status::StatusArgs;
 
 /// Serve WebSockets: echo, or parse the 10 kB JSON message.
 ///
@@ -25,6 +27,7 @@ Examples:
   webscale serve --cert cert.pem --key key.pem --client-ca ca.pem
   webscale serve --origin https://example.com --origin http://localhost:8080
   webscale serve --processes 2 --threads 1
+  webscale serve --listen 0.0.0.0:9001 --status 127.0.0.1:9100
   webscale serve --listen 0.0.0.0:9001 --max-per-address 200 --max-handshakes-per-address 50")]
 pub(crate) struct ServeArgs {
     /// Address and port; port 0 lets the kernel choose
@@ -48,6 +51,10 @@ pub(crate) struct ServeArgs {
     /// With --client-ca: let in clients without a certificate, too
     #[arg(long, requires = "client_ca")]
     pub(crate) client_ca_optional: bool,
+    /// Have clients resume their TLS sessions also at other machines, and after a restart: the secret that all of them
+    /// share, a file of 32 random bytes or more (head -c 32 /dev/urandom) [default: within this server, until it ends]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["plain", "client_ca"])]
+    pub(crate) ticket_secret: Option<PathBuf>,
     /// Event loops, each on a thread [default: one a processor]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub(crate) threads: Option<u16>,
@@ -69,6 +76,8 @@ pub(crate) struct ServeArgs {
     pub(crate) origins: Vec<String>,
     #[command(flatten)]
     pub(crate) limits: LimitArgs,
+    #[command(flatten)]
+    pub(crate) status: StatusArgs,
     /// Share the port with the sibling that has it: for the children of --processes
     #[arg(long, hide = true)]
     pub(crate) share_port: bool,
