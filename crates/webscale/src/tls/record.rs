@@ -8,6 +8,7 @@ const HEADER_BYTES: usize = 5;
 
 /// The record that is being opened.
 pub(super) struct Record {
+    start: usize,
     /// Where it ends in the input, or where the input ends.
     pub(super) end: usize,
     /// All of it is there.
@@ -28,11 +29,16 @@ impl Record {
         });
         let length = length.filter(|length| *length <= rest.len());
         let end = length.map_or(input.len(), |length| start + length);
-        Self { end, is_whole: length.is_some(), is_last: end == input.len(), is_handshake, content: 0 }
+        Self { start, end, is_whole: length.is_some(), is_last: end == input.len(), is_handshake, content: 0 }
     }
 
     pub(super) fn brings(&mut self, bytes: usize) {
         self.content += bytes;
+    }
+
+    /// Where the whole records up to this one end.
+    pub(super) fn whole_end(&self) -> usize {
+        if self.is_whole { self.end } else { self.start }
     }
 
     pub(super) fn has_content(&self) -> bool {

@@ -52,11 +52,14 @@ pub(crate) enum TlsStream {
 pub(crate) struct Metered<C> {
     connection: C,
     credit: Credit,
+    /// Bytes at the front of what was kept that are whole records, with the beginning of a message of the handshake: rustls has
+    /// taken note of them, and wants to see them all again.
+    noted: usize,
 }
 
 impl<C> Metered<C> {
     fn new(connection: C) -> Box<Self> {
-        Box::new(Self { connection, credit: Credit::full() })
+        Box::new(Self { connection, credit: Credit::full(), noted: 0 })
     }
 }
 
@@ -76,7 +79,8 @@ impl TlsStream {
         }
     }
 
-    /// Opens all whole records at the front of `input`, decrypting in place. What they bring goes to `sink`, record by
+    /// Opens all whole records at the front of `input`, decrypting in place. `input` begins with what the last call did not
+    /// consume. What they bring goes to `sink`, record by
     /// record; what TLS itself has to say (handshake, alerts) to `out`, also when this fails.
     ///
     /// # Errors
@@ -107,10 +111,10 @@ impl TlsStream {
     fn write(&mut self, payload: Payload<'_>, kept: &mut Vec<u8>, out: &mut Sealed) -> bool {
         match self {
             Self::Server(stream) => {
-                write(&mut stream.connection, |c, input| c.process_tls_records(input), payload, kept, out)
+                write(stream, |c, input| c.process_tls_records(input), payload, kept, out)
             }
             Self::Client(stream) => {
-                write(&mut stream.connection, |c, input| c.process_tls_records(input), payload, kept, out)
+                write(stream, |c, input| c.process_tls_records(input), payload, kept, out)
             }
         }
     }
@@ -131,10 +135,10 @@ fn open<C, D>(
 where
     C: Deref<Target = UnbufferedConnectionCommon<D>>,
 {
-    let Metered { connection, credit } = stream;
+    let Metered { connection, credit, noted } = stream;
     let mut consumed = 0;
     let mut peer = PeerSide::Open;
-    let mut record = Record::at(input, 0, connection.is_handshaking());
+    let mut record = Record::at(input, *noted, connection.is_handshaking());
     loop {
         let was_handshaking = connection.is_handshaking();
         let UnbufferedStatus { mut discard, state } = process(connection, &mut input[consumed..record.end]);
@@ -171,6 +175,7 @@ where
         if is_done {
             credit.settle(&record)?;
             if record.is_last || peer == PeerSide::Finished {
+                *noted = record.whole_end().saturating_sub(consumed);
                 return Ok(Opened { consumed, peer });
             }
             record = Record::at(input, record.end, connection.is_handshaking());
@@ -200,14 +205,14 @@ enum Payload<'a> {
 }
 
 fn write<C, D>(
-    connection: &mut C,
+    stream: &mut Metered<C>,
     process: Process<C, D>,
     payload: Payload<'_>,
     kept: &mut Vec<u8>,
     out: &mut Sealed,
 ) -> bool {
     loop {
-        let UnbufferedStatus { discard, state } = process(connection, kept);
+        let UnbufferedStatus { discard, state } = process(&mut stream.connection, kept);
         let written = match state {
             Ok(ConnectionState::EncodeTlsData(data)) => {
                 encode(data, out);
@@ -222,6 +227,7 @@ fn write<C, D>(
             Ok(_) | Err(_) => Some(false),
         };
         kept.drain(..discard);
+        stream.noted = stream.noted.saturating_sub(discard);
         if let Some(written) = written {
             return written;
         }
