@@ -179,6 +179,14 @@ impl Server {
         }
     }
 
+    /// Sends it SIGHUP.
+    ///
+    /// # Errors
+    /// ESRCH when it has ended.
+    pub fn hang_up(&self) -> io::Result<()> {
+        webscale_sys::process::hang_up(&self.child)
+    }
+
     /// Has the server end, unless it was asked already, and returns what it counted, if it counts, once its process is
     /// gone.
     ///

@@ -7,6 +7,8 @@ mod trickle;
 
 use super::row::Row;
 
+pub(super) use malformed::wrong_frames;
+
 /// All rows, in the order in which they are tried.
 pub static ROWS: &[Row] = &[
     slowloris::TLS_HANDSHAKE,

@@ -87,7 +87,7 @@ impl Trial<'_> {
             return Ok(RowReport::new(self.row, Verdict::Skipped(vec![why])));
         }
         let begun = Instant::now();
-        let mut subject = Subject::start(self.stage, self.row, self.scale)?;
+        let mut subject = Subject::start(self.stage, self.row.mode, &(self.row.flags)(self.scale))?;
         let mut report = match self.try_it(&mut subject, observer) {
             Ok((before, during, after)) => self.report(&before, during, &after, subject),
             Err(error) => RowReport::new(self.row, self.broken_off(&error, &mut subject)),

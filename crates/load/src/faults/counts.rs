@@ -1,0 +1,108 @@
+//! What the server itself counted: GET /metrics, over TLS.
+
+use std::collections::BTreeMap;
+use std::io::{self, ErrorKind, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustls::{ClientConfig, StreamOwned};
+
+use super::attacker::tls;
+
+const REQUEST: &[u8] = b"GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
+/// What a server that lives takes to answer, at most.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// The answer has some hundred lines.
+const ANSWER_BYTES_MAX: u64 = 1 << 20;
+const PREFIX: &str = "webscale_";
+
+/// Counters and gauges by their names, without the prefix that all have, and their own label's value where they have one:
+/// `connections_closed_total/timeout`.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub(crate) struct Counts(BTreeMap<String, u64>);
+
+impl Counts {
+    /// Asks the server, over a connection that counts too.
+    pub(crate) fn ask(address: SocketAddr, config: &Arc<ClientConfig>) -> io::Result<Counts> {
+        let socket = TcpStream::connect_timeout(&address, PATIENCE)?;
+        socket.set_read_timeout(Some(PATIENCE))?;
+        socket.set_write_timeout(Some(PATIENCE))?;
+        let mut stream = StreamOwned::new(tls::connection(config).map_err(io::Error::other)?, socket);
+        stream.write_all(REQUEST)?;
+        let mut answer = String::new();
+        stream.take(ANSWER_BYTES_MAX).read_to_string(&mut answer)?;
+        let (head, body) = answer.split_once("\r\n\r\n").ok_or(ErrorKind::InvalidData)?;
+        if !head.starts_with("HTTP/1.1 200 ") {
+            let status = head.lines().next().unwrap_or_default();
+            return Err(io::Error::other(format!("GET /metrics: {status}")));
+        }
+        Ok(Counts::parse(body))
+    }
+
+    fn parse(body: &str) -> Counts {
+        Counts(body.lines().filter_map(sample).collect())
+    }
+
+    /// The one of this name; 0 if there is none.
+    pub(crate) fn get(&self, name: &str) -> u64 {
+        self.0.get(name).copied().unwrap_or(0)
+    }
+
+    /// Of all parts of this name.
+    pub(crate) fn sum(&self, name: &str) -> u64 {
+        self.parts(name).map(|(_, value)| value).sum()
+    }
+
+    /// The parts of this name.
+    pub(crate) fn parts(&self, name: &str) -> impl Iterator<Item = (&str, u64)> {
+        self.0.iter().filter_map(move |(key, value)| {
+            let part = key.strip_prefix(name)?.strip_prefix('/')?;
+            Some((part, *value))
+        })
+    }
+
+    /// Connections that ended with this cause.
+    pub(crate) fn closed(&self, cause: &str) -> u64 {
+        self.get(&format!("connections_closed_total/{cause}"))
+    }
+
+    /// Connections accepted, less those closed by reason.
+    pub(crate) fn open(&self) -> u64 {
+        self.get("connections_accepted_total").saturating_sub(self.sum("connections_closed_total"))
+    }
+}
+
+/// A line such as `webscale_connections_closed_total{cause="timeout",pid="7"} 12`.
+fn sample(line: &str) -> Option<(String, u64)> {
+    let (series, value) = line.strip_prefix(PREFIX)?.rsplit_once(' ')?;
+    let value = value.parse().ok()?;
+    let Some((name, labels)) = series.split_once('{') else { return Some((series.to_owned(), value)) };
+    let mut own = labels.trim_end_matches('}').split(',').filter_map(|label| label.split_once('='));
+    let key = match own.find(|(label, _)| *label != "pid") {
+        Some((_, part)) => format!("{name}/{}", part.trim_matches('"')),
+        None => name.to_owned(),
+    };
+    Some((key, value))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn samples_are_told_apart_by_their_own_label() {
+        let counts = Counts::parse(
+            "# HELP webscale_connections TCP connections that exist now.\n\
+             # TYPE webscale_connections gauge\n\
+             webscale_connections{pid=\"7\"} 3\n\
+             webscale_connections_accepted_total 10\n\
+             webscale_connections_closed_total{cause=\"peer\",pid=\"7\"} 5\n\
+             webscale_connections_closed_total{cause=\"timeout\",pid=\"7\"} 2\n\
+             other_connections 9\n",
+        );
+        assert_eq!((counts.get("connections"), counts.get("nothing")), (3, 0));
+        assert_eq!((counts.closed("peer"), counts.closed("timeout"), counts.closed("tls")), (5, 2, 0));
+        assert_eq!((counts.sum("connections_closed_total"), counts.open()), (7, 3));
+    }
+}
