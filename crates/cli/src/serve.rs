@@ -58,6 +58,10 @@ fn serve<H: Handler>(
 fn builder(args: &ServeArgs, tls: Option<Tls>, mode: Mode) -> ServerBuilder {
     let mut limits = limits(mode, args.max_message);
     args.limits.apply(&mut limits);
+    if let Some(drain) = args.drain {
+        limits.shutdown_time = drain.saturating_add(limits.shutdown_time);
+        limits.shutdown_spread = drain;
+    }
     let mut builder = Server::builder()
         .listen(args.listen)
         .workers(args.workers.into())

@@ -2,6 +2,7 @@
 
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::ValueEnum;
 use webscale::Origins;
@@ -15,8 +16,9 @@ pub(crate) use limits::LimitArgs;
 ///
 /// Without --cert and --key it makes a certificate that signs itself; without --plain it speaks wss:// only. Prints
 /// `listening on wss://…` when it accepts. SIGHUP reads the files of --cert, --key and --client-ca again, for clients that
-/// connect from then on; if one of them is no good, what is in use stays, and stderr says why. The first SIGTERM or Ctrl-C closes every client with 1001 and ends with exit
-/// code 0 and one line of counts; a second one ends at once.
+/// connect from then on; if one of them is no good, what is in use stays, and stderr says why. The first SIGTERM or Ctrl-C
+/// accepts no more, closes every client with 1001 behind the answers to what it sent, and ends with exit code 0 and one
+/// line of counts, within 10 s (and the time of --drain); a second one ends at once.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -25,6 +27,7 @@ Examples:
   webscale serve --cert cert.pem --key key.pem --client-ca ca.pem
   webscale serve --origin https://example.com --origin http://localhost:8080
   webscale serve --processes 2 --threads 1
+  webscale serve --drain 30s
   webscale serve --listen 0.0.0.0:9001 --max-per-address 200 --max-handshakes-per-address 50")]
 pub(crate) struct ServeArgs {
     /// Address and port; port 0 lets the kernel choose
@@ -64,6 +67,10 @@ pub(crate) struct ServeArgs {
     /// Longest message [default: 1MiB, and 16MiB for echo]
     #[arg(long, value_name = "SIZE", value_parser = units::size)]
     pub(crate) max_message: Option<usize>,
+    /// Have the first signal tell clients to go (1001) spread over so much time, so that they do not all connect elsewhere at
+    /// once; who is not gone 10 s behind it is dropped [default: all at once]
+    #[arg(long, value_name = "TIME", value_parser = units::duration)]
+    pub(crate) drain: Option<Duration>,
     /// Compress messages where the client offers it (permessage-deflate, RFC 7692)
     #[arg(long)]
     pub(crate) deflate: bool,

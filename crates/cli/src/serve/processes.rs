@@ -120,6 +120,9 @@ fn spawn(
         command.args(["--max-message", &bytes.to_string()]);
     }
     command.args(args.limits.share(args.processes));
+    if let Some(drain) = args.drain {
+        command.args(["--drain", &format!("{}us", drain.as_micros())]);
+    }
     if args.deflate {
         command.arg("--deflate");
     }
