@@ -56,8 +56,7 @@ fn serve<H: Handler>(
 }
 
 fn builder(args: &ServeArgs, tls: Option<Tls>, mode: Mode) -> ServerBuilder {
-    let mut limits = limits(mode, args.max_message);
-    args.limits.apply(&mut limits);
+    let limits = args.limits.apply(limits(mode, args.max_message))?;
     let mut builder = Server::builder()
         .listen(args.listen)
         .workers(args.workers.into())

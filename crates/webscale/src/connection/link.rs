@@ -100,7 +100,6 @@ impl<K: Socket> Link<K> {
         }
     }
 
-    #[cfg(any(test, fuzzing))]
     pub(super) fn buffered(&self) -> usize {
         self.kept.capacity() + self.egress.capacity()
     }
