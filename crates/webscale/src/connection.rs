@@ -22,7 +22,7 @@ mod socket;
 
 use std::io;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use webscale_proto::{CloseCode, DecoderConfig, Deflate, Reserved, Role, handshake::HeadLimits};
@@ -40,6 +40,7 @@ use crate::metrics::Metrics;
 use crate::origin::Origins;
 use crate::peer::{ConnectionId, Outgoing};
 use crate::sender::{Command, Parcel};
+use crate::server::Handle;
 use crate::timer::TimerId;
 use crate::tls::{Incoming, RECORD_BYTES, TlsStream};
 use crate::worker::{Done, Pool};
@@ -60,6 +61,8 @@ pub(crate) struct Config {
     pub(crate) deflate: Option<Deflate>,
     pub(crate) head: HeadLimits,
     pub(crate) origins: Origins,
+    /// Set once all loops are made.
+    pub(crate) handle: OnceLock<Handle>,
 }
 
 impl Config {
@@ -68,7 +71,20 @@ impl Config {
         let decoder = DecoderConfig { max_message, max_streamed, ..DecoderConfig::new(role) };
         let deflate_decoder = DecoderConfig { reserved: Reserved::RSV1, ..decoder };
         let head = HeadLimits { bytes: limits.head_bytes, headers: limits.head_fields };
-        Self { role, limits, decoder, deflate_decoder, deflate, head, origins: Origins::default() }
+        Self {
+            role,
+            limits,
+            decoder,
+            deflate_decoder,
+            deflate,
+            head,
+            origins: Origins::default(),
+            handle: OnceLock::new(),
+        }
+    }
+
+    pub(crate) fn handle(&self) -> &Handle {
+        self.handle.get_or_init(|| Handle::of_nobody(&self.limits))
     }
 }
 

@@ -53,6 +53,7 @@ pub(crate) struct Metrics {
     /// By [`STATUS_CLASSES`].
     pub(crate) rejected: [Counter; STATUS_CLASSES.len()],
     pub(crate) http: Counter,
+    pub(crate) panics: Counter,
     pub(crate) refused: [Counter; Refusal::COUNT],
     pub(crate) accept_pauses: Counter,
     pub(crate) memory_pauses: Counter,
@@ -132,6 +133,8 @@ pub struct Snapshot {
     pub rejected: u64,
     /// Plain HTTP requests that [`Handler::http`](crate::Handler::http) answered.
     pub http: u64,
+    /// Panics that were caught, in whatever method of the [`Handler`](crate::Handler).
+    pub panics: u64,
     /// Connections closed at accept, because of a limit; [`Snapshot::refusals`] tells which. They are not counted as
     /// accepted.
     pub refused: u64,
@@ -207,6 +210,7 @@ impl Snapshot {
             *sum += rejections;
         }
         self.http += metrics.http.get();
+        self.panics += metrics.panics.get();
         for (sum, counter) in self.refusals.iter_mut().zip(&metrics.refused) {
             let refusals = counter.get();
             self.refused += refusals;

@@ -18,6 +18,7 @@ use crate::handler::Handler;
 use crate::health::Stuck;
 use crate::limits::Limits;
 use crate::mailbox::Mailbox;
+use crate::panics;
 use crate::peer::{ConnectionId, Outgoing, Peer, Sent, TimerRequest};
 use crate::pulse::Crew;
 use crate::sender::{Command, OwnedMessage};
@@ -261,6 +262,7 @@ impl<S> Drop for Ending<'_, S> {
 }
 
 fn work<H: Handler>(index: usize, shared: &Shared<H::Session>, handler: &H, mut outgoing: Outgoing) {
+    panics::enrol();
     let _ending = Ending(shared);
     while let Some(job) = shared.next() {
         shared.crew.work(index, job.id);

@@ -12,6 +12,7 @@ use crate::byte_queue::ByteQueue;
 use crate::close::{Close, CloseCause, CloseKind, Timeout};
 use crate::deflate::{Compression, Extension};
 use crate::limits::SlowConsumer;
+use crate::metrics::Metrics;
 use crate::peer::{Outgoing, Peer};
 use crate::sender::Parcel;
 use crate::tls::TlsSession;
@@ -447,6 +448,7 @@ impl<S: Send + 'static> Channel<S> {
         }
         let overflowed = std::mem::take(&mut context.outgoing.overflowed);
         if !fine || context.outgoing.failed {
+            context.metrics.panics.add(1);
             let reason = "the server failed to handle a message";
             return self.fail(context, CloseCode::INTERNAL_ERROR, reason, CloseCause::Panic);
         }
@@ -488,7 +490,7 @@ impl<S: Send + 'static> Channel<S> {
         self.end = Some(close.cause.kind());
         context.fate = fate;
         if let Some(session) = session {
-            call_close(context.handler, session, close);
+            call_close(context.handler, context.metrics, session, close);
         }
     }
 }
@@ -512,8 +514,10 @@ impl From<Option<CloseFrame<'_>>> for PeerClose {
 }
 
 /// Tells the handler that a session is over. A panic there has nobody left to be told.
-pub(crate) fn call_close<H: Handler>(handler: &H, session: H::Session, close: Close) {
-    let _ = catch_unwind(AssertUnwindSafe(|| handler.close(session, close)));
+pub(crate) fn call_close<H: Handler>(handler: &H, metrics: &Metrics, session: H::Session, close: Close) {
+    if catch_unwind(AssertUnwindSafe(|| handler.close(session, close))).is_err() {
+        metrics.panics.add(1);
+    }
 }
 
 /// Runs a method of the handler; false when it panicked.

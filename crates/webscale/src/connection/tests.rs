@@ -24,6 +24,8 @@ mod operations;
 pub(crate) mod play;
 mod recorder;
 #[cfg(test)]
+mod resumption;
+#[cfg(test)]
 mod sending;
 mod socket;
 #[cfg(test)]

@@ -31,7 +31,7 @@ pub(super) static CERTIFICATE: LazyLock<(Tls, CertificateDer<'static>)> = LazyLo
     (Tls::from_der(vec![certificate.clone()], key).expect("they fit"), certificate)
 });
 
-fn client_tls(version: &'static SupportedProtocolVersion, is_trusting: bool) -> ClientTls {
+pub(super) fn client_tls(version: &'static SupportedProtocolVersion, is_trusting: bool) -> ClientTls {
     let mut roots = RootCertStore::empty();
     if is_trusting {
         roots.add(CERTIFICATE.1.clone()).expect("a certificate");
