@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use clap::ValueEnum;
 use webscale::Origins;
+use workload::Mode;
 
 use super::units;
 
@@ -25,7 +26,7 @@ Examples:
   webscale serve --cert cert.pem --key key.pem --client-ca ca.pem
   webscale serve --origin https://example.com --origin http://localhost:8080
   webscale serve --processes 2 --threads 1
-  webscale serve --listen 0.0.0.0:9001 --max-per-address 200 --max-handshakes-per-address 50")]
+  webscale serve --listen 0.0.0.0:9001 --memory 1GiB --max-per-address 200 --max-handshakes-per-address 50")]
 pub(crate) struct ServeArgs {
     /// Address and port; port 0 lets the kernel choose
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:9001", value_parser = address)]
@@ -94,6 +95,15 @@ pub(crate) enum ModeArg {
     Echo,
     /// Parse every message into a struct, and count
     Ingest,
+}
+
+impl From<ModeArg> for Mode {
+    fn from(mode: ModeArg) -> Self {
+        match mode {
+            ModeArg::Echo => Self::Echo,
+            ModeArg::Ingest => Self::Ingest,
+        }
+    }
 }
 
 fn address(text: &str) -> Result<SocketAddr, String> {

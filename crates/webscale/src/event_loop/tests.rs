@@ -165,7 +165,7 @@ fn who_holds_most_goes_when_too_much_is_held_and_who_holds_little_stays() {
     assert!(!bench.event_loop.account.look(), "it is enough again");
     assert!(bench.event_loop.account.own() > 16_000 * 3 / 4, "no more had to go than that");
     // Who was there with little is still served.
-    assert!(bench.held(last) >= 200 && bench.held(modest[0]) == 0);
+    assert!(bench.held(last) >= 192 && bench.held(modest[0]) == 0);
     let (all, own) = (bench.event_loop.connections.tokens(), bench.event_loop.account.own());
     assert_eq!(all.into_iter().map(|token| bench.held(token)).sum::<usize>(), own);
 }

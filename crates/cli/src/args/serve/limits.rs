@@ -32,21 +32,21 @@ fn count() -> impl TypedValueParser<Value = usize> {
 }
 
 impl LimitArgs {
-    /// `limits`, with what was typed in their place.
+    /// `limits`, with what was typed in their place, for one of so many processes.
     ///
     /// # Errors
     /// The memory does not suffice for the longest message.
-    pub(crate) fn apply(&self, limits: Limits) -> Result<Limits, Usage> {
-        let mut limits = match self.memory {
-            Some(memory) => limits.within(memory),
-            None => limits,
-        };
-        if let (Some(memory), true) = (self.memory, limits.held_bytes < limits.message_bytes) {
+    pub(crate) fn apply(&self, limits: Limits, processes: u16) -> Result<Limits, Usage> {
+        let mut limits = limits;
+        if let Some(memory) = self.memory {
+            limits = limits.within(memory / usize::from(processes));
             let (held, message) = (limits.held_bytes, limits.message_bytes);
-            return Err(Usage(format!(
-                "--memory of {memory} bytes leaves {held} for what clients send, but a message may have {message}: give it \
-                 four times that, or lower --max-message"
-            )));
+            if held < message {
+                return Err(Usage(format!(
+                    "--memory of {memory} bytes leaves {held} for what the clients of a process send, but a message may \
+                     have {message}: give it four times that for each process, or lower --max-message"
+                )));
+            }
         }
         let put = |limit: &mut usize, typed: Option<usize>| *limit = typed.unwrap_or(*limit);
         put(&mut limits.connections, self.max_connections);
