@@ -3,11 +3,12 @@
 mod inheritance;
 mod processes;
 mod reload;
+mod status;
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
-use server_webscale::{Echo, Ingest, Json, counts, limits};
+use server_webscale::{Echo, Ingest, Json, counts, limits, logger};
 use webscale::{
     BuildError, ClientAuth, Deflate, Handler, Limits, Origins, Server, ServerBuilder, TicketKeys, Tls,
     TlsConfigError,
@@ -17,8 +18,12 @@ use workload::{Mode, report};
 use crate::args::ServeArgs;
 use crate::exit::Usage;
 use inheritance::Inheritance;
+use status::StatusPort;
 
 pub(crate) fn run(args: &ServeArgs) -> anyhow::Result<()> {
+    if let Some(fault) = args.status.fault(args.processes) {
+        return Err(Usage(fault).into());
+    }
     let inheritance = if args.inherit { Inheritance::receive()? } else { Inheritance::make(args)? };
     let tls = tls(args, &inheritance)?;
     let mode = args.mode.into();
@@ -26,10 +31,12 @@ pub(crate) fn run(args: &ServeArgs) -> anyhow::Result<()> {
     if args.processes > 1 {
         return processes::run(args, &inheritance);
     }
+    logger::install();
+    let readers = args.status.readers();
     match mode {
-        Mode::Echo => serve(args, tls, limits, Echo, &Arc::default()),
+        Mode::Echo => serve(args, tls, limits, Echo(readers), &Arc::default()),
         Mode::Ingest => {
-            let ingest = Ingest::new(Json::Borrowed);
+            let ingest = Ingest::new(Json::Borrowed, readers);
             let failed = ingest.failed();
             serve(args, tls, limits, ingest, &failed)
         }
@@ -52,8 +59,12 @@ fn serve<H: Handler>(
         _ => error.into(),
     })?;
     let handle = server.handle();
+    let status = args.status.status.map(|address| StatusPort::open(address, handle.clone())).transpose()?;
     report::listening(server.local_addr(), secure);
-    server.run()?;
+    let ended = server.run();
+    drop(status);
+    logger::flush();
+    ended?;
     report::counts(&counts(args.mode.into(), &handle, failed));
     Ok(())
 }

@@ -150,7 +150,7 @@ impl Compression {
         Self::Shared(Settings { threshold, level, window_bits })
     }
 
-    /// Whether it is the connection's own.
+    /// A message is compressed with what its peer remembers of earlier ones.
     pub(crate) fn remembers(&self) -> bool {
         matches!(self, Self::Own(_))
     }

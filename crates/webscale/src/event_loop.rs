@@ -213,6 +213,7 @@ impl<H: Handler, K: Kernel> EventLoop<H, K> {
         let limits = &self.shared.config.limits;
         let id = ConnectionId { event_loop: self.index, token };
         self.pulse.serve(id);
+        self.outgoing.share = self.account.share_now(&self.shared.admission);
         let mut turn = Turn {
             context: Context {
                 now: self.now,

@@ -6,6 +6,8 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
+use crate::admission::Admission;
+
 /// A loop tells the others at least this seldom.
 const STEP_MAX: usize = 64 * 1024;
 
@@ -91,6 +93,11 @@ impl Account {
     /// Time has passed: it may have found reasons to do something.
     pub(crate) fn call_in(&mut self) {
         self.due = 0;
+    }
+
+    /// What may wait for one client's socket now.
+    pub(crate) fn share_now(&self, admission: &Admission) -> usize {
+        if self.pressed { self.share(admission.connections()) } else { usize::MAX }
     }
 
     /// What each of so many connections may hold, so that all of them together hold not too much.

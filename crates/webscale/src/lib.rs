@@ -99,6 +99,7 @@
 //! Linux 5.11 or later is needed, for epoll_pwait2(2). Other systems are not supported.
 
 mod admission;
+mod backlog;
 mod byte_queue;
 mod client;
 mod clock;

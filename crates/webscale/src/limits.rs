@@ -6,14 +6,20 @@ use std::time::Duration;
 
 use webscale_sys::TcpOptions;
 
-/// What happens to a client that does not read what is sent to it, once [`Limits::egress_bytes`] are queued.
+/// What happens to a client that does not read what is sent to it, once [`Limits::egress_bytes`] are queued. A handler may
+/// choose for each connection, with [`Accept::slow_consumer`](crate::Accept::slow_consumer).
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum SlowConsumer {
     /// It is closed with 1008.
     #[default]
     Close,
     /// Messages that do not fit are not sent ([`SendError::Full`](crate::SendError::Full)); the connection lives on.
-    Drop,
+    DropNewest,
+    /// The oldest messages that wait are dropped to make room for a new one: a client that is late sees the latest. Dropped
+    /// are whole messages of which no byte was given to TLS or the socket; up to 64 KiB, or one message, are given at a time.
+    /// Messages in fragments are not dropped, nor compressed ones where the client agreed on context takeover (so that what
+    /// is sent while something waits goes uncompressed there); if they leave no room, [`SendError::Full`](crate::SendError::Full) it is.
+    DropOldest,
 }
 
 /// The limits of a server or a client, each with its unit. [`Duration::MAX`] switches a time off. The defaults suit
@@ -44,9 +50,10 @@ pub struct Limits {
     /// What may wait for one client's socket, in bytes of frames; also the longest message that can be sent, and the longest
     /// body of an HTTP answer. Default 1 MiB.
     pub egress_bytes: usize,
-    /// Above this many waiting bytes the client is not read; below half of it, it is read again. Default 256 KiB.
+    /// Above this many waiting bytes the client is not read; below half of it, it is read again. When all of them are gone,
+    /// [`Handler::drained`](crate::Handler::drained) is called. Default 256 KiB.
     pub egress_high_water: usize,
-    /// When `egress_bytes` are reached. Default: close.
+    /// When `egress_bytes` are reached, unless [`Handler::open`](crate::Handler::open) says otherwise. Default: close.
     pub slow_consumer: SlowConsumer,
     /// Bytes for one client that the kernel takes and has not sent yet (TCP_NOTSENT_LOWAT); the others wait in
     /// `egress_bytes`, where they are counted. Bytes under way to the client do not count, so that this slows nobody.
@@ -80,7 +87,7 @@ pub struct Limits {
     /// What is held for all clients of this process: heads, incomplete messages and TLS records, what waits for a handler
     /// or for a socket, windows of compression; in bytes. Above it, whoever holds more than its share, which is seven
     /// eighths of it by the number of connections, is closed, the greatest first: with 1013, or without a word where
-    /// bytes wait for its socket. Nobody is accepted until it is below seven eighths again. It may be exceeded by what
+    /// bytes wait for its socket; no more than a share may be queued for a client that does not keep up. Nobody is accepted until it is below seven eighths again. It may be exceeded by what
     /// one connection brings in a turn, and a sixteenth. Not among it: what a connection takes at rest (about 4 KiB with
     /// TLS, and as much in the kernel), the threads' buffers, and the mailboxes. Default: a quarter of the memory that
     /// the process may use, by the machine or its control group.

@@ -64,6 +64,7 @@ pub(crate) struct Metrics {
     pub(crate) messages_in: Counter,
     pub(crate) messages_out: Counter,
     pub(crate) messages_dropped: Counter,
+    pub(crate) messages_displaced: Counter,
     pub(crate) inflated: Codec,
     pub(crate) deflated: Codec,
     pub(crate) closes: [Counter; CloseKind::COUNT],
@@ -92,6 +93,7 @@ impl Metrics {
     pub(crate) fn count_sent(&self, sent: &Sent) {
         self.messages_out.add(sent.messages);
         self.messages_dropped.add(sent.dropped);
+        self.messages_displaced.add(sent.displaced);
         self.deflated.add(sent.deflated);
     }
 
@@ -155,6 +157,9 @@ pub struct Snapshot {
     /// Messages not sent: the peer did not read ([`SendError::Full`](crate::SendError::Full)), or the message was too long
     /// for any ([`SendError::TooLong`](crate::SendError::TooLong)).
     pub messages_dropped: u64,
+    /// Messages that were sent, and dropped for newer ones before the socket had them
+    /// ([`SlowConsumer::DropOldest`](crate::SlowConsumer::DropOldest)).
+    pub messages_displaced: u64,
     /// Messages that came compressed.
     pub inflated_messages: u64,
     /// Bytes of their payload as they came.
@@ -224,6 +229,7 @@ impl Snapshot {
         self.messages_in += metrics.messages_in.get();
         self.messages_out += metrics.messages_out.get();
         self.messages_dropped += metrics.messages_dropped.get();
+        self.messages_displaced += metrics.messages_displaced.get();
         self.inflated_messages += metrics.inflated.messages.get();
         self.inflated_from_bytes += metrics.inflated.from.get();
         self.inflated_to_bytes += metrics.inflated.to.get();

@@ -88,6 +88,8 @@ impl Page {
         self.counter("messages_sent", "Messages sent by handler and senders.", metrics.messages_out);
         let help = "Messages not sent: the peer did not read, or they were too long.";
         self.counter("messages_dropped", help, metrics.messages_dropped);
+        let help = "Messages that were sent, and dropped for newer ones before the socket had them.";
+        self.counter("messages_displaced", help, metrics.messages_displaced);
         self.counter("inflated_messages", "Messages that came compressed.", metrics.inflated_messages);
         let help = "Bytes of their payload as they came.";
         self.counter("inflated_compressed_bytes", help, metrics.inflated_from_bytes);

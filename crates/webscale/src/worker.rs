@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use webscale_proto::{Chunk, CloseCode, Data, Message, Role};
 
+use crate::backlog::Backlog;
 use crate::deflate::Compression;
 use crate::handler::Handler;
 use crate::health::Stuck;
@@ -60,6 +61,8 @@ pub(crate) struct Job<S> {
     pub(crate) delivery: Delivery,
     /// Bytes that may be sent.
     pub(crate) room: usize,
+    /// Empty; where the connection drops older messages for newer ones.
+    pub(crate) backlog: Option<Box<Backlog>>,
     pub(crate) compression: Compression,
     /// The connection's message in fragments.
     pub(crate) unfinished: Option<Data>,
@@ -272,9 +275,10 @@ fn work<H: Handler>(index: usize, shared: &Shared<H::Session>, handler: &H, mut 
 }
 
 fn run<H: Handler>(job: Job<H::Session>, handler: &H, outgoing: &mut Outgoing) {
-    let Job { id, mut session, delivery, room, compression, unfinished, commands, reply_to } = job;
+    let Job { id, mut session, delivery, room, backlog, compression, unfinished, commands, reply_to } = job;
     outgoing.begin(false);
-    outgoing.room = room;
+    outgoing.backlog = backlog;
+    outgoing.set_room(room);
     (outgoing.compression, outgoing.unfinished) = (compression, unfinished);
     let result = catch_unwind(AssertUnwindSafe(|| {
         let mut peer = Peer { session: &mut session, outgoing, id, commands: &commands };
@@ -283,7 +287,7 @@ fn run<H: Handler>(job: Job<H::Session>, handler: &H, outgoing: &mut Outgoing) {
     let done = Done {
         id,
         session,
-        frames: std::mem::take(&mut outgoing.frames),
+        frames: outgoing.hand_over(),
         compression: std::mem::take(&mut outgoing.compression),
         unfinished: outgoing.unfinished.take(),
         sent: outgoing.sent,

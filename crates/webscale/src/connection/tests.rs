@@ -27,6 +27,8 @@ mod recorder;
 mod resumption;
 #[cfg(test)]
 mod sending;
+#[cfg(test)]
+mod slow;
 mod socket;
 #[cfg(test)]
 mod streaming;

@@ -49,12 +49,17 @@ fn open<H: Handler>(
     accept: Accept<H::Session>,
     used: usize,
 ) -> Outcome<H::Session> {
-    let Accept { session, protocol, headers } = accept;
+    let Accept { session, protocol, headers, slow_consumer } = accept;
     let deflate = context.config.deflate.as_ref();
     let agreed = deflate.and_then(|deflate| deflate.answer(request.extensions()));
     let (frames, protocol) = (&mut context.outgoing.frames, protocol.as_deref());
     match handshake::accept(frames, request, protocol, agreed.as_ref(), &borrowed(&headers)) {
-        Ok(()) => Outcome::Open(session, extension(deflate, agreed, Role::Server), used),
+        Ok(()) => Outcome::Open {
+            session,
+            extension: extension(deflate, agreed, Role::Server),
+            slow_consumer: slow_consumer.unwrap_or(context.config.limits.slow_consumer),
+            used,
+        },
         Err(error) => {
             log(&error.to_string());
             turn_away(context, &invalid(), false);

@@ -194,6 +194,11 @@ impl World {
         self.pump();
     }
 
+    /// Too much is held for all, unless it is `usize::MAX`.
+    pub(super) fn set_share(&mut self, share: usize) {
+        self.outgoing.share = share;
+    }
+
     /// Room in the socket.
     pub(super) fn set_room(&mut self, room: usize) {
         self.line.borrow_mut().room = room;

@@ -41,7 +41,7 @@ pub(super) fn client_tls(version: &'static SupportedProtocolVersion, is_trusting
     ClientTls::from_rustls(Arc::new(builder.with_root_certificates(roots).with_no_client_auth()))
 }
 
-fn client_stream(version: &'static SupportedProtocolVersion, is_trusting: bool) -> TlsStream {
+pub(super) fn client_stream(version: &'static SupportedProtocolVersion, is_trusting: bool) -> TlsStream {
     let name = server_name("127.0.0.1").expect("an address");
     client_tls(version, is_trusting).connect(&name).expect("a connection")
 }
