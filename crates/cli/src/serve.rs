@@ -3,32 +3,43 @@
 mod inheritance;
 mod processes;
 mod reload;
+mod status;
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
+use std::time::Duration;
 
-use server_webscale::{Echo, Ingest, Json, counts, limits};
+use server_webscale::{Echo, Ingest, Json, counts, limits, logger};
 use webscale::{
-    BuildError, ClientAuth, Deflate, Handler, Origins, Server, ServerBuilder, TicketKeys, Tls, TlsConfigError,
+    BuildError, ClientAuth, Deflate, Handler, Limits, Origins, Server, ServerBuilder, TicketKeys, Tls,
+    TlsConfigError,
 };
 use workload::{Mode, report};
 
-use crate::args::{ModeArg, ServeArgs};
+use crate::args::ServeArgs;
 use crate::exit::Usage;
 use inheritance::Inheritance;
+use status::StatusPort;
 
 pub(crate) fn run(args: &ServeArgs) -> anyhow::Result<()> {
+    if let Some(fault) = args.status.fault(args.processes) {
+        return Err(Usage(fault).into());
+    }
     let inheritance = if args.inherit { Inheritance::receive()? } else { Inheritance::make(args)? };
     let tls = tls(args, &inheritance)?;
+    let mode = args.mode.into();
+    let limits = drained(args.limits.apply(limits(mode, args.max_message), args.processes)?, args.drain);
     if args.processes > 1 {
         return processes::run(args, &inheritance);
     }
-    match args.mode {
-        ModeArg::Echo => serve(args, tls, Mode::Echo, Echo, &Arc::default()),
-        ModeArg::Ingest => {
-            let ingest = Ingest::new(Json::Borrowed);
+    logger::install();
+    let readers = args.status.readers();
+    match mode {
+        Mode::Echo => serve(args, tls, limits, Echo(readers), &Arc::default()),
+        Mode::Ingest => {
+            let ingest = Ingest::new(Json::Borrowed, readers);
             let failed = ingest.failed();
-            serve(args, tls, Mode::Ingest, ingest, &failed)
+            serve(args, tls, limits, ingest, &failed)
         }
     }
 }
@@ -36,7 +47,7 @@ pub(crate) fn run(args: &ServeArgs) -> anyhow::Result<()> {
 fn serve<H: Handler>(
     args: &ServeArgs,
     tls: Option<Tls>,
-    mode: Mode,
+    limits: Limits,
     handler: H,
     failed: &Arc<AtomicU64>,
 ) -> anyhow::Result<()> {
@@ -44,24 +55,22 @@ fn serve<H: Handler>(
     if let Some(tls) = tls.clone().filter(|_| args.can_reload()) {
         reload::on_hang_up(tls)?;
     }
-    let server = builder(args, tls, mode).build(handler).map_err(|error| match error {
+    let server = builder(args, tls, limits).build(handler).map_err(|error| match error {
         BuildError::Limits(_) => anyhow::Error::new(Usage(error.to_string())),
         _ => error.into(),
     })?;
     let handle = server.handle();
+    let status = args.status.status.map(|address| StatusPort::open(address, handle.clone())).transpose()?;
     report::listening(server.local_addr(), secure);
-    server.run()?;
-    report::counts(&counts(mode, &handle, failed));
+    let ended = server.run();
+    drop(status);
+    logger::flush();
+    ended?;
+    report::counts(&counts(args.mode.into(), &handle, failed));
     Ok(())
 }
 
-fn builder(args: &ServeArgs, tls: Option<Tls>, mode: Mode) -> ServerBuilder {
-    let mut limits = limits(mode, args.max_message);
-    args.limits.apply(&mut limits);
-    if let Some(drain) = args.drain {
-        limits.shutdown_time = drain.saturating_add(limits.shutdown_time);
-        limits.shutdown_spread = drain;
-    }
+fn builder(args: &ServeArgs, tls: Option<Tls>, limits: Limits) -> ServerBuilder {
     let mut builder = Server::builder()
         .listen(args.listen)
         .workers(args.workers.into())
@@ -78,6 +87,13 @@ fn builder(args: &ServeArgs, tls: Option<Tls>, mode: Mode) -> ServerBuilder {
         builder = builder.deflate(Deflate::default());
     }
     if args.share_port { builder.share_port() } else { builder }
+}
+
+/// The time of the shutdown comes behind that of telling the clients.
+fn drained(limits: Limits, drain: Option<Duration>) -> Limits {
+    let shutdown_spread = drain.unwrap_or(limits.shutdown_spread);
+    let shutdown_time = limits.shutdown_time.saturating_add(shutdown_spread);
+    Limits { shutdown_time, shutdown_spread, ..limits }
 }
 
 fn origins(named: &[String]) -> Origins {
