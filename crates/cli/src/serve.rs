@@ -9,7 +9,7 @@ use std::sync::atomic::AtomicU64;
 
 use server_webscale::{Echo, Ingest, Json, counts, limits};
 use webscale::{
-    BuildError, ClientAuth, Deflate, Handler, Origins, Server, ServerBuilder, Tls, TlsConfigError,
+    BuildError, ClientAuth, Deflate, Handler, Origins, Server, ServerBuilder, TicketKeys, Tls, TlsConfigError,
 };
 use workload::{Mode, report};
 
@@ -91,7 +91,7 @@ fn tls(args: &ServeArgs, inheritance: &Inheritance) -> anyhow::Result<Option<Tls
         (.., Some((cert, key))) => Tls::from_pem(cert.as_bytes(), key.as_bytes()),
         _ => return Ok(None),
     };
-    let tls = tls.and_then(|tls| with_clients(tls, args));
+    let tls = tls.and_then(|tls| with_clients(tls, args)).and_then(|tls| with_tickets(tls, inheritance));
     Ok(Some(tls.map_err(|error| Usage(error.to_string()))?))
 }
 
@@ -101,5 +101,13 @@ fn with_clients(tls: Tls, args: &ServeArgs) -> Result<Tls, TlsConfigError> {
         None => Ok(tls),
         Some(ca) if args.client_ca_optional => tls.client_certificates(ClientAuth::optional(ca)?),
         Some(ca) => tls.client_certificates(ClientAuth::required(ca)?),
+    }
+}
+
+/// Seals session tickets with the keys that other processes have too, where there are such.
+fn with_tickets(tls: Tls, inheritance: &Inheritance) -> Result<Tls, TlsConfigError> {
+    match &inheritance.ticket_secret {
+        Some(secret) => tls.ticket_keys(TicketKeys::new(secret)?),
+        None => Ok(tls),
     }
 }

@@ -1,8 +1,9 @@
 //! `bench` against `serve`, as the real binaries run.
 
+use std::env;
 use std::fs;
 use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
-use std::net::TcpListener;
+use std::net::{Shutdown, TcpListener, TcpStream};
 use std::process::{Child, Command, Output, Stdio};
 use std::thread;
 use std::time::Duration;
@@ -94,6 +95,71 @@ fn the_processes_of_the_server_are_found() {
     let result = json(&short(&server.url, &["--json", "--no-pid"]));
     assert!(result["server"].is_null(), "{result}");
     assert_fails(&["bench", &server.url, "--no-pid", "--pid", &one], 2, &["--no-pid", "--pid"]);
+}
+
+/// What the process of [`owner_process`] is told, in its environment: which port is the server's.
+const OWNER: &str = "WEBSCALE_TEST_OWNER";
+
+/// Not a test: a server's first process, this very program. It has the listener; a second one, which it starts for the first
+/// client, does the work and gets no more of each connection than its bytes.
+#[test]
+fn owner_process() {
+    if env::var(OWNER).is_err() {
+        return;
+    }
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    println!("\nlistening on ws://{}", listener.local_addr().unwrap());
+    let mut worker: Option<Server> = None;
+    for client in listener.incoming().map(Result::unwrap) {
+        let worker = worker.get_or_insert_with(|| {
+            let worker = Server::start(&["--plain"]);
+            println!("started {}", worker.child.id());
+            worker
+        });
+        let server =
+            TcpStream::connect(worker.url.trim_start_matches("ws://").trim_end_matches('/')).unwrap();
+        for (mut from, mut to) in
+            [(client.try_clone().unwrap(), server.try_clone().unwrap()), (server, client)]
+        {
+            thread::spawn(move || {
+                let _ = std::io::copy(&mut from, &mut to);
+                let _ = to.shutdown(Shutdown::Write);
+            });
+        }
+    }
+}
+
+/// Ended with what it started when dropped.
+struct Owner(Child);
+
+impl Drop for Owner {
+    fn drop(&mut self) {
+        let started = children(self.0.id());
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+        started.into_iter().for_each(|pid| signal(pid, "KILL"));
+    }
+}
+
+#[test]
+fn what_the_servers_process_starts_is_the_server() {
+    let owner = Command::new(env::current_exe().unwrap())
+        .args(["--exact", "owner_process", "--nocapture"])
+        .env(OWNER, "")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut owner = Owner(owner);
+    let mut lines = BufReader::new(owner.0.stdout.take().unwrap()).lines().map(Result::unwrap);
+    let mut said = |what: &str| lines.find_map(|line| line.strip_prefix(what).map(str::to_owned)).unwrap();
+    let url = said("listening on ");
+    let result = json(&short(&url, &["--json"]));
+    let worker: u32 = said("started ").parse().unwrap();
+    assert_eq!(result["server"]["pids"], serde_json::json!([owner.0.id(), worker]));
+    let workers_threads = fs::read_dir(format!("/proc/{worker}/task")).unwrap().count() as u64;
+    assert!(result["server"]["threads"].as_u64().unwrap() > workers_threads);
+    assert_eq!(result["verdict"]["problems"], serde_json::json!([]));
 }
 
 #[test]

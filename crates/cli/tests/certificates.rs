@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{Sender, channel};
 
 mod common;
-use common::{Directory, Server, assert_fails, webscale};
+use common::{Directory, Server, assert_fails, children, webscale};
 use webscale::{Client, ClientTls, Close, Handler, Message, Peer, Target};
 
 /// Says how a connection went.
@@ -26,12 +26,31 @@ impl Handler for Teller {
     }
 }
 
-/// What becomes of a client: it is open, or the words of its end.
-fn outcome(url: &str, tls: ClientTls) -> Result<(), String> {
+/// A client, and what becomes of it: it is open, or the words of its end.
+fn connect(url: &str, tls: ClientTls) -> (Client<Teller>, Result<(), String>) {
     let (teller, outcome) = channel();
     let client = Client::builder().build(Teller(teller)).unwrap();
     client.connect(&Arc::new(Target::with_tls(url, tls).unwrap()), None, ()).unwrap();
-    outcome.recv().unwrap()
+    (client, outcome.recv().unwrap())
+}
+
+fn outcome(url: &str, tls: ClientTls) -> Result<(), String> {
+    connect(url, tls).1
+}
+
+/// A client whose connection stays open, and whether it came back with a ticket.
+fn visit(url: &str, tls: &ClientTls) -> (Client<Teller>, bool) {
+    let (client, outcome) = connect(url, tls.clone());
+    assert_eq!(outcome, Ok(()));
+    let is_resumed = client.handle().metrics().resumed == 1;
+    (client, is_resumed)
+}
+
+/// How many sockets a process has.
+fn sockets(pid: u32) -> usize {
+    let descriptors = fs::read_dir(format!("/proc/{pid}/fd")).unwrap();
+    let targets = descriptors.filter_map(|entry| fs::read_link(entry.unwrap().path()).ok());
+    targets.filter(|target| target.to_string_lossy().starts_with("socket:")).count()
 }
 
 fn make(directory: &Directory, names: &[&str]) {
@@ -122,4 +141,40 @@ fn authorities_that_cannot_be_used() {
     assert_fails(&["serve", "--client-ca", "/nonexistent"], 2, &["/nonexistent", "No such file"]);
     assert_fails(&["serve", "--client-ca", &garbage, "--plain"], 2, &["--plain"]);
     assert_fails(&["serve", "--client-ca-optional"], 2, &["--client-ca"]);
+}
+
+#[test]
+fn a_session_of_one_process_is_resumed_at_the_other() {
+    let server = Server::start(&["--processes", "2", "--threads", "1"]);
+    let processes = children(server.child.id());
+    let counts = || processes.iter().map(|pid| sockets(*pid)).collect::<Vec<_>>();
+    let tls = ClientTls::insecure().unwrap();
+    let mut clients = vec![visit(&server.url, &tls).0];
+    let idle = counts();
+    // The kernel chooses the process; a hundred times the same one is not to be expected.
+    while counts().iter().zip(&idle).any(|(now, idle)| now == idle) {
+        assert!(clients.len() < 100, "all connections went to one process");
+        let (client, is_resumed) = visit(&server.url, &tls);
+        assert!(is_resumed, "client {}", clients.len());
+        clients.push(client);
+    }
+}
+
+#[test]
+fn servers_with_the_same_secret_resume_the_sessions_of_each_other() {
+    let directory = Directory::new("ticket-secret");
+    let [one, other] = [1, 2].map(|byte| directory.write(&format!("secret-{byte}"), &[byte; 32]));
+    let start = |secret: &str| Server::start(&["--threads", "1", "--ticket-secret", secret]);
+    let tls = ClientTls::insecure().unwrap();
+    // The client keeps tickets by the name that it asks for, which is the same for all.
+    let is_resumed = |secret: &str| visit(&start(secret).url, &tls).1;
+    assert_eq!(
+        [is_resumed(&one), is_resumed(&one), is_resumed(&other), is_resumed(&other)],
+        [false, true, false, true]
+    );
+    let short = directory.write("short", b"secret");
+    assert_fails(&["serve", "--ticket-secret", &short], 2, &["6 bytes", "32"]);
+    assert_fails(&["serve", "--ticket-secret", "/nonexistent"], 2, &["--ticket-secret", "/nonexistent"]);
+    assert_fails(&["serve", "--ticket-secret", &one, "--plain"], 2, &["--plain"]);
+    assert_fails(&["serve", "--ticket-secret", &one, "--client-ca", "a"], 2, &["--client-ca"]);
 }

@@ -14,7 +14,9 @@
 //! ```
 
 mod channel;
+mod deadline;
 mod dial;
+mod drain;
 mod inbound;
 mod link;
 mod opening;
@@ -22,15 +24,14 @@ mod socket;
 
 use std::io;
 use std::net::SocketAddr;
-use std::sync::Arc;
-use std::time::Duration;
+use std::sync::{Arc, OnceLock};
 
 use webscale_proto::{CloseCode, DecoderConfig, Deflate, Reserved, Role, handshake::HeadLimits};
 use webscale_sys::{Interest, TcpSocket};
 
 use crate::admission::Place;
 use crate::clock::Time;
-use crate::close::{Close, CloseCause, CloseKind, Timeout};
+use crate::close::{Close, CloseCause, CloseKind};
 use crate::deflate::Decompression;
 use crate::egress::Sealed;
 use crate::handler::Handler;
@@ -40,6 +41,7 @@ use crate::metrics::Metrics;
 use crate::origin::Origins;
 use crate::peer::{ConnectionId, Outgoing};
 use crate::sender::{Command, Parcel};
+use crate::server::Handle;
 use crate::timer::TimerId;
 use crate::tls::{Incoming, RECORD_BYTES, TlsStream};
 use crate::worker::{Done, Pool};
@@ -60,6 +62,8 @@ pub(crate) struct Config {
     pub(crate) deflate: Option<Deflate>,
     pub(crate) head: HeadLimits,
     pub(crate) origins: Origins,
+    /// Set once all loops are made.
+    pub(crate) handle: OnceLock<Handle>,
 }
 
 impl Config {
@@ -68,7 +72,20 @@ impl Config {
         let decoder = DecoderConfig { max_message, max_streamed, ..DecoderConfig::new(role) };
         let deflate_decoder = DecoderConfig { reserved: Reserved::RSV1, ..decoder };
         let head = HeadLimits { bytes: limits.head_bytes, headers: limits.head_fields };
-        Self { role, limits, decoder, deflate_decoder, deflate, head, origins: Origins::default() }
+        Self {
+            role,
+            limits,
+            decoder,
+            deflate_decoder,
+            deflate,
+            head,
+            origins: Origins::default(),
+            handle: OnceLock::new(),
+        }
+    }
+
+    pub(crate) fn handle(&self) -> &Handle {
+        self.handle.get_or_init(|| Handle::of_nobody(&self.limits))
     }
 }
 
@@ -142,6 +159,8 @@ pub(crate) struct Connection<K, S> {
     deaf: bool,
     /// Since when a message is incomplete.
     message_since: Option<Time>,
+    /// The handler may have stopped sending, and waits for [`Handler::drained`].
+    owes_drained: bool,
     /// How the connection ended, for the counters.
     ended: Option<CloseKind>,
     /// What the loop keeps about this connection.
@@ -212,6 +231,7 @@ impl<K: Socket, S: Send + 'static> Connection<K, S> {
             pinged: None,
             deaf: false,
             message_since: None,
+            owes_drained: false,
             ended: None,
             registered: Registered::default(),
         }
@@ -253,33 +273,17 @@ impl<K: Socket, S: Send + 'static> Connection<K, S> {
         Interest { read, write: self.link.wants_write() }
     }
 
-    /// It has received bytes to go through that no event will announce.
+    /// It has something to do that no event will announce.
     pub(crate) fn is_ready(&self) -> bool {
+        self.can_resume() || self.is_drained()
+    }
+
+    /// It has received bytes to go through.
+    fn can_resume(&self) -> bool {
         self.link.phase() == Phase::Live
             && self.channel.has_pending()
             && !self.channel.is_blocked()
             && !self.link.is_congested()
-    }
-
-    /// When [`Connection::on_deadline`] has something to do, unless something else happens before.
-    pub(crate) fn deadline(&self, limits: &Limits, id: ConnectionId) -> Time {
-        match self.link.phase() {
-            Phase::Live if self.channel.is_open() && !self.channel.is_closing() => {}
-            // A long answer may take its time, while the peer goes on taking bytes.
-            Phase::Finishing => {
-                let taken = self.phase_deadline.max(self.last_heard + limits.close_time);
-                return taken.min(self.phase_deadline + limits.message_time);
-            }
-            _ => return self.phase_deadline,
-        }
-        let silence = match self.pinged {
-            Some(pinged) => pinged + limits.pong_time,
-            None => self.last_heard + limits.ping_after + jitter(limits.ping_after, id),
-        };
-        match self.message_since {
-            Some(since) => silence.min(since + limits.message_time),
-            None => silence,
-        }
     }
 
     /// The socket is ready.
@@ -303,21 +307,6 @@ impl<K: Socket, S: Send + 'static> Connection<K, S> {
         self.end(turn);
     }
 
-    fn drain<H: Handler<Session = S>>(&mut self, turn: &mut Turn<'_, H>) {
-        let queued = self.link.queued();
-        match self.link.drain(&turn.context.config.limits, turn.context.metrics) {
-            // The socket takes bytes because the peer has acknowledged others.
-            Ok(()) if self.link.queued() < queued => self.heard(turn.context.now),
-            Ok(()) => {}
-            Err(error) => return self.lost(turn, error.kind()),
-        }
-        turn.context.outgoing.set_queued(self.link.queued());
-        self.channel.reserve_waiting(turn.context.outgoing);
-        if self.link.queued() == 0 {
-            self.channel.answer_ping(turn.context.outgoing);
-        }
-    }
-
     /// The peer lives.
     fn heard(&mut self, now: Time) {
         (self.last_heard, self.pinged, self.deaf) = (now, None, false);
@@ -333,53 +322,12 @@ impl<K: Socket, S: Send + 'static> Connection<K, S> {
         }
     }
 
-    /// Goes on with what was received in an earlier turn.
+    /// Goes on with what an earlier turn left.
     pub(crate) fn on_ready<H: Handler<Session = S>>(&mut self, turn: &mut Turn<'_, H>) {
         self.begin(turn);
+        self.tell_drained(turn);
         self.resume(turn);
         self.end(turn);
-    }
-
-    /// The time of [`Connection::deadline`] may have come.
-    pub(crate) fn on_deadline<H: Handler<Session = S>>(&mut self, turn: &mut Turn<'_, H>) {
-        let context = &turn.context;
-        if context.now < self.deadline(&context.config.limits, context.id) {
-            return;
-        }
-        self.begin(turn);
-        match self.link.phase() {
-            Phase::Live if !self.channel.is_open() => {
-                let may_answer = !self.link.is_handshaking();
-                self.channel.handshake_timed_out(&mut turn.context, may_answer);
-            }
-            Phase::Live if self.channel.is_closing() => self.channel.close_timed_out(&mut turn.context),
-            Phase::Live => self.silence_or_slow_message(turn),
-            Phase::Connecting => self.connect_next(turn, CloseCause::Timeout(Timeout::Handshake)),
-            Phase::Finishing | Phase::Lingering | Phase::Dead => self.link.kill(),
-        }
-        self.end(turn);
-    }
-
-    fn silence_or_slow_message<H: Handler<Session = S>>(&mut self, turn: &mut Turn<'_, H>) {
-        let context = &mut turn.context;
-        let limits = &context.config.limits;
-        if self.channel.is_blocked() && !self.link.is_congested() {
-            // It is we who do not read: the workers have too much to do.
-            self.message_since = self.message_since.map(|_| context.now);
-            self.heard(turn.context.now);
-        } else if self.message_since.is_some_and(|since| context.now >= since + limits.message_time) {
-            let reason = "the message took too long";
-            self.channel.fail(context, CloseCode::POLICY, reason, CloseCause::Timeout(Timeout::Message));
-        } else if self.pinged.is_some() && self.deaf {
-            self.channel.close_slow_consumer(context);
-        } else if self.pinged.is_some() {
-            self.channel.drop_silent(context);
-        } else {
-            (self.pinged, self.deaf) = (Some(context.now), false);
-            // Where the queue is full no ping is needed to see whether the peer lives.
-            let _ = context.outgoing.ping(b"");
-            context.outgoing.overflowed = false;
-        }
     }
 
     /// The time that the handler set has come.
@@ -420,7 +368,12 @@ impl<K: Socket, S: Send + 'static> Connection<K, S> {
     /// A worker is done with a message of ours.
     pub(crate) fn on_done<H: Handler<Session = S>>(&mut self, turn: &mut Turn<'_, H>, done: Done<S>) {
         self.begin(turn);
+        self.owes_drained |= done.overflowed;
         self.channel.done(&mut turn.context, done);
+        if !turn.context.outgoing.has_written() {
+            self.tell_drained(turn);
+        }
+        self.channel.submit(&mut turn.context);
         self.resume(turn);
         self.end(turn);
     }
@@ -436,6 +389,7 @@ impl<K: Socket, S: Send + 'static> Connection<K, S> {
     fn begin<H: Handler<Session = S>>(&mut self, turn: &mut Turn<'_, H>) {
         let outgoing = &mut *turn.context.outgoing;
         outgoing.begin(self.channel.is_closing() || !self.channel.is_open());
+        outgoing.backlog = self.link.backlog.take();
         outgoing.set_queued(self.link.queued());
         self.channel.reserve_waiting(outgoing);
         self.channel.lend(outgoing);
@@ -451,6 +405,7 @@ impl<K: Socket, S: Send + 'static> Connection<K, S> {
         }
         self.settle(turn);
         let was_finishing = self.link.phase() == Phase::Finishing;
+        let wrote = turn.context.outgoing.has_written();
         if let Err(error) = self.link.flush(turn) {
             turn.context.outgoing.frames.clear();
             self.lost(turn, error.kind());
@@ -459,6 +414,7 @@ impl<K: Socket, S: Send + 'static> Connection<K, S> {
         if was_finishing && self.link.phase() == Phase::Lingering {
             self.phase_deadline = turn.context.now + turn.context.config.limits.close_time;
         }
+        self.watch_queue(turn, wrote);
         turn.context.metrics.count_sent(&turn.context.outgoing.sent);
     }
 
@@ -574,7 +530,7 @@ impl<K: Socket, S: Send + 'static> Connection<K, S> {
     }
 
     fn resume<H: Handler<Session = S>>(&mut self, turn: &mut Turn<'_, H>) {
-        if self.is_ready() {
+        if self.can_resume() {
             self.channel.resume(&mut turn.context);
             self.watch_message(&mut turn.context);
         }
@@ -591,12 +547,6 @@ impl<K: Socket, S: Send + 'static> Connection<K, S> {
             self.message_since.get_or_insert(context.now);
         }
     }
-}
-
-/// Up to an eighth of `time`, by connection: those that were accepted together do not fall due together.
-fn jitter(time: Duration, id: ConnectionId) -> Duration {
-    let spread = id.token.to_u64().wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 56;
-    time / (8 * 256) * u32::try_from(spread).unwrap_or(0)
 }
 
 #[cfg(any(test, fuzzing))]

@@ -146,6 +146,11 @@ impl Compression {
         Self::Shared(Settings { threshold, level, window_bits })
     }
 
+    /// A message is compressed with what its peer remembers of earlier ones.
+    pub(crate) fn remembers(&self) -> bool {
+        matches!(self, Self::Own(_))
+    }
+
     /// For a worker: what remembers goes there, so that nobody else compresses meanwhile.
     pub(crate) fn hand_over(&mut self) -> Self {
         match self {

@@ -23,6 +23,7 @@ use crate::handler::Handler;
 use crate::kernel::{Kernel, Linux, Wake};
 use crate::mailbox::Mailbox;
 use crate::metrics::Metrics;
+use crate::panics;
 use crate::peer::{ConnectionId, Outgoing, TimerRequest};
 use crate::pulse::Pulse;
 use crate::sender::Command;
@@ -133,6 +134,7 @@ impl<H: Handler, K: Kernel> EventLoop<H, K> {
 
     /// Runs until the loop was shut down.
     pub(crate) fn run(mut self) -> io::Result<()> {
+        panics::enrol();
         let (mut events, mut result) = (self.kernel.events(), Ok(()));
         while result.is_ok() && !self.is_over() {
             result = self.once(&mut events);

@@ -5,14 +5,20 @@ use std::time::Duration;
 
 use webscale_sys::TcpOptions;
 
-/// What happens to a client that does not read what is sent to it, once [`Limits::egress_bytes`] are queued.
+/// What happens to a client that does not read what is sent to it, once [`Limits::egress_bytes`] are queued. A handler may
+/// choose for each connection, with [`Accept::slow_consumer`](crate::Accept::slow_consumer).
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum SlowConsumer {
     /// It is closed with 1008.
     #[default]
     Close,
     /// Messages that do not fit are not sent ([`SendError::Full`](crate::SendError::Full)); the connection lives on.
-    Drop,
+    DropNewest,
+    /// The oldest messages that wait are dropped to make room for a new one: a client that is late sees the latest. Dropped
+    /// are whole messages of which no byte was given to TLS or the socket; up to 64 KiB, or one message, are given at a time.
+    /// Messages in fragments are not dropped, nor compressed ones where the client agreed on context takeover (so that what
+    /// is sent while something waits goes uncompressed there); if they leave no room, [`SendError::Full`](crate::SendError::Full) it is.
+    DropOldest,
 }
 
 /// The limits of a server or a client, each with its unit. [`Duration::MAX`] switches a time off. The defaults suit
@@ -43,9 +49,10 @@ pub struct Limits {
     /// What may wait for one client's socket, in bytes of frames; also the longest message that can be sent, and the longest
     /// body of an HTTP answer. Default 1 MiB.
     pub egress_bytes: usize,
-    /// Above this many waiting bytes the client is not read; below half of it, it is read again. Default 256 KiB.
+    /// Above this many waiting bytes the client is not read; below half of it, it is read again. When all of them are gone,
+    /// [`Handler::drained`](crate::Handler::drained) is called. Default 256 KiB.
     pub egress_high_water: usize,
-    /// When `egress_bytes` are reached. Default: close.
+    /// When `egress_bytes` are reached, unless [`Handler::open`](crate::Handler::open) says otherwise. Default: close.
     pub slow_consumer: SlowConsumer,
     /// Bytes for one client that the kernel takes and has not sent yet (TCP_NOTSENT_LOWAT); the others wait in
     /// `egress_bytes`, where they are counted. Bytes under way to the client do not count, so that this slows nobody.

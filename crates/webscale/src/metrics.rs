@@ -39,6 +39,7 @@ pub(crate) struct Metrics {
     /// By [`STATUS_CLASSES`].
     pub(crate) rejected: [Counter; STATUS_CLASSES.len()],
     pub(crate) http: Counter,
+    pub(crate) panics: Counter,
     pub(crate) refused: [Counter; Refusal::COUNT],
     pub(crate) accept_pauses: Counter,
     pub(crate) bytes_in: Counter,
@@ -46,6 +47,7 @@ pub(crate) struct Metrics {
     pub(crate) messages_in: Counter,
     pub(crate) messages_out: Counter,
     pub(crate) messages_dropped: Counter,
+    pub(crate) messages_displaced: Counter,
     pub(crate) inflated: Codec,
     pub(crate) deflated: Codec,
     pub(crate) closes: [Counter; CloseKind::COUNT],
@@ -74,6 +76,7 @@ impl Metrics {
     pub(crate) fn count_sent(&self, sent: &Sent) {
         self.messages_out.add(sent.messages);
         self.messages_dropped.add(sent.dropped);
+        self.messages_displaced.add(sent.displaced);
         self.deflated.add(sent.deflated);
     }
 
@@ -114,6 +117,8 @@ pub struct Snapshot {
     pub rejected: u64,
     /// Plain HTTP requests that [`Handler::http`](crate::Handler::http) answered.
     pub http: u64,
+    /// Panics that were caught, in whatever method of the [`Handler`](crate::Handler).
+    pub panics: u64,
     /// Connections closed at accept, because of a limit; [`Snapshot::refusals`] tells which. They are not counted as
     /// accepted.
     pub refused: u64,
@@ -130,6 +135,9 @@ pub struct Snapshot {
     /// Messages not sent: the peer did not read ([`SendError::Full`](crate::SendError::Full)), or the message was too long
     /// for any ([`SendError::TooLong`](crate::SendError::TooLong)).
     pub messages_dropped: u64,
+    /// Messages that were sent, and dropped for newer ones before the socket had them
+    /// ([`SlowConsumer::DropOldest`](crate::SlowConsumer::DropOldest)).
+    pub messages_displaced: u64,
     /// Messages that came compressed.
     pub inflated_messages: u64,
     /// Bytes of their payload as they came.
@@ -185,6 +193,7 @@ impl Snapshot {
             *sum += rejections;
         }
         self.http += metrics.http.get();
+        self.panics += metrics.panics.get();
         for (sum, counter) in self.refusals.iter_mut().zip(&metrics.refused) {
             let refusals = counter.get();
             self.refused += refusals;
@@ -196,6 +205,7 @@ impl Snapshot {
         self.messages_in += metrics.messages_in.get();
         self.messages_out += metrics.messages_out.get();
         self.messages_dropped += metrics.messages_dropped.get();
+        self.messages_displaced += metrics.messages_displaced.get();
         self.inflated_messages += metrics.inflated.messages.get();
         self.inflated_from_bytes += metrics.inflated.from.get();
         self.inflated_to_bytes += metrics.inflated.to.get();

@@ -19,7 +19,9 @@ use crate::limits::Limits;
 use crate::mailbox::Mailbox;
 use crate::metrics::{Metrics, Snapshot};
 use crate::origin::{OriginFault, Origins};
+use crate::prometheus;
 use crate::pulse::Vitals;
+use crate::response::Response;
 use crate::sender::Command;
 use crate::signals;
 use crate::tls::Tls;
@@ -214,6 +216,8 @@ impl ServerBuilder {
             loops.push(event_loop.map_err(BuildError::Resources)?);
         }
         let handle = Handle::new(&loops, workers.as_ref(), self.tls, &shared.config.limits);
+        // Nobody has asked for it yet.
+        let _ = shared.config.handle.set(handle.clone());
         if self.signals {
             signals::shut_down_on_signals(handle.clone()).map_err(BuildError::Resources)?;
         }
@@ -349,6 +353,11 @@ impl Handle {
         Self { loops, tls, vitals: Arc::new(Vitals::new(pulses, workers.map(Workers::crew), limits)) }
     }
 
+    /// Steers nothing: where there is a connection, but no server, as in tests.
+    pub(crate) fn of_nobody(limits: &Limits) -> Self {
+        Self { loops: Vec::new(), tls: None, vitals: Arc::new(Vitals::new(Vec::new(), None, limits)) }
+    }
+
     /// Stops accepting, closes every connection with 1001, and ends [`Server::run`] when all are gone, or after
     /// [`Limits::shutdown_time`] as [`Handle::abort`] does. Returns at once.
     pub fn shutdown(&self) {
@@ -375,6 +384,28 @@ impl Handle {
             (sum.certificate_reloads, sum.certificate_reloads_failed) = tls.reloads();
         }
         sum
+    }
+
+    /// The answer to a scrape by Prometheus, in its text format 0.0.4: the state of health, and the counters as
+    /// [`Snapshot::prometheus`] writes them.
+    ///
+    /// ```
+    /// use webscale::{Request, Response};
+    ///
+    /// /// As in [`Handler::http`](webscale::Handler::http). Strangers learn from counters what an attack comes to, so
+    /// /// these are for this machine alone.
+    /// fn http(request: &Request<'_>) -> Response {
+    ///     match request.path() {
+    ///         "/healthz" => request.server().health().into(),
+    ///         "/metrics" if request.peer_addr().ip().is_loopback() => request.server().scrape(&[]),
+    ///         _ => Response::new(404, "nothing here\n"),
+    ///     }
+    /// }
+    /// ```
+    #[must_use]
+    pub fn scrape(&self, labels: &[(&str, &str)]) -> Response {
+        let text = prometheus::page(&self.metrics(), &self.health(), labels);
+        Response::new(200, text).header("Content-Type", prometheus::CONTENT_TYPE)
     }
 
     /// How it is now: worked out from what loops and workers note, which never waits for one that is stuck.

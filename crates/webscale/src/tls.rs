@@ -10,8 +10,10 @@ mod identity;
 mod server;
 mod session;
 mod stream;
+mod tickets;
 
 use std::fmt;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -26,6 +28,9 @@ pub use client_auth::ClientAuth;
 pub use server::Tls;
 pub use session::TlsSession;
 pub(crate) use stream::{Incoming, Opened, PeerSide, RECORD_BYTES, TlsStream};
+pub use tickets::TicketKeys;
+#[cfg(test)]
+pub(crate) use tickets::tests::Hand;
 
 const ALPN: &[u8] = b"http/1.1";
 static VERSIONS: [&SupportedProtocolVersion; 2] = [&rustls::version::TLS13, &rustls::version::TLS12];
@@ -56,6 +61,10 @@ pub enum TlsConfigError {
         /// How long until then.
         in_seconds: u64,
     },
+    /// The file of the tickets' secret cannot be read.
+    Secret(PathBuf, io::Error),
+    /// The tickets' secret has only so many bytes.
+    ShortSecret(usize),
     /// There is no file to reload.
     NoFiles,
     /// The provider lacks something.
@@ -92,6 +101,14 @@ impl fmt::Display for TlsConfigError {
                 write!(
                     f,
                     "the certificate in {path} is not valid before {span} from now, or the clock is wrong"
+                )
+            }
+            Self::Secret(path, error) => write!(f, "cannot read {}: {error}", path.display()),
+            Self::ShortSecret(bytes) => {
+                let least = TicketKeys::SECRET_BYTES_MIN;
+                write!(
+                    f,
+                    "a secret of {bytes} bytes can be guessed: it wants {least} or more, all of them random"
                 )
             }
             Self::NoFiles => f.write_str("no certificate was read from a file: there is nothing to reload"),

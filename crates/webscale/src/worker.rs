@@ -13,11 +13,13 @@ use std::time::Duration;
 
 use webscale_proto::{Chunk, CloseCode, Data, Message, Role};
 
+use crate::backlog::Backlog;
 use crate::deflate::Compression;
 use crate::handler::Handler;
 use crate::health::Stuck;
 use crate::limits::Limits;
 use crate::mailbox::Mailbox;
+use crate::panics;
 use crate::peer::{ConnectionId, Outgoing, Peer, Sent, TimerRequest};
 use crate::pulse::Crew;
 use crate::sender::{Command, OwnedMessage};
@@ -59,6 +61,8 @@ pub(crate) struct Job<S> {
     pub(crate) delivery: Delivery,
     /// Bytes that may be sent.
     pub(crate) room: usize,
+    /// Empty; where the connection drops older messages for newer ones.
+    pub(crate) backlog: Option<Box<Backlog>>,
     pub(crate) compression: Compression,
     /// The connection's message in fragments.
     pub(crate) unfinished: Option<Data>,
@@ -259,6 +263,7 @@ impl<S> Drop for Ending<'_, S> {
 }
 
 fn work<H: Handler>(index: usize, shared: &Shared<H::Session>, handler: &H, mut outgoing: Outgoing) {
+    panics::enrol();
     let _ending = Ending(shared);
     while let Some(job) = shared.next() {
         shared.crew.work(index, job.id);
@@ -268,9 +273,10 @@ fn work<H: Handler>(index: usize, shared: &Shared<H::Session>, handler: &H, mut 
 }
 
 fn run<H: Handler>(job: Job<H::Session>, handler: &H, outgoing: &mut Outgoing) {
-    let Job { id, mut session, delivery, room, compression, unfinished, commands, reply_to } = job;
+    let Job { id, mut session, delivery, room, backlog, compression, unfinished, commands, reply_to } = job;
     outgoing.begin(false);
-    outgoing.room = room;
+    outgoing.backlog = backlog;
+    outgoing.set_room(room);
     (outgoing.compression, outgoing.unfinished) = (compression, unfinished);
     let result = catch_unwind(AssertUnwindSafe(|| {
         let mut peer = Peer { session: &mut session, outgoing, id, commands: &commands };
@@ -279,7 +285,7 @@ fn run<H: Handler>(job: Job<H::Session>, handler: &H, outgoing: &mut Outgoing) {
     let done = Done {
         id,
         session,
-        frames: std::mem::take(&mut outgoing.frames),
+        frames: outgoing.hand_over(),
         compression: std::mem::take(&mut outgoing.compression),
         unfinished: outgoing.unfinished.take(),
         sent: outgoing.sent,

@@ -72,8 +72,8 @@ pub(crate) struct MachineArgs {
     /// not have enough ports]
     #[arg(long, value_name = "ADDR")]
     pub(crate) source: Vec<IpAddr>,
-    /// Measure CPU and memory of this process of the server; may be repeated [default: all that listen at the URL's
-    /// address, if it is one of this machine]
+    /// Measure CPU and memory of this process of the server and of all that it starts; may be repeated [default: all that
+    /// listen at the URL's address, if it is one of this machine]
     #[arg(long, value_name = "PID")]
     pub(crate) pid: Vec<u32>,
     /// Do not look for the server's processes

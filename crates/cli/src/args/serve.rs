@@ -51,6 +51,10 @@ pub(crate) struct ServeArgs {
     /// With --client-ca: let in clients without a certificate, too
     #[arg(long, requires = "client_ca")]
     pub(crate) client_ca_optional: bool,
+    /// Have clients resume their TLS sessions also at other machines, and after a restart: the secret that all of them
+    /// share, a file of 32 random bytes or more (head -c 32 /dev/urandom) [default: within this server, until it ends]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["plain", "client_ca"])]
+    pub(crate) ticket_secret: Option<PathBuf>,
     /// Event loops, each on a thread [default: one a processor]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub(crate) threads: Option<u16>,

@@ -87,10 +87,12 @@ pub(crate) fn until_measuring(stderr: &mut impl BufRead) {
     assert!(stderr.lines().any(measures), "it ended early");
 }
 
-/// The process ids of the children of `pid`.
+/// The process ids of what the threads of `pid` started.
 pub(crate) fn children(pid: u32) -> Vec<u32> {
-    let text = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap();
-    text.split_whitespace().map(|pid| pid.parse().unwrap()).collect()
+    let threads = std::fs::read_dir(format!("/proc/{pid}/task")).unwrap();
+    let of_thread = |thread: std::fs::DirEntry| std::fs::read_to_string(thread.path().join("children"));
+    let texts: String = threads.filter_map(|thread| of_thread(thread.unwrap()).ok()).collect();
+    texts.split_whitespace().map(|pid| pid.parse().unwrap()).collect()
 }
 
 /// A directory of its own; removed when dropped.

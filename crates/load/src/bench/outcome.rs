@@ -225,7 +225,7 @@ pub struct Generator {
 /// What the server's processes took together.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct ServerUse {
-    /// Which ones, also those that ended.
+    /// Which ones, also those that ended; of those that they have started, the ones that lived at the end.
     pub pids: Vec<u32>,
     /// Before the first connection.
     pub memory_idle: Memory,

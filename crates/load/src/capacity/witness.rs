@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use crate::compare::figures::Line;
 use crate::doctor::{Cgroups, ProcessLimits, Root};
+use crate::measure::family::{PROCESSES_MAX, family};
 use crate::measure::kernel::{page_bytes, parse_sockstat};
 use crate::measure::process::{kilobytes, value};
 use crate::observe::{Observer, Phase, Progress};
@@ -19,6 +20,9 @@ const LIMIT_REACHED: f64 = 0.8;
 #[derive(Debug, Clone)]
 pub(crate) struct Witness {
     root: Root,
+    /// The server's processes that were named.
+    pids: Vec<u32>,
+    /// The same, and all that they have started.
     servers: Vec<Seen>,
     ooms_before: Option<u64>,
     memory_total: Option<u64>,
@@ -69,20 +73,10 @@ impl Witness {
     /// Looks for the first time. Without `pids` only the machine is seen. `growth` is what [`Witness::address_space`] was
     /// after earlier loads, with their clients.
     pub(crate) fn new(root: Root, pids: &[u32], growth: &[(f64, f64)]) -> Witness {
-        let seen = |pid: &u32| Seen {
-            pid: *pid,
-            limits: ProcessLimits::read(&root, &pid.to_string()),
-            descriptors: 0,
-            address_space: 0,
-            group: None,
-            processors: processors(&root, *pid),
-            threads: None,
-            runnable: 0.0,
-        };
-        let servers = pids.iter().map(seen).collect();
         let meminfo = root.text("proc/meminfo").unwrap_or_default();
         let mut witness = Witness {
-            servers,
+            pids: pids.to_vec(),
+            servers: Vec::new(),
             ooms_before: ooms(&root),
             memory_total: kilobytes(&meminfo, "MemTotal:"),
             memory_available: None,
@@ -104,10 +98,8 @@ impl Witness {
 
     /// Looks again; what is worse than before is kept.
     pub(crate) fn look(&mut self) {
+        self.look_at_servers();
         let root = &self.root;
-        for server in &mut self.servers {
-            server.look(root);
-        }
         let meminfo = root.text("proc/meminfo").unwrap_or_default();
         if let Some(available) = kilobytes(&meminfo, "MemAvailable:") {
             self.memory_available =
@@ -121,11 +113,24 @@ impl Witness {
         }
     }
 
-    /// Whether a process of the server has ended.
+    /// Forgets what the server's processes had started and has ended, and looks at the others.
+    fn look_at_servers(&mut self) {
+        let root = &self.root;
+        let family = family(&root.path("proc"), &self.pids);
+        self.servers.retain(|server| family.contains(&server.pid));
+        for pid in family.into_iter().take(PROCESSES_MAX) {
+            if !self.servers.iter().any(|server| server.pid == pid) {
+                self.servers.push(Seen::new(root, pid));
+            }
+        }
+        self.servers.iter_mut().for_each(|server| server.look(root));
+    }
+
+    /// Whether a process of the server that was named has ended.
     pub(crate) fn is_gone(&self) -> bool {
-        self.servers.iter().any(|server| {
+        self.pids.iter().any(|pid| {
             // A process that ended and was not waited for still has a directory, but no memory.
-            let memory = self.root.text(&format!("proc/{}/statm", server.pid));
+            let memory = self.root.text(&format!("proc/{pid}/statm"));
             memory.is_none_or(|text| text.starts_with("0 "))
         })
     }
@@ -224,6 +229,19 @@ impl Witness {
 }
 
 impl Seen {
+    fn new(root: &Root, pid: u32) -> Seen {
+        Seen {
+            pid,
+            limits: ProcessLimits::read(root, &pid.to_string()),
+            descriptors: 0,
+            address_space: 0,
+            group: None,
+            processors: processors(root, pid),
+            threads: None,
+            runnable: 0.0,
+        }
+    }
+
     fn look(&mut self, root: &Root) {
         let pid = self.pid.to_string();
         self.descriptors = self.descriptors.max(root.list(&format!("proc/{pid}/fd")).len() as u64);
@@ -386,7 +404,9 @@ mod tests {
             );
             machine.write(&format!("proc/{pid}/limits"), &limits);
         }
-        let witness = Witness::new(machine.root(), &[7, 8], &[]);
+        // What a named process has started is of the server.
+        machine.write("proc/8/stat", "8 (worker) S 7 7 7 0 -1 0 0 0 0 0 7 5 0 0 20 0 1 0 99 1");
+        let witness = Witness::new(machine.root(), &[7], &[]);
         let all = witness.descriptors_in_all().unwrap();
         assert_eq!(all, InAll { held: 30, limit: 300, processes: 2 });
         assert_eq!(all.refuse(270), None);

@@ -9,18 +9,22 @@ use crate::table::{Look, wrap};
 pub fn row(row: &RowReport) -> String {
     let mut text = format!("{} {}: {} ({:.0} s)\n", row.number, row.name, row.verdict.word(), row.seconds);
     for line in &row.done {
-        text += &wrap(&format!("  {line}"), "    ");
+        text += &indented(line);
     }
     let figures = row.figures.iter().filter(|figure| figure.holds).map(ToString::to_string);
     let figures = figures.collect::<Vec<_>>().join("; ");
     if !figures.is_empty() {
-        text += &wrap(&format!("  {figures}"), "    ");
+        text += &indented(&figures);
     }
     for why in row.verdict.why() {
-        text += &wrap(&format!("  ! {why}"), "    ");
+        text += &indented(&format!("! {why}"));
     }
     text.truncate(text.trim_end().len());
     text
+}
+
+fn indented(line: &str) -> String {
+    format!("  {}", wrap(line, "    "))
 }
 
 /// The table of all rows, and what it comes to.

@@ -149,7 +149,8 @@ impl<S: Send + 'static> Channel<S> {
             id: context.id,
             session,
             delivery: *delivery,
-            room: context.outgoing.room,
+            room: context.outgoing.room_for_worker(),
+            backlog: context.outgoing.backlog.as_ref().map(|backlog| Box::new(backlog.another())),
             compression: context.outgoing.compression.hand_over(),
             unfinished: context.outgoing.unfinished,
             commands: context.commands.clone(),
@@ -178,8 +179,7 @@ impl<S: Send + 'static> Channel<S> {
         if outgoing.closed {
             (sent.messages, sent.deflated) = Default::default();
         } else {
-            outgoing.frames.extend_from_slice(&done.frames);
-            outgoing.room = outgoing.room.saturating_sub(done.frames.len());
+            outgoing.take_in(&done.frames);
             outgoing.closed = done.close.is_some();
         }
         outgoing.sent.add(sent);
@@ -193,7 +193,6 @@ impl<S: Send + 'static> Channel<S> {
         if let Some(close) = close_later {
             self.close(context, close.code, &close.reason, close.cause);
         }
-        self.submit(context);
     }
 }
 

@@ -173,7 +173,8 @@ impl<S> Opening<S> {
                 match verify_response(head, &key, &offered, target.deflate.as_ref()) {
                     Ok(response) => {
                         let extension = extension(target.deflate.as_ref(), response.deflate(), Role::Client);
-                        Outcome::Open(session, extension, used)
+                        let slow_consumer = context.config.limits.slow_consumer;
+                        Outcome::Open { session, extension, slow_consumer, used }
                     }
                     Err(error) => Outcome::Failed(Some(session), failure(error.to_string()), Fate::Drop),
                 }

@@ -71,7 +71,7 @@ impl<H: Handler, K: Kernel> EventLoop<H, K> {
         self.commands.close();
         for Connect { session, .. } in self.connects.close() {
             let close = Close::new(CloseCode::ABNORMAL, "", CloseCause::Shutdown);
-            call_close(&*self.shared.handler, session, close);
+            call_close(&*self.shared.handler, &self.metrics, session, close);
         }
         for token in self.connections.tokens() {
             self.turn(token, |connection, turn| connection.abandon(turn, CloseCause::Shutdown));
@@ -79,7 +79,7 @@ impl<H: Handler, K: Kernel> EventLoop<H, K> {
         let withdrawn = self.pool.as_ref().map(|pool| pool.withdraw(self.index)).unwrap_or_default();
         for Job { id, session, .. } in withdrawn {
             if let Some(close) = self.orphans.remove(&id.token) {
-                call_close(&*self.shared.handler, session, close);
+                call_close(&*self.shared.handler, &self.metrics, session, close);
             }
         }
         self.await_sessions(events)

@@ -97,9 +97,10 @@ impl<H: Handler, K: Kernel> EventLoop<H, K> {
 
     fn connect(&mut self, connect: Connect<H::Session>) {
         let Connect { target, source, session, begin_tls } = connect;
-        let handler = self.shared.handler.clone();
-        let refuse =
-            |session, cause| call_close(&*handler, session, Close::new(CloseCode::ABNORMAL, "", cause));
+        let (handler, metrics) = (self.shared.handler.clone(), self.metrics.clone());
+        let refuse = |session, cause| {
+            call_close(&*handler, &metrics, session, Close::new(CloseCode::ABNORMAL, "", cause));
+        };
         if self.stage != Stage::Running {
             return refuse(session, CloseCause::Shutdown);
         }
@@ -126,7 +127,8 @@ impl<H: Handler, K: Kernel> EventLoop<H, K> {
         match self.orphans.remove(&token) {
             Some(close) => {
                 self.pulse.serve(done.id);
-                call_close(&*self.shared.handler, done.session, close);
+                self.metrics.panics.add(done.panicked.into());
+                call_close(&*self.shared.handler, &self.metrics, done.session, close);
             }
             None => self.turn(token, |connection, turn| connection.on_done(turn, done)),
         }

@@ -16,6 +16,7 @@ use rustls::server::{
 use super::client_auth::ClientAuth;
 use super::identity::{ByName, Identity};
 use super::session::NamingResolver;
+use super::tickets::TicketKeys;
 use super::{ALPN, TlsConfigError, TlsStream, VERSIONS, provider};
 
 /// A server's side of TLS: TLS 1.3 and 1.2, ALPN `http/1.1`, resumption by stateless tickets, no early data.
@@ -136,12 +137,20 @@ impl Tls {
     /// [`TlsConfigError::Unusable`], should the provider lack something; and as [`Tls::from_pem_files`], whose files are
     /// read again.
     pub fn client_certificates(self, auth: ClientAuth) -> Result<Self, TlsConfigError> {
-        let mut recipe = self.recipe();
-        if let Certificates::Whole(config) = recipe.certificates {
-            recipe.certificates = Certificates::Resolver(config.cert_resolver.clone());
-        }
-        recipe.auth = Some(auth);
-        Self::make(recipe)
+        Self::make(Recipe { auth: Some(auth), ..self.own_recipe() })
+    }
+
+    /// Seals session tickets with keys that other processes and machines have too. Without it, tickets are good for all loops
+    /// of this process, and for no other. A reload leaves the keys as they are.
+    ///
+    /// Where clients are asked for certificates, there are no tickets. What [`Tls::from_rustls`] was given is replaced, as by
+    /// [`Tls::client_certificates`].
+    ///
+    /// # Errors
+    /// As [`Tls::client_certificates`].
+    pub fn ticket_keys(self, keys: TicketKeys) -> Result<Self, TlsConfigError> {
+        let ticketer = keys.ticketer().map_err(TlsConfigError::Unusable)?;
+        Self::make(Recipe { ticketer, ..self.own_recipe() })
     }
 
     /// Reads all files again: certificates, keys, and the authorities of clients' certificates. Connections that are
@@ -190,6 +199,15 @@ impl Tls {
 
     fn recipe(&self) -> Recipe {
         self.0.recipe.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The same of a rustls configuration that is no longer taken as it is.
+    fn own_recipe(&self) -> Recipe {
+        let mut recipe = self.recipe();
+        if let Certificates::Whole(config) = recipe.certificates {
+            recipe.certificates = Certificates::Resolver(config.cert_resolver.clone());
+        }
+        recipe
     }
 
     fn change(

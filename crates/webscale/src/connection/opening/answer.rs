@@ -7,6 +7,7 @@ use webscale_proto::{CloseCode, Role};
 
 use super::{Asking, Close, CloseCause, Context, Fate, Handler, Outcome, borrowed, extension, failure};
 use crate::journal::{self, Level};
+use crate::metrics::Metrics;
 use crate::request::Request;
 use crate::response::{Accept, Reject, Response};
 
@@ -27,7 +28,7 @@ pub(super) fn answer<H: Handler>(
         let response = Response::new(400, "bytes behind the request\n");
         return reject(context, &response, request.method() == "HEAD");
     }
-    let view = Request::new(&request, asking.peer_addr, asking.tls.as_ref());
+    let view = Request::new(&request, asking.peer_addr, asking.tls.as_ref(), context.config.handle());
     if request.key().is_none() {
         return http(context, &view);
     }
@@ -38,7 +39,7 @@ pub(super) fn answer<H: Handler>(
     match opened {
         Ok(Ok(accept)) => open(context, &request, accept, used),
         Ok(Err(Reject(response))) => reject(context, &response, false),
-        Err(_) => reject(context, &failed(), false),
+        Err(_) => reject(context, &failed(context.metrics), false),
     }
 }
 
@@ -48,12 +49,17 @@ fn open<H: Handler>(
     accept: Accept<H::Session>,
     used: usize,
 ) -> Outcome<H::Session> {
-    let Accept { session, protocol, headers } = accept;
+    let Accept { session, protocol, headers, slow_consumer } = accept;
     let deflate = context.config.deflate.as_ref();
     let agreed = deflate.and_then(|deflate| deflate.answer(request.extensions()));
     let (frames, protocol) = (&mut context.outgoing.frames, protocol.as_deref());
     match handshake::accept(frames, request, protocol, agreed.as_ref(), &borrowed(&headers)) {
-        Ok(()) => Outcome::Open(session, extension(deflate, agreed, Role::Server), used),
+        Ok(()) => Outcome::Open {
+            session,
+            extension: extension(deflate, agreed, Role::Server),
+            slow_consumer: slow_consumer.unwrap_or(context.config.limits.slow_consumer),
+            used,
+        },
         Err(error) => {
             log(&error.to_string());
             turn_away(context, &invalid(), false);
@@ -65,7 +71,8 @@ fn open<H: Handler>(
 
 fn http<H: Handler>(context: &mut Context<'_, H>, request: &Request<'_>) -> Outcome<H::Session> {
     let response = catch_unwind(AssertUnwindSafe(|| context.handler.http(request)));
-    let status = write(context, &response.unwrap_or_else(|_| failed()), request.method() == "HEAD");
+    let status =
+        write(context, &response.unwrap_or_else(|_| failed(context.metrics)), request.method() == "HEAD");
     context.metrics.http.add(1);
     let close = Close::new(CloseCode::ABNORMAL, "", CloseCause::Http(status));
     Outcome::Failed(None, close, Fate::Finish { answered: false })
@@ -118,7 +125,8 @@ fn write<H: Handler>(context: &mut Context<'_, H>, response: &Response, is_head:
     status
 }
 
-fn failed() -> Response {
+fn failed(metrics: &Metrics) -> Response {
+    metrics.panics.add(1);
     Response::new(500, "the server failed to handle the request\n")
 }
 

@@ -81,6 +81,9 @@ impl Socket for FakeSocket {
     fn recv(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let mut line = self.0.borrow_mut();
         if line.arriving.is_empty() {
+            if let Some(error) = line.error.take() {
+                return Err(error.into());
+            }
             return match line.end {
                 None => Err(ErrorKind::WouldBlock.into()),
                 Some(End::Eof) => Ok(0),

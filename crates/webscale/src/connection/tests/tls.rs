@@ -31,7 +31,7 @@ pub(super) static CERTIFICATE: LazyLock<(Tls, CertificateDer<'static>)> = LazyLo
     (Tls::from_der(vec![certificate.clone()], key).expect("they fit"), certificate)
 });
 
-fn client_tls(version: &'static SupportedProtocolVersion, is_trusting: bool) -> ClientTls {
+pub(super) fn client_tls(version: &'static SupportedProtocolVersion, is_trusting: bool) -> ClientTls {
     let mut roots = RootCertStore::empty();
     if is_trusting {
         roots.add(CERTIFICATE.1.clone()).expect("a certificate");
@@ -41,7 +41,7 @@ fn client_tls(version: &'static SupportedProtocolVersion, is_trusting: bool) -> 
     ClientTls::from_rustls(Arc::new(builder.with_root_certificates(roots).with_no_client_auth()))
 }
 
-fn client_stream(version: &'static SupportedProtocolVersion, is_trusting: bool) -> TlsStream {
+pub(super) fn client_stream(version: &'static SupportedProtocolVersion, is_trusting: bool) -> TlsStream {
     let name = server_name("127.0.0.1").expect("an address");
     client_tls(version, is_trusting).connect(&name).expect("a connection")
 }
