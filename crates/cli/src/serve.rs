@@ -3,11 +3,12 @@
 mod inheritance;
 mod processes;
 mod reload;
+mod status;
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
-use server_webscale::{Echo, Ingest, Json, counts, limits};
+use server_webscale::{Echo, Ingest, Json, counts, limits, logger};
 use webscale::{
     BuildError, ClientAuth, Deflate, Handler, Origins, Server, ServerBuilder, TicketKeys, Tls, TlsConfigError,
 };
@@ -16,17 +17,23 @@ use workload::{Mode, report};
 use crate::args::{ModeArg, ServeArgs};
 use crate::exit::Usage;
 use inheritance::Inheritance;
+use status::StatusPort;
 
 pub(crate) fn run(args: &ServeArgs) -> anyhow::Result<()> {
+    if let Some(fault) = args.status.fault(args.processes) {
+        return Err(Usage(fault).into());
+    }
     let inheritance = if args.inherit { Inheritance::receive()? } else { Inheritance::make(args)? };
     let tls = tls(args, &inheritance)?;
     if args.processes > 1 {
         return processes::run(args, &inheritance);
     }
+    logger::install();
+    let readers = args.status.readers();
     match args.mode {
-        ModeArg::Echo => serve(args, tls, Mode::Echo, Echo, &Arc::default()),
+        ModeArg::Echo => serve(args, tls, Mode::Echo, Echo(readers), &Arc::default()),
         ModeArg::Ingest => {
-            let ingest = Ingest::new(Json::Borrowed);
+            let ingest = Ingest::new(Json::Borrowed, readers);
             let failed = ingest.failed();
             serve(args, tls, Mode::Ingest, ingest, &failed)
         }
@@ -49,8 +56,12 @@ fn serve<H: Handler>(
         _ => error.into(),
     })?;
     let handle = server.handle();
+    let status = args.status.status.map(|address| StatusPort::open(address, handle.clone())).transpose()?;
     report::listening(server.local_addr(), secure);
-    server.run()?;
+    let ended = server.run();
+    drop(status);
+    logger::flush();
+    ended?;
     report::counts(&counts(mode, &handle, failed));
     Ok(())
 }

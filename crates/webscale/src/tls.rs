@@ -7,6 +7,7 @@
 mod client;
 mod client_auth;
 mod identity;
+mod record;
 mod server;
 mod session;
 mod stream;

@@ -9,7 +9,9 @@ use webscale::Origins;
 use super::units;
 
 mod limits;
+mod status;
 pub(crate) use limits::LimitArgs;
+pub(crate) use status::StatusArgs;
 
 /// Serve WebSockets: echo, or parse the 10 kB JSON message.
 ///
@@ -27,8 +29,13 @@ Examples:
   webscale serve --cert cert.pem --key key.pem --client-ca ca.pem
   webscale serve --origin https://example.com --origin http://localhost:8080
   webscale serve --processes 2 --threads 1
+<<<<<<< HEAD
   webscale serve --listen 0.0.0.0:9001 --max-per-address 200 --max-handshakes-per-address 50"
 )]
+=======
+  webscale serve --listen 0.0.0.0:9001 --status 127.0.0.1:9100
+  webscale serve --listen 0.0.0.0:9001 --max-per-address 200 --max-handshakes-per-address 50")]
+>>>>>>> main
 pub(crate) struct ServeArgs {
     /// Address and port; port 0 lets the kernel choose
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:9001", value_parser = address)]
@@ -76,6 +83,8 @@ pub(crate) struct ServeArgs {
     pub(crate) origins: Vec<String>,
     #[command(flatten)]
     pub(crate) limits: LimitArgs,
+    #[command(flatten)]
+    pub(crate) status: StatusArgs,
     /// Share the port with the sibling that has it: for the children of --processes
     #[arg(long, hide = true)]
     pub(crate) share_port: bool,

@@ -41,7 +41,7 @@ pub(super) fn run(args: &ServeArgs, inheritance: &Inheritance) -> anyhow::Result
     let mut children = Children(Vec::new());
     let mut address = args.listen;
     for index in 0..args.processes {
-        let mut child = spawn(args, address, index > 0, inheritance)?;
+        let mut child = spawn(args, address, index, inheritance)?;
         let stdout = child.stdout.take().context("a child without stdout")?;
         children.0.push(child);
         let mut lines = BufReader::new(stdout);
@@ -103,7 +103,7 @@ fn add(sum: Option<Counts>, counts: Option<Counts>) -> Option<Counts> {
 fn spawn(
     args: &ServeArgs,
     address: SocketAddr,
-    share_port: bool,
+    index: u16,
     inheritance: &Inheritance,
 ) -> anyhow::Result<Child> {
     let mut command = Command::new(std::env::current_exe().context("this program's own file")?);
@@ -126,7 +126,8 @@ fn spawn(
     for origin in &args.origins {
         command.args(["--origin", origin]);
     }
-    if share_port {
+    command.args(args.status.share(index));
+    if index > 0 {
         command.arg("--share-port");
     }
     for (flag, file) in [("--cert", &args.cert), ("--key", &args.key), ("--client-ca", &args.client_ca)] {

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use rustls::crypto::aws_lc_rs::default_provider;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::sign::CertifiedKey;
 use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 use tungstenite::WebSocket;
 use webscale::{
@@ -219,12 +220,25 @@ pub(crate) fn failure(target: Target) -> String {
     }
 }
 
-pub(crate) static CERTIFICATE: LazyLock<(Tls, CertificateDer<'static>)> = LazyLock::new(|| {
+static MADE: LazyLock<(CertificateDer<'static>, Vec<u8>)> = LazyLock::new(|| {
     let made = rcgen::generate_simple_self_signed(vec!["127.0.0.1".into()]).expect("randomness");
-    let certificate = made.cert.der().clone();
-    let key = PrivateKeyDer::try_from(made.signing_key.serialize_der()).expect("PKCS #8");
-    (Tls::from_der(vec![certificate.clone()], key).expect("they fit"), certificate)
+    (made.cert.der().clone(), made.signing_key.serialize_der())
 });
+
+fn private_key() -> PrivateKeyDer<'static> {
+    PrivateKeyDer::try_from(MADE.1.clone()).expect("PKCS #8")
+}
+
+/// One certificate for all: for the library, and what its clients trust.
+pub(crate) static CERTIFICATE: LazyLock<(Tls, CertificateDer<'static>)> = LazyLock::new(|| {
+    let certificate = MADE.0.clone();
+    (Tls::from_der(vec![certificate.clone()], private_key()).expect("they fit"), certificate)
+});
+
+/// The same for rustls.
+pub(crate) fn certified() -> CertifiedKey {
+    CertifiedKey::from_der(vec![MADE.0.clone()], private_key(), &default_provider()).expect("they fit")
+}
 
 fn client_config() -> Arc<ClientConfig> {
     let mut roots = RootCertStore::empty();

@@ -233,6 +233,30 @@ impl Raw {
 }
 
 #[test]
+fn a_client_hello_in_records_and_pieces_of_many_sizes() {
+    for version in VERSIONS {
+        for (record, piece) in [(1, usize::MAX), (1, 1), (3, 7), (7, 3), (50, 60), (100, 1), (200, 206)] {
+            let mut server = server();
+            let tls = client_stream(version, true);
+            let mut raw = Raw { tls, kept: Vec::new(), peer: PeerSide::Open };
+            let (_, hello) = raw.open_records(&[]);
+            let reframed = hello[5..].chunks(record).flat_map(|part| {
+                let length = u16::try_from(part.len()).expect("a small part").to_be_bytes();
+                [&hello[..3], &length, part].concat()
+            });
+            let reframed: Vec<u8> = reframed.collect();
+            reframed.chunks(piece).for_each(|piece| server.receive(piece));
+            let mut flight = raw.open_records(&server.sent()).1;
+            while raw.tls.is_handshaking() || !flight.is_empty() {
+                server.receive(&flight);
+                flight = raw.open_records(&server.sent()).1;
+            }
+            assert!(!server.is_dead() && server.connection.buffered() == 0, "{record}, {piece}");
+        }
+    }
+}
+
+#[test]
 fn an_end_in_order_is_a_close_notify_behind_the_close_frame() {
     for version in VERSIONS {
         let mut server = server();
