@@ -20,22 +20,16 @@ pub(crate) use status::StatusArgs;
 /// connect from then on; if one of them is no good, what is in use stays, and stderr says why. The first SIGTERM or Ctrl-C closes every client with 1001 and ends with exit
 /// code 0 and one line of counts; a second one ends at once.
 #[derive(Debug, clap::Args)]
-#[command(
-    args_override_self = true,
-    after_help = "\
+#[command(args_override_self = true)]
+#[command(after_help = "\
 Examples:
   webscale serve --mode echo --plain
   webscale serve --listen 0.0.0.0:9001 --cert cert.pem --key key.pem --mode ingest
   webscale serve --cert cert.pem --key key.pem --client-ca ca.pem
   webscale serve --origin https://example.com --origin http://localhost:8080
   webscale serve --processes 2 --threads 1
-<<<<<<< HEAD
-  webscale serve --listen 0.0.0.0:9001 --max-per-address 200 --max-handshakes-per-address 50"
-)]
-=======
   webscale serve --listen 0.0.0.0:9001 --status 127.0.0.1:9100
   webscale serve --listen 0.0.0.0:9001 --max-per-address 200 --max-handshakes-per-address 50")]
->>>>>>> main
 pub(crate) struct ServeArgs {
     /// Address and port; port 0 lets the kernel choose
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:9001", value_parser = address)]
