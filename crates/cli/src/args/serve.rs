@@ -5,13 +5,16 @@ use std::path::PathBuf;
 
 use clap::ValueEnum;
 use webscale::Origins;
+use workload::Mode;
 
 use super::units;
 
 mod limits;
 mod status;
+mod times;
 pub(crate) use limits::LimitArgs;
 pub(crate) use status::StatusArgs;
+pub(crate) use times::TimeArgs;
 
 /// Serve WebSockets: echo, or parse the 10 kB JSON message.
 ///
@@ -29,7 +32,7 @@ Examples:
   webscale serve --origin https://example.com --origin http://localhost:8080
   webscale serve --processes 2 --threads 1
   webscale serve --listen 0.0.0.0:9001 --status 127.0.0.1:9100
-  webscale serve --listen 0.0.0.0:9001 --max-per-address 200 --max-handshakes-per-address 50")]
+  webscale serve --listen 0.0.0.0:9001 --memory 1GiB --max-per-address 200 --max-handshakes-per-address 50")]
 pub(crate) struct ServeArgs {
     /// Address and port; port 0 lets the kernel choose
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:9001", value_parser = address)]
@@ -78,6 +81,8 @@ pub(crate) struct ServeArgs {
     #[command(flatten)]
     pub(crate) limits: LimitArgs,
     #[command(flatten)]
+    pub(crate) times: TimeArgs,
+    #[command(flatten)]
     pub(crate) status: StatusArgs,
     /// Share the port with the sibling that has it: for the children of --processes
     #[arg(long, hide = true)]
@@ -100,6 +105,15 @@ pub(crate) enum ModeArg {
     Echo,
     /// Parse every message into a struct, and count
     Ingest,
+}
+
+impl From<ModeArg> for Mode {
+    fn from(mode: ModeArg) -> Self {
+        match mode {
+            ModeArg::Echo => Self::Echo,
+            ModeArg::Ingest => Self::Ingest,
+        }
+    }
 }
 
 fn address(text: &str) -> Result<SocketAddr, String> {

@@ -211,7 +211,6 @@ impl<S: Send + 'static> Channel<S> {
         matches!(&self.stage, Stage::Open(open) if open.is_blocked() && open.session.is_some())
     }
 
-    #[cfg(any(test, fuzzing))]
     pub(super) fn buffered(&self) -> usize {
         match &self.stage {
             Stage::Open(open) => {
@@ -223,6 +222,15 @@ impl<S: Send + 'static> Channel<S> {
                 open.decoder.buffered() + pending + next + pong + waiting + inflating
             }
             Stage::Opening(_) | Stage::Over => 0,
+        }
+    }
+
+    /// What an opening handshake and codecs of its own take besides.
+    pub(super) fn overhead(&self) -> usize {
+        match &self.stage {
+            Stage::Opening(opening) => size_of::<Opening<S>>() + opening.buffered(),
+            Stage::Open(open) => open.extension.as_ref().map_or(0, Extension::codecs),
+            Stage::Over => 0,
         }
     }
 

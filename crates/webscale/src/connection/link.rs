@@ -110,7 +110,6 @@ impl<K: Socket> Link<K> {
         }
     }
 
-    #[cfg(any(test, fuzzing))]
     pub(super) fn buffered(&self) -> usize {
         let backlog = self.backlog.as_ref().map_or(0, |backlog| backlog.capacity());
         self.kept.capacity() + self.egress.capacity() + backlog
