@@ -28,7 +28,9 @@ pub(crate) fn run(args: &ServeArgs) -> anyhow::Result<()> {
     let inheritance = if args.inherit { Inheritance::receive()? } else { Inheritance::make(args)? };
     let tls = tls(args, &inheritance)?;
     let mode = args.mode.into();
-    let limits = drained(args.limits.apply(limits(mode, args.max_message), args.processes)?, args.drain);
+    let mut limits = limits(mode, args.max_message);
+    args.times.apply(&mut limits);
+    let limits = drained(args.limits.apply(limits, args.processes)?, args.drain);
     if args.processes > 1 {
         return processes::run(args, &inheritance);
     }

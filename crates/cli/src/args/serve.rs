@@ -12,8 +12,10 @@ use super::units;
 
 mod limits;
 mod status;
+mod times;
 pub(crate) use limits::LimitArgs;
 pub(crate) use status::StatusArgs;
+pub(crate) use times::TimeArgs;
 
 /// Serve WebSockets: echo, or parse the 10 kB JSON message.
 ///
@@ -23,6 +25,7 @@ pub(crate) use status::StatusArgs;
 /// accepts no more, closes every client with 1001 behind the answers to what it sent, and ends with exit code 0 and one
 /// line of counts, within 10 s (and the time of --drain); a second one ends at once.
 #[derive(Debug, clap::Args)]
+#[command(args_override_self = true)]
 #[command(after_help = "\
 Examples:
   webscale serve --mode echo --plain
@@ -84,6 +87,8 @@ pub(crate) struct ServeArgs {
     pub(crate) origins: Vec<String>,
     #[command(flatten)]
     pub(crate) limits: LimitArgs,
+    #[command(flatten)]
+    pub(crate) times: TimeArgs,
     #[command(flatten)]
     pub(crate) status: StatusArgs,
     /// Share the port with the sibling that has it: for the children of --processes

@@ -119,7 +119,7 @@ fn spawn(
     if let Some(bytes) = args.max_message {
         command.args(["--max-message", &bytes.to_string()]);
     }
-    command.args(args.limits.share(args.processes));
+    command.args(args.limits.share(args.processes)).args(args.times.share());
     if let Some(drain) = args.drain {
         command.args(["--drain", &format!("{}us", drain.as_micros())]);
     }
