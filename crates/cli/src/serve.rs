@@ -7,7 +7,6 @@ mod status;
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
-use std::time::Duration;
 
 use server_webscale::{Echo, Ingest, Json, counts, limits, logger};
 use webscale::{
@@ -30,7 +29,7 @@ pub(crate) fn run(args: &ServeArgs) -> anyhow::Result<()> {
     let mode = args.mode.into();
     let mut limits = limits(mode, args.max_message);
     args.times.apply(&mut limits);
-    let limits = drained(args.limits.apply(limits, args.processes)?, args.drain);
+    let limits = args.limits.apply(limits, args.processes)?;
     if args.processes > 1 {
         return processes::run(args, &inheritance);
     }
@@ -89,13 +88,6 @@ fn builder(args: &ServeArgs, tls: Option<Tls>, limits: Limits) -> ServerBuilder 
         builder = builder.deflate(Deflate::default());
     }
     if args.share_port { builder.share_port() } else { builder }
-}
-
-/// The time of the shutdown comes behind that of telling the clients.
-fn drained(limits: Limits, drain: Option<Duration>) -> Limits {
-    let shutdown_spread = drain.unwrap_or(limits.shutdown_spread);
-    let shutdown_time = limits.shutdown_time.saturating_add(shutdown_spread);
-    Limits { shutdown_time, shutdown_spread, ..limits }
 }
 
 fn origins(named: &[String]) -> Origins {

@@ -2,7 +2,6 @@
 
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::PathBuf;
-use std::time::Duration;
 
 use clap::ValueEnum;
 use webscale::Origins;
@@ -74,10 +73,6 @@ pub(crate) struct ServeArgs {
     /// Longest message [default: 1MiB, and 16MiB for echo]
     #[arg(long, value_name = "SIZE", value_parser = units::size)]
     pub(crate) max_message: Option<usize>,
-    /// Have the first signal tell clients to go (1001) spread over so much time, so that they do not all connect elsewhere at
-    /// once; who is not gone 10 s behind it is dropped [default: all at once]
-    #[arg(long, value_name = "TIME", value_parser = units::duration)]
-    pub(crate) drain: Option<Duration>,
     /// Compress messages where the client offers it (permessage-deflate, RFC 7692)
     #[arg(long)]
     pub(crate) deflate: bool,

@@ -120,9 +120,6 @@ fn spawn(
         command.args(["--max-message", &bytes.to_string()]);
     }
     command.args(args.limits.share(args.processes)).args(args.times.share());
-    if let Some(drain) = args.drain {
-        command.args(["--drain", &format!("{}us", drain.as_micros())]);
-    }
     if args.deflate {
         command.arg("--deflate");
     }
