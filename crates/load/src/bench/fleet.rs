@@ -150,6 +150,14 @@ impl Fleet {
         self.lost.as_ref()
     }
 
+    /// For who has no use for a part of the clients.
+    ///
+    /// # Errors
+    /// What [`Fleet::lost`] says, once.
+    pub(crate) fn whole(&mut self) -> Result<(), BenchError> {
+        self.lost.take().map_or(Ok(()), Err)
+    }
+
     /// Begins to open all connections over the ramp, which counts from `begun`.
     pub(crate) fn connect(&mut self, begun: Instant) {
         self.tell(Order::Connect(begun.into()));
