@@ -42,7 +42,6 @@ impl Backlog {
         self.droppable
     }
 
-    #[cfg(any(test, fuzzing))]
     pub(crate) fn capacity(&self) -> usize {
         self.kept.capacity() + self.frames.capacity()
     }

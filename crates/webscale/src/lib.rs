@@ -123,6 +123,7 @@ mod egress;
 mod event_loop;
 mod handler;
 mod health;
+mod held;
 mod journal;
 mod kernel;
 mod limits;

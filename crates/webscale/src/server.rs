@@ -205,7 +205,7 @@ impl ServerBuilder {
             Some(Workers::start(self.workers, role, &self.limits, &handler).map_err(BuildError::Resources)?)
         };
         let config = Config { origins: self.origins, ..Config::new(role, self.limits, self.deflate) };
-        let admission = Admission::new(&config.limits);
+        let admission = Admission::new(&config.limits, self.threads);
         let shared = Shared { handler, config, tls: self.tls.clone(), admission };
         let shared = Arc::new(shared);
         let mut loops = Vec::with_capacity(self.threads);

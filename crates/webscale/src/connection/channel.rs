@@ -211,7 +211,6 @@ impl<S: Send + 'static> Channel<S> {
         matches!(&self.stage, Stage::Open(open) if open.is_blocked() && open.session.is_some())
     }
 
-    #[cfg(any(test, fuzzing))]
     pub(super) fn buffered(&self) -> usize {
         match &self.stage {
             Stage::Open(open) => {
@@ -223,6 +222,15 @@ impl<S: Send + 'static> Channel<S> {
                 open.decoder.buffered() + pending + next + pong + waiting + inflating
             }
             Stage::Opening(_) | Stage::Over => 0,
+        }
+    }
+
+    /// What an opening handshake and codecs of its own take besides.
+    pub(super) fn overhead(&self) -> usize {
+        match &self.stage {
+            Stage::Opening(opening) => size_of::<Opening<S>>() + opening.buffered(),
+            Stage::Open(open) => open.extension.as_ref().map_or(0, Extension::codecs),
+            Stage::Over => 0,
         }
     }
 
@@ -436,6 +444,12 @@ impl<S: Send + 'static> Channel<S> {
         self.lost(context, CloseCause::Timeout(Timeout::Pong));
     }
 
+    /// The peer sends, and does not read.
+    pub(crate) fn close_slow_consumer<H: Handler<Session = S>>(&mut self, context: &mut Context<'_, H>) {
+        let reason = "messages are not read as fast as they are sent";
+        self.fail(context, CloseCode::POLICY, reason, CloseCause::SlowConsumer);
+    }
+
     fn closed_by_us(&mut self) -> Option<Close> {
         match &mut self.stage {
             Stage::Open(open) => open.closed_by_us.take().map(|close| *close),
@@ -485,8 +499,7 @@ impl<S: Send + 'static> Channel<S> {
             open.closed_by_us = Some(Box::new(Close::new(code, reason, CloseCause::Local)));
         }
         if overflowed && open.slow_consumer == SlowConsumer::Close {
-            let reason = "messages are not read as fast as they are sent";
-            self.fail(context, CloseCode::POLICY, reason, CloseCause::SlowConsumer);
+            self.close_slow_consumer(context);
         }
     }
 

@@ -144,7 +144,7 @@ impl<S: Send + 'static> Channel<S> {
             return;
         }
         let (Some(session), Some(delivery)) = (open.session.take(), open.next.take()) else { return };
-        let ends_message = delivery.part.ends_message();
+        let (ends_message, bytes) = (delivery.part.ends_message(), delivery.data.borrowed().len());
         let job = Job {
             id: context.id,
             session,
@@ -157,7 +157,10 @@ impl<S: Send + 'static> Channel<S> {
             reply_to: pool.reply_to(),
         };
         match pool.submit(job) {
-            Ok(()) => context.metrics.messages_in.add(u64::from(ends_message)),
+            Ok(()) => {
+                context.metrics.messages_in.add(u64::from(ends_message));
+                context.lent += bytes;
+            }
             Err(job) => {
                 open.session = Some(job.session);
                 open.next = Some(Box::new(job.delivery));

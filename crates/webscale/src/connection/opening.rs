@@ -70,6 +70,10 @@ impl<S> Opening<S> {
         }
     }
 
+    pub(super) fn buffered(&self) -> usize {
+        self.head.capacity()
+    }
+
     pub(super) fn admitted(&mut self, handshake: Option<Handshake>) {
         if let Side::Server(asking) = &mut self.side {
             asking._handshake = handshake;

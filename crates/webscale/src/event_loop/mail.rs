@@ -124,6 +124,7 @@ impl<H: Handler, K: Kernel> EventLoop<H, K> {
 
     fn done(&mut self, done: Done<H::Session>) {
         let token = done.id.token;
+        self.settle_lent(self.lent.saturating_sub(done.bytes));
         match self.orphans.remove(&token) {
             Some(close) => {
                 self.pulse.serve(done.id);
