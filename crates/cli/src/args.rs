@@ -47,7 +47,7 @@ pub(crate) enum Command {
     Doctor(DoctorArgs),
     Faults(FaultsArgs),
     Payload(PayloadArgs),
-    Serve(ServeArgs),
+    Serve(Box<ServeArgs>),
 }
 
 /// Make a CA and a certificate for tests.

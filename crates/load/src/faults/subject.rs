@@ -103,7 +103,7 @@ impl Subject {
             environment: Vec::new(),
             cpu: stage.apart.map(|apart| apart.server),
         })?;
-        let process = server.process()?;
+        let process = Process::open(server.pid())?;
         let address = server.url().rsplit('/').next().and_then(|address| address.parse().ok());
         // It said that it listens, and nothing that can be understood.
         let address = address.ok_or(ServerError::Silent)?;

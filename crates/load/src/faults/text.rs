@@ -3,24 +3,28 @@
 use std::fmt::Write;
 
 use super::report::{Report, RowReport};
-use crate::table::Look;
+use crate::table::{Look, wrap};
 
-/// One row, with all its figures.
+/// One row: what was done, what was measured, and what is wrong.
 pub fn row(row: &RowReport) -> String {
-    let mut text = format!("{:>2} {}: {} ({:.1} s)", row.number, row.name, row.verdict.word(), row.seconds);
+    let mut text = format!("{} {}: {} ({:.0} s)\n", row.number, row.name, row.verdict.word(), row.seconds);
     for line in &row.done {
-        let _ = write!(text, "\n     {line}");
+        text += &indented(line);
     }
-    for figure in &row.figures {
-        let mark = if figure.holds { ' ' } else { '!' };
-        let _ = write!(text, "\n   {mark} {figure}");
+    let figures = row.figures.iter().filter(|figure| figure.holds).map(ToString::to_string);
+    let figures = figures.collect::<Vec<_>>().join("; ");
+    if !figures.is_empty() {
+        text += &indented(&figures);
     }
-    for why in
-        row.verdict.why().iter().filter(|why| !row.figures.iter().any(|figure| figure.to_string() == **why))
-    {
-        let _ = write!(text, "\n   ! {why}");
+    for why in row.verdict.why() {
+        text += &indented(&format!("! {why}"));
     }
+    text.truncate(text.trim_end().len());
     text
+}
+
+fn indented(line: &str) -> String {
+    format!("  {}", wrap(line, "    "))
 }
 
 /// The table of all rows, and what it comes to.

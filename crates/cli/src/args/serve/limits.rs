@@ -1,11 +1,10 @@
 //! `serve`: how much it lets clients have.
 
-use std::time::Duration;
-
 use clap::builder::{RangedU64ValueParser, TypedValueParser};
 use webscale::Limits;
 
 use super::super::units;
+use crate::exit::Usage;
 
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Limits")]
@@ -21,18 +20,11 @@ pub(crate) struct LimitArgs {
     /// The same of those whose TLS and HTTP handshake is not done [default: any number]
     #[arg(long, value_name = "N", value_parser = count())]
     pub(crate) max_handshakes_per_address: Option<usize>,
-    /// TLS and HTTP handshake together; no byte that arrives resets it [default: 10s]
-    #[arg(long, value_name = "TIME", value_parser = units::duration)]
-    pub(crate) handshake_time: Option<Duration>,
-    /// A message, from its first byte to its last [default: 60s]
-    #[arg(long, value_name = "TIME", value_parser = units::duration)]
-    pub(crate) message_time: Option<Duration>,
-    /// Silence after which a ping is sent [default: 30s]
-    #[arg(long, value_name = "TIME", value_parser = units::duration)]
-    pub(crate) ping_after: Option<Duration>,
-    /// How long a client may leave it unanswered [default: 30s]
-    #[arg(long, value_name = "TIME", value_parser = units::duration)]
-    pub(crate) pong_time: Option<Duration>,
+    /// Keep within so much memory, of all processes together and with the kernel's part: half for connections, 16 KiB each,
+    /// and a quarter for what is held for clients; above that, whoever holds most is closed with 1013 [default: a quarter
+    /// of the machine's memory or control group for what is held]
+    #[arg(long, value_name = "SIZE", value_parser = units::size)]
+    pub(crate) memory: Option<usize>,
 }
 
 fn count() -> impl TypedValueParser<Value = usize> {
@@ -40,37 +32,37 @@ fn count() -> impl TypedValueParser<Value = usize> {
 }
 
 impl LimitArgs {
-    /// Puts what was typed in place of `limits`.
-    pub(crate) fn apply(&self, limits: &mut Limits) {
+    /// `limits`, with what was typed in their place, for one of so many processes.
+    ///
+    /// # Errors
+    /// The memory does not suffice for the longest message.
+    pub(crate) fn apply(&self, limits: Limits, processes: u16) -> Result<Limits, Usage> {
+        let mut limits = limits;
+        if let Some(memory) = self.memory {
+            limits = limits.within(memory / usize::from(processes));
+            let (held, message) = (limits.held_bytes, limits.message_bytes);
+            if held < message {
+                return Err(Usage(format!(
+                    "--memory of {memory} bytes leaves {held} for what the clients of a process send, but a message may \
+                     have {message}: give it four times that for each process, or lower --max-message"
+                )));
+            }
+        }
+        let put = |limit: &mut usize, typed: Option<usize>| *limit = typed.unwrap_or(*limit);
         put(&mut limits.connections, self.max_connections);
         put(&mut limits.connections_per_address, self.max_per_address);
         put(&mut limits.handshakes_per_address, self.max_handshakes_per_address);
-        put(&mut limits.handshake_time, self.handshake_time);
-        put(&mut limits.message_time, self.message_time);
-        put(&mut limits.ping_after, self.ping_after);
-        put(&mut limits.pong_time, self.pong_time);
+        Ok(limits)
     }
 
     /// What is typed for one of so many processes.
     pub(crate) fn share(&self, processes: u16) -> Vec<String> {
-        let counts = [
+        let flags = [
             ("--max-connections", self.max_connections.map(|all| all.div_ceil(processes.into()))),
+            ("--memory", self.memory.map(|all| all / usize::from(processes))),
             ("--max-per-address", self.max_per_address),
             ("--max-handshakes-per-address", self.max_handshakes_per_address),
         ];
-        let times = [
-            ("--handshake-time", self.handshake_time),
-            ("--message-time", self.message_time),
-            ("--ping-after", self.ping_after),
-            ("--pong-time", self.pong_time),
-        ];
-        let counts = counts.into_iter().filter_map(|(flag, count)| Some(format!("{flag}={}", count?)));
-        let times =
-            times.into_iter().filter_map(|(flag, time)| Some(format!("{flag}={}us", time?.as_micros())));
-        counts.chain(times).collect()
+        flags.into_iter().filter_map(|(flag, value)| Some(format!("{flag}={}", value?))).collect()
     }
-}
-
-fn put<T: Copy>(limit: &mut T, typed: Option<T>) {
-    *limit = typed.unwrap_or(*limit);
 }

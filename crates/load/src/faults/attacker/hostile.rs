@@ -136,7 +136,7 @@ impl Hostile {
     }
 
     pub(super) fn interest(&self) -> Interest {
-        let write = matches!(self.stage, Stage::Connecting) || !self.out.is_empty();
+        let write = matches!(self.stage, Stage::Connecting | Stage::Attacking) || !self.out.is_empty();
         Interest { read: self.reading, write }
     }
 

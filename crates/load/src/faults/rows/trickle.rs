@@ -55,7 +55,7 @@ pub(super) const PAYLOAD: Row = Row {
 
 /// The header of a frame that is longer than any that will come.
 fn declared() -> Vec<u8> {
-    header(OpCode::Data(Data::Text), true, DECLARED_BYTES).to_vec()
+    header(OpCode::Data(Data::Binary), true, DECLARED_BYTES).to_vec()
 }
 
 fn frame_header(arena: &Arena<'_>) -> io::Result<Findings> {
