@@ -73,6 +73,9 @@ pub enum FaultsError {
     /// The hostile clients' TLS.
     #[error("the hostile clients' TLS: {0}")]
     Tls(#[from] rustls::Error),
+    /// The server did not say what it counted.
+    #[error("asking the server for its counts: {0}")]
+    Counts(#[source] io::Error),
     /// This machine refused something.
     #[error("{0}")]
     Machine(#[from] io::Error),

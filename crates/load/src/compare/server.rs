@@ -165,11 +165,8 @@ impl Server {
     }
 
     /// Sends it SIGHUP.
-    ///
-    /// # Errors
-    /// ESRCH when it has ended.
-    pub fn hang_up(&self) -> io::Result<()> {
-        webscale_sys::process::hang_up(&self.child)
+    pub fn hang_up(&self) {
+        self.job.hang_up();
     }
 
     /// Has the server end, unless it was asked already, and returns what it counted, if it counts, once its process is

@@ -136,7 +136,7 @@ impl<'a> Soak<'a> {
         let mut bystanders = Bystanders::gather(subject.url(), &stage.certificate, Mode::Echo)?;
         bystanders.end_window()?;
         let tls = tls::hostile()?;
-        Counts::ask(subject.address(), &tls)?;
+        Counts::ask(subject.address(), &tls).map_err(FaultsError::Counts)?;
         let before = subject.gauge()?;
         Ok(Soak {
             settings,
@@ -240,7 +240,7 @@ impl<'a> Soak<'a> {
 
     fn ask(&mut self) -> Result<Counts, FaultsError> {
         self.asked += 1;
-        Ok(Counts::ask(self.subject.address(), &self.tls)?)
+        Counts::ask(self.subject.address(), &self.tls).map_err(FaultsError::Counts)
     }
 
     /// Another certificate, or a file that is none.
@@ -254,7 +254,8 @@ impl<'a> Soak<'a> {
             cert::issue(&[])?.write(directory, Existing::Replace)?;
             self.reloads.good += 1;
         }
-        self.subject.hang_up()
+        self.subject.hang_up();
+        Ok(())
     }
 
     /// What is left when the hostile clients have gone.
