@@ -112,7 +112,8 @@ impl InAll {
 
 /// Names what stopped a step that was not held: hard limits first, then who was full, and last who was slow.
 pub(crate) fn judge(outcome: &Outcome, witness: &Witness, at: u32) -> Binding {
-    let found = death(outcome, witness)
+    let found = broken(outcome)
+        .or_else(|| death(outcome, witness))
         .or_else(|| limits(outcome, witness))
         .or_else(|| generator(outcome))
         .or_else(|| memory(witness))
@@ -134,6 +135,11 @@ pub(crate) fn judge(outcome: &Outcome, witness: &Witness, at: u32) -> Binding {
 }
 
 type Found = Option<(Resource, String)>;
+
+/// A load that lost a part of itself says nothing of the server.
+fn broken(outcome: &Outcome) -> Found {
+    Some((Resource::Generator, outcome.verdict.broken.clone()?))
+}
 
 fn death(outcome: &Outcome, witness: &Witness) -> Found {
     if !witness.is_gone() {
