@@ -174,8 +174,8 @@ impl<H: Handler, K: Kernel> EventLoop<H, K> {
         }
         let retry = (!self.stalled.is_empty()).then(|| self.now + POOL_RETRY);
         let rest = self.listening.as_ref().and_then(Listening::resting_until);
-        let drained = self.stage.end_of_draining();
-        let next = [self.timers.next_due(), retry, rest, drained].into_iter().flatten().min()?;
+        let ending = self.stage.next_due();
+        let next = [self.timers.next_due(), retry, rest, ending].into_iter().flatten().min()?;
         Some(next - self.kernel.now())
     }
 
@@ -253,7 +253,7 @@ impl<H: Handler, K: Kernel> EventLoop<H, K> {
         // Taken here, so that a request of a connection that is removed below is not filed for the next one.
         let timer_request = self.outgoing.timer.take();
         let Some(connection) = self.connections.get_mut(token) else { return };
-        let draining = self.stage.end_of_draining().is_some();
+        let draining = self.stage.is_draining();
         if connection.is_dead() || (draining && connection.is_settled()) {
             return self.remove(token);
         }
@@ -359,6 +359,7 @@ impl<H: Handler, K: Kernel> EventLoop<H, K> {
                 }
             }
         }
+        self.say_farewell();
         let now = self.now;
         if self.listening.as_mut().is_some_and(|listening| listening.end_rest(&self.kernel, now)) {
             // Also where nobody waits: it shows that connections can be had again.

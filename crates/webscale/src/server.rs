@@ -361,8 +361,10 @@ impl Handle {
         Self { loops: Vec::new(), tls: None, vitals: Arc::new(Vitals::new(Vec::new(), None, limits)) }
     }
 
-    /// Stops accepting, closes every connection with 1001, and ends [`Server::run`] when all are gone, or after
-    /// [`Limits::shutdown_time`] as [`Handle::abort`] does. Returns at once.
+    /// Stops accepting, closes every connection with 1001, spread over [`Limits::shutdown_spread`], and ends [`Server::run`]
+    /// when all are gone, or after [`Limits::shutdown_time`] as [`Handle::abort`] does. A connection is closed behind the
+    /// answers to the messages that were received before; what has not finished its opening handshake is dropped. Returns
+    /// at once.
     pub fn shutdown(&self) {
         self.vitals.shut_down();
         self.tell(|| Command::Shutdown);
