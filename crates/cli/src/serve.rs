@@ -10,11 +10,12 @@ use std::sync::atomic::AtomicU64;
 
 use server_webscale::{Echo, Ingest, Json, counts, limits, logger};
 use webscale::{
-    BuildError, ClientAuth, Deflate, Handler, Origins, Server, ServerBuilder, TicketKeys, Tls, TlsConfigError,
+    BuildError, ClientAuth, Deflate, Handler, Limits, Origins, Server, ServerBuilder, TicketKeys, Tls,
+    TlsConfigError,
 };
 use workload::{Mode, report};
 
-use crate::args::{ModeArg, ServeArgs};
+use crate::args::ServeArgs;
 use crate::exit::Usage;
 use inheritance::Inheritance;
 use status::StatusPort;
@@ -25,17 +26,21 @@ pub(crate) fn run(args: &ServeArgs) -> anyhow::Result<()> {
     }
     let inheritance = if args.inherit { Inheritance::receive()? } else { Inheritance::make(args)? };
     let tls = tls(args, &inheritance)?;
+    let mode = args.mode.into();
+    let mut limits = limits(mode, args.max_message);
+    args.times.apply(&mut limits);
+    let limits = args.limits.apply(limits, args.processes)?;
     if args.processes > 1 {
         return processes::run(args, &inheritance);
     }
     logger::install();
     let readers = args.status.readers();
-    match args.mode {
-        ModeArg::Echo => serve(args, tls, Mode::Echo, Echo(readers), &Arc::default()),
-        ModeArg::Ingest => {
+    match mode {
+        Mode::Echo => serve(args, tls, limits, Echo(readers), &Arc::default()),
+        Mode::Ingest => {
             let ingest = Ingest::new(Json::Borrowed, readers);
             let failed = ingest.failed();
-            serve(args, tls, Mode::Ingest, ingest, &failed)
+            serve(args, tls, limits, ingest, &failed)
         }
     }
 }
@@ -43,7 +48,7 @@ pub(crate) fn run(args: &ServeArgs) -> anyhow::Result<()> {
 fn serve<H: Handler>(
     args: &ServeArgs,
     tls: Option<Tls>,
-    mode: Mode,
+    limits: Limits,
     handler: H,
     failed: &Arc<AtomicU64>,
 ) -> anyhow::Result<()> {
@@ -51,7 +56,7 @@ fn serve<H: Handler>(
     if let Some(tls) = tls.clone().filter(|_| args.can_reload()) {
         reload::on_hang_up(tls)?;
     }
-    let server = builder(args, tls, mode).build(handler).map_err(|error| match error {
+    let server = builder(args, tls, limits).build(handler).map_err(|error| match error {
         BuildError::Limits(_) => anyhow::Error::new(Usage(error.to_string())),
         _ => error.into(),
     })?;
@@ -62,13 +67,11 @@ fn serve<H: Handler>(
     drop(status);
     logger::flush();
     ended?;
-    report::counts(&counts(mode, &handle, failed));
+    report::counts(&counts(args.mode.into(), &handle, failed));
     Ok(())
 }
 
-fn builder(args: &ServeArgs, tls: Option<Tls>, mode: Mode) -> ServerBuilder {
-    let mut limits = limits(mode, args.max_message);
-    args.limits.apply(&mut limits);
+fn builder(args: &ServeArgs, tls: Option<Tls>, limits: Limits) -> ServerBuilder {
     let mut builder = Server::builder()
         .listen(args.listen)
         .workers(args.workers.into())

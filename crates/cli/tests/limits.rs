@@ -68,3 +68,55 @@ fn limits_that_let_nobody_in_are_refused() {
         assert_fails(&["serve", flag, "0"], 2, &[flag]);
     }
 }
+
+/// What the process `pid` has held in memory at most, in kB.
+fn peak(pid: u32) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+    line.trim().strip_suffix(" kB").unwrap().parse().unwrap()
+}
+
+/// All but the last byte of a binary message of 1 MiB.
+fn most_of_a_message() -> Vec<u8> {
+    let mut frame = vec![0x82, 0x80 | 127, 0, 0, 0, 0, 0, 0x10, 0, 0];
+    frame.resize(frame.len() + 4 + (1 << 20) - 1, 0);
+    frame
+}
+
+#[test]
+fn a_server_keeps_within_its_memory_and_serves_who_holds_little() {
+    let server = Server::start(&["--plain", "--threads", "1", "--memory", "64MiB", "--max-message", "1MiB"]);
+    let mut honest = open(address(&server)).unwrap();
+    let frame = most_of_a_message();
+    let mut greedy = Vec::new();
+    let mut refused = 0;
+    // Four times what the server may have in all.
+    for _ in 0..256 {
+        let Some(mut stream) = open(address(&server)) else { continue };
+        // It may be closed before all is said.
+        refused += usize::from(stream.write_all(&frame).is_err());
+        greedy.push(stream);
+        honest.write_all(b"\x81\x82\0\0\0\0hi").unwrap();
+        let mut echo = [0; 4];
+        honest.read_exact(&mut echo).unwrap();
+        assert_eq!(&echo, b"\x81\x02hi");
+    }
+    let mut codes = Vec::new();
+    for stream in &mut greedy {
+        stream.set_nonblocking(true).unwrap();
+        let mut close = [0; 4];
+        if stream.read_exact(&mut close).is_ok() {
+            codes.push((close[0], u16::from_be_bytes([close[2], close[3]])));
+        }
+    }
+    assert!(codes.len() + refused > 200, "{} {refused}", codes.len());
+    assert!(!codes.is_empty() && codes.iter().all(|&code| code == (0x88, 1013)), "{codes:?}");
+    let peak = peak(server.child.id());
+    assert!(peak < 64 << 10, "{peak} kB");
+}
+
+#[test]
+fn memory_that_does_not_suffice_for_a_message_is_refused() {
+    assert_fails(&["serve", "--memory", "32MiB"], 2, &["--memory", "--max-message"]);
+    assert_fails(&["serve", "--memory", "64MiB", "--processes", "2"], 2, &["--memory", "each process"]);
+}

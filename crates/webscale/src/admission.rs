@@ -11,6 +11,7 @@ use std::num::NonZeroU64;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use crate::held::Held;
 use crate::limits::Limits;
 
 /// Tables among which addresses are spread, so that loops seldom wait for each other.
@@ -37,15 +38,22 @@ pub(crate) struct Admission {
     connections_max: usize,
     /// `None` while no limit asks for them.
     addresses: Option<Addresses>,
+    /// What is held for those who are in.
+    pub(crate) held: Arc<Held>,
 }
 
 impl Admission {
-    pub(crate) fn new(limits: &Limits) -> Arc<Self> {
+    pub(crate) fn new(limits: &Limits, loops: usize) -> Arc<Self> {
         Arc::new(Self {
             connections: AtomicUsize::new(0),
             connections_max: limits.connections,
             addresses: Addresses::new(limits),
+            held: Held::new(limits.held_bytes, loops),
         })
+    }
+
+    pub(crate) fn connections(&self) -> usize {
+        self.connections.load(Relaxed)
     }
 
     /// A connection that we begin ourselves is not refused.
@@ -159,6 +167,7 @@ impl Addresses {
         (!is_off).then(|| Self { max, hasher: RandomState::new(), shards: Default::default() })
     }
 
+    #[expect(clippy::indexing_slicing, reason = "the rest of a division by their number")]
     fn shard(&self, source: Source) -> MutexGuard<'_, HashMap<Source, Tally>> {
         let [byte, ..] = self.hasher.hash_one(source).to_ne_bytes();
         // Nothing panics while it is held.
@@ -204,12 +213,13 @@ mod tests {
     use super::*;
 
     fn admission(connections: usize, per_address: usize, handshakes: usize) -> Arc<Admission> {
-        Admission::new(&Limits {
+        let limits = Limits {
             connections,
             connections_per_address: per_address,
             handshakes_per_address: handshakes,
             ..Limits::default()
-        })
+        };
+        Admission::new(&limits, 1)
     }
 
     /// One more connection from `address`.

@@ -53,7 +53,7 @@ impl ClientBuilder {
         // A sandbox may forbid it; then the limit stays as it is.
         let _ = limits::raise_descriptors();
         let config = Config::new(Role::Client, self.limits, None);
-        let admission = Admission::new(&config.limits);
+        let admission = Admission::new(&config.limits, 1);
         let shared = Arc::new(Shared { handler: Arc::new(handler), config, tls: None, admission });
         let kernel = Linux::new().map_err(BuildError::Resources)?;
         let event_loop =

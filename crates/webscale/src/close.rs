@@ -21,6 +21,10 @@ impl Close {
     pub(crate) fn new(code: CloseCode, reason: impl Into<String>, cause: CloseCause) -> Self {
         Self { code, reason: reason.into(), cause }
     }
+
+    pub(crate) fn is_shutdown(&self) -> bool {
+        matches!(self.cause, CloseCause::Shutdown)
+    }
 }
 
 impl fmt::Display for Close {
@@ -48,6 +52,8 @@ pub enum CloseCause {
     Protocol(ProtocolError),
     /// The handler panicked.
     Panic,
+    /// More than [`Limits::held_bytes`](crate::Limits::held_bytes) was held, and for this connection more than its share.
+    Overload,
     /// The peer did not read what was sent to it ([`Limits::egress_bytes`](crate::Limits::egress_bytes)).
     SlowConsumer,
     /// A time of [`Limits`](crate::Limits) ran out.
@@ -99,6 +105,7 @@ impl fmt::Display for CloseCause {
             Self::Shutdown => f.write_str("shutting down"),
             Self::Protocol(error) => write!(f, "protocol error: {error}"),
             Self::Panic => f.write_str("the handler panicked"),
+            Self::Overload => f.write_str("the server holds too much for its clients"),
             Self::SlowConsumer => f.write_str("the peer does not read"),
             Self::Timeout(which) => write!(f, "{which}"),
             Self::Lost(kind) => write!(f, "connection lost: {kind}"),
@@ -118,6 +125,7 @@ pub(crate) enum CloseKind {
     Shutdown,
     Protocol,
     Panic,
+    Overload,
     SlowConsumer,
     Timeout,
     Lost,
@@ -135,6 +143,7 @@ impl CloseKind {
         "shutdown",
         "protocol",
         "panic",
+        "overload",
         "slow_consumer",
         "timeout",
         "lost",
@@ -161,6 +170,7 @@ impl CloseCause {
             Self::Shutdown => CloseKind::Shutdown,
             Self::Protocol(_) => CloseKind::Protocol,
             Self::Panic => CloseKind::Panic,
+            Self::Overload => CloseKind::Overload,
             Self::SlowConsumer => CloseKind::SlowConsumer,
             Self::Timeout(_) => CloseKind::Timeout,
             Self::Lost(_) => CloseKind::Lost,

@@ -130,6 +130,8 @@ pub(crate) struct Context<'a, H: Handler> {
     pub(crate) decompression: &'a mut Decompression,
     pub(crate) outgoing: &'a mut Outgoing,
     pub(crate) frames_left: u32,
+    /// Bytes of messages that went to workers.
+    pub(crate) lent: usize,
     /// The decoder stood between two messages since this was last looked at.
     pub(crate) between_messages: bool,
     pub(crate) fate: Fate,
@@ -155,6 +157,8 @@ pub(crate) struct Connection<K, S> {
     answered: bool,
     last_heard: Time,
     pinged: Option<Time>,
+    /// Since that ping bytes came, and none was taken of those that wait for the peer.
+    deaf: bool,
     /// Since when a message is incomplete.
     message_since: Option<Time>,
     /// The handler may have stopped sending, and waits for [`Handler::drained`].
@@ -175,7 +179,7 @@ pub(crate) struct Ready {
 }
 
 // What an open connection costs besides rustls' state and the session.
-const _: () = assert!(size_of::<Connection<TcpSocket, ()>>() <= 352);
+const _: () = assert!(size_of::<Connection<TcpSocket, ()>>() <= 360);
 
 /// A connection's entries in the loop's tables.
 #[derive(Default)]
@@ -184,6 +188,8 @@ pub(crate) struct Registered {
     pub(crate) interest: Option<Interest>,
     pub(crate) deadline: Option<(TimerId, Time)>,
     pub(crate) user_timer: Option<TimerId>,
+    /// Bytes that it holds, by the loop's books.
+    pub(crate) held: usize,
     /// What it takes of the limits of connections.
     pub(crate) place: Option<Place>,
     /// In the loop's list of connections that have more to do without an event.
@@ -227,6 +233,7 @@ impl<K: Socket, S: Send + 'static> Connection<K, S> {
             answered: false,
             last_heard: now,
             pinged: None,
+            deaf: false,
             message_since: None,
             owes_drained: false,
             ended: None,
@@ -248,8 +255,12 @@ impl<K: Socket, S: Send + 'static> Connection<K, S> {
         self.answered && self.link.phase() == Phase::Lingering
     }
 
-    /// Heap bytes that it owns, besides the state of TLS and of an opening handshake.
-    #[cfg(any(test, fuzzing))]
+    /// Heap bytes that are held for its peer, besides the state of TLS.
+    pub(crate) fn held(&self) -> usize {
+        self.buffered() + self.channel.overhead()
+    }
+
+    /// Those among them that bytes of the peer or for it take.
     fn buffered(&self) -> usize {
         self.link.buffered() + self.channel.buffered()
     }
@@ -263,7 +274,9 @@ impl<K: Socket, S: Send + 'static> Connection<K, S> {
     pub(crate) fn interest(&self) -> Interest {
         let read = match self.link.phase() {
             Phase::Connecting | Phase::Dead => false,
-            Phase::Live => !self.link.is_congested() && !self.channel.has_pending(),
+            Phase::Live => {
+                !self.link.is_congested() && !self.channel.has_pending() && !self.channel.is_leaving()
+            }
             Phase::Finishing => !self.link.has_peer_ended(),
             Phase::Lingering => true,
         };
@@ -306,7 +319,17 @@ impl<K: Socket, S: Send + 'static> Connection<K, S> {
 
     /// The peer lives.
     fn heard(&mut self, now: Time) {
-        (self.last_heard, self.pinged) = (now, None);
+        (self.last_heard, self.pinged, self.deaf) = (now, None, false);
+    }
+
+    /// Bytes came. While others wait for the peer, it lives by taking them: who speaks and does not listen would keep
+    /// them here for ever.
+    fn spoke(&mut self, now: Time) {
+        if self.link.queued() == 0 {
+            self.heard(now);
+        } else {
+            self.deaf = true;
+        }
     }
 
     /// Goes on with what an earlier turn left.
@@ -341,6 +364,21 @@ impl<K: Socket, S: Send + 'static> Connection<K, S> {
     ) {
         self.begin(turn);
         self.channel.close(&mut turn.context, code, reason, cause);
+        self.end(turn);
+    }
+
+    /// Too much is held for all, and for this connection more than its share. Where bytes wait for the socket, another
+    /// one would come too late.
+    pub(crate) fn shed<H: Handler<Session = S>>(&mut self, turn: &mut Turn<'_, H>) {
+        self.begin(turn);
+        if self.link.phase() == Phase::Live && self.channel.is_open() && self.link.queued() == 0 {
+            let reason = "the server holds too much for its clients";
+            let context = &mut turn.context;
+            self.channel.fail(context, CloseCode::TRY_AGAIN_LATER, reason, CloseCause::Overload);
+        } else {
+            self.channel.lost(&mut turn.context, CloseCause::Overload);
+            self.link.kill();
+        }
         self.end(turn);
     }
 
@@ -385,6 +423,7 @@ impl<K: Socket, S: Send + 'static> Connection<K, S> {
     /// Ends a turn: settles what the channel decided, seals and sends what it wrote.
     fn end<H: Handler<Session = S>>(&mut self, turn: &mut Turn<'_, H>) {
         let limits = &turn.context.config.limits;
+        self.channel.settle_close(&mut turn.context);
         self.channel.restore(turn.context.outgoing);
         if self.channel.is_closing() && !self.closing {
             self.closing = true;
@@ -464,7 +503,7 @@ impl<K: Socket, S: Send + 'static> Connection<K, S> {
             match self.link.recv(turn) {
                 Ok(link::Received::Bytes { count, more }) => {
                     if self.link.phase() == Phase::Live {
-                        self.heard(turn.context.now);
+                        self.spoke(turn.context.now);
                     }
                     self.open_bytes(turn, count);
                     self.settle(turn);
@@ -525,10 +564,12 @@ impl<K: Socket, S: Send + 'static> Connection<K, S> {
 
     /// Takes note of when the message under way began. One that ended since is another one.
     fn watch_message<H: Handler>(&mut self, context: &mut Context<'_, H>) {
-        if std::mem::take(&mut context.between_messages) || !self.channel.is_mid_message() {
+        // The record that brings a message is a part of it.
+        let is_under_way = self.channel.is_mid_message() || self.link.is_mid_record();
+        if std::mem::take(&mut context.between_messages) || !is_under_way {
             self.message_since = None;
         }
-        if self.channel.is_mid_message() {
+        if is_under_way {
             self.message_since.get_or_insert(context.now);
         }
     }

@@ -6,6 +6,7 @@
 mod ending;
 mod listening;
 mod mail;
+mod pressure;
 
 use std::collections::{HashMap, VecDeque};
 use std::io;
@@ -20,6 +21,7 @@ use crate::close::{Close, CloseCause};
 use crate::connection::{Config, Connection, Context, Fate, Ready, Turn, Wire};
 use crate::deflate::Decompression;
 use crate::handler::Handler;
+use crate::held::Account;
 use crate::kernel::{Kernel, Linux, Wake};
 use crate::mailbox::Mailbox;
 use crate::metrics::Metrics;
@@ -84,6 +86,10 @@ pub(crate) struct EventLoop<H: Handler, K: Kernel = Linux> {
     outgoing: Outgoing,
     metrics: Arc<Metrics>,
     pulse: Arc<Pulse>,
+    /// What is held for the clients of this loop.
+    account: Account,
+    /// Bytes of messages that are with workers.
+    lent: usize,
     stage: Stage,
 }
 
@@ -123,6 +129,8 @@ impl<H: Handler, K: Kernel> EventLoop<H, K> {
             outgoing: Outgoing::new(shared.config.role, limits.egress_bytes),
             metrics: Arc::new(Metrics::default()),
             pulse: Arc::new(Pulse::new()),
+            account: Account::new(shared.admission.held.clone()),
+            lent: 0,
             stage: Stage::Running,
             shared,
         })
@@ -155,9 +163,11 @@ impl<H: Handler, K: Kernel> EventLoop<H, K> {
         self.kernel.wait(events, self.timeout())?;
         self.now = self.kernel.now();
         self.pulse.work(self.now);
+        self.account.look();
         self.dispatch(events);
         self.go_on();
         self.keep_time();
+        self.metrics.held.set(self.account.own());
         self.pulse.rest();
         Ok(())
     }
@@ -169,8 +179,8 @@ impl<H: Handler, K: Kernel> EventLoop<H, K> {
         }
         let retry = (!self.stalled.is_empty()).then(|| self.now + self.pool_retry);
         let rest = self.listening.as_ref().and_then(Listening::resting_until);
-        let drained = self.stage.end_of_draining();
-        let next = [self.timers.next_due(), retry, rest, drained].into_iter().flatten().min()?;
+        let ending = self.stage.next_due();
+        let next = [self.timers.next_due(), retry, rest, ending].into_iter().flatten().min()?;
         Some(next - self.kernel.now())
     }
 
@@ -208,6 +218,7 @@ impl<H: Handler, K: Kernel> EventLoop<H, K> {
         let limits = &self.shared.config.limits;
         let id = ConnectionId { event_loop: self.index, token };
         self.pulse.serve(id);
+        self.outgoing.share = self.account.share_now(&self.shared.admission);
         let mut turn = Turn {
             context: Context {
                 now: self.now,
@@ -221,6 +232,7 @@ impl<H: Handler, K: Kernel> EventLoop<H, K> {
                 decompression: &mut self.decompression,
                 outgoing: &mut self.outgoing,
                 frames_left: limits.turn_frames,
+                lent: 0,
                 between_messages: false,
                 fate: Fate::Live,
                 orphan: None,
@@ -228,10 +240,17 @@ impl<H: Handler, K: Kernel> EventLoop<H, K> {
             wire: &mut self.wire,
         };
         act(connection, &mut turn);
-        if let Some(close) = turn.context.orphan.take() {
+        let (orphan, lent) = (turn.context.orphan.take(), turn.context.lent);
+        let held = connection.held();
+        self.account.settle(&mut connection.registered.held, held);
+        if lent > 0 {
+            self.settle_lent(self.lent + lent);
+        }
+        if let Some(close) = orphan {
             self.orphans.insert(token, close);
         }
         self.file(token);
+        self.relieve();
     }
 
     /// Brings the loop's tables up to date with a connection after its turn.
@@ -239,7 +258,7 @@ impl<H: Handler, K: Kernel> EventLoop<H, K> {
         // Taken here, so that a request of a connection that is removed below is not filed for the next one.
         let timer_request = self.outgoing.timer.take();
         let Some(connection) = self.connections.get_mut(token) else { return };
-        let draining = self.stage.end_of_draining().is_some();
+        let draining = self.stage.is_draining();
         if connection.is_dead() || (draining && connection.is_settled()) {
             return self.remove(token);
         }
@@ -288,7 +307,8 @@ impl<H: Handler, K: Kernel> EventLoop<H, K> {
     }
 
     fn remove(&mut self, token: Token) {
-        let Some(connection) = self.connections.remove(token) else { return };
+        let Some(mut connection) = self.connections.remove(token) else { return };
+        self.account.settle(&mut connection.registered.held, 0);
         if let Some((timer, _)) = connection.registered.deadline {
             self.timers.cancel(timer);
         }
@@ -346,6 +366,7 @@ impl<H: Handler, K: Kernel> EventLoop<H, K> {
                 }
             }
         }
+        self.say_farewell();
         let now = self.now;
         if self.listening.as_mut().is_some_and(|listening| listening.end_rest(&self.kernel, now)) {
             // Also where nobody waits: it shows that connections can be had again.

@@ -1,6 +1,7 @@
 //! Everything that a peer can make grow, and how far.
 
 use std::num::NonZero;
+use std::sync::LazyLock;
 use std::time::Duration;
 
 use webscale_sys::TcpOptions;
@@ -43,7 +44,7 @@ pub struct Limits {
     /// in chunks, up to this many bytes in all; then 1009. Its connection holds no more than `message_bytes` of it,
     /// and about twice that where it is compressed and goes to workers. Default 0: every message comes whole.
     pub stream_bytes: u64,
-    /// One message, from its first byte to its last, in chunks or whole; then 1008. If it is over while a worker holds the
+    /// One message, from the first byte of its TLS record to its last, in chunks or whole; then 1008. If it is over while a worker holds the
     /// message up, it begins anew. Default 60 s.
     pub message_time: Duration,
     /// What may wait for one client's socket, in bytes of frames; also the longest message that can be sent, and the longest
@@ -66,13 +67,18 @@ pub struct Limits {
     /// Silence after which a ping is sent, spread by up to an eighth so that many clients do not fall due together.
     /// Default 30 s.
     pub ping_after: Duration,
-    /// How long the peer may neither send nor take a byte after that ping; then the connection is ended. Default 30 s.
+    /// How long the peer may neither send nor take a byte after that ping; then the connection is ended. While bytes wait for
+    /// the peer, taking alone counts, for that silence too: who only sends is closed with 1008. Default 30 s.
     pub pong_time: Duration,
     /// The closing handshake, and then the end of the TCP connection. What is queued then may take until `message_time`
     /// longer, while the peer goes on taking it. Default 5 s.
     pub close_time: Duration,
     /// After a shutdown began, the time until connections still open are dropped. Default 10 s.
     pub shutdown_time: Duration,
+    /// Over so much of `shutdown_time` clients are told with 1001 to go, one after the other, so that they do not all knock at
+    /// another server at once; until then they are served. Default 0: all at once, so that nobody waits who need not. With
+    /// thousands of clients, give each some 0.2 ms, which is what a TLS handshake costs where they go.
+    pub shutdown_spread: Duration,
     /// Connections on all loops of this process; further ones are closed as they are accepted. Default: as many as
     /// there are descriptors.
     pub connections: usize,
@@ -83,6 +89,14 @@ pub struct Limits {
     /// The same for those among them whose opening handshake, TLS and HTTP, is not done: what is dear to begin and may be
     /// drawn out. Default: off, for the same reason.
     pub handshakes_per_address: usize,
+    /// What is held for all clients of this process: heads, incomplete messages and TLS records, what waits for a handler
+    /// or for a socket, windows of compression; in bytes. Above it, whoever holds more than its share, which is seven
+    /// eighths of it by the number of connections, is closed, the greatest first: with 1013, or without a word where
+    /// bytes wait for its socket; no more than a share may be queued for a client that does not keep up. Nobody is accepted until it is below seven eighths again. It may be exceeded by what
+    /// one connection brings in a turn, and a sixteenth. Not among it: what a connection takes at rest (about 4 KiB with
+    /// TLS, and as much in the kernel), the threads' buffers, and the mailboxes. Default: a quarter of the memory that
+    /// the process may use, by the machine or its control group.
+    pub held_bytes: usize,
     /// Bytes that one client may have read and handled before the others get their turn. Default 256 KiB.
     pub turn_bytes: usize,
     /// Frames of one client before the others get their turn. Default 1,024.
@@ -121,9 +135,11 @@ impl Default for Limits {
             pong_time: Duration::from_secs(30),
             close_time: Duration::from_secs(5),
             shutdown_time: Duration::from_secs(10),
+            shutdown_spread: Duration::ZERO,
             connections: usize::MAX,
             connections_per_address: usize::MAX,
             handshakes_per_address: usize::MAX,
+            held_bytes: memory() / 4,
             turn_bytes: 256 * 1024,
             turn_frames: 1024,
             turn_accepts: 64,
@@ -136,7 +152,38 @@ impl Default for Limits {
     }
 }
 
+/// What the process may use, in bytes, looked up once.
+fn memory() -> usize {
+    static MEMORY: LazyLock<usize> = LazyLock::new(|| {
+        usize::try_from(webscale_sys::limits::memory().unwrap_or(u64::MAX)).unwrap_or(usize::MAX)
+    });
+    *MEMORY
+}
+
+/// What a connection takes at most besides [`Limits::held_bytes`]: at rest 4 KiB with TLS and as much in the kernel, and
+/// twice that while it shakes hands.
+const CONNECTION_BYTES: usize = 16 * 1024;
+
 impl Limits {
+    /// Lowers `connections`, `held_bytes` and `mailbox_bytes` so far that a server keeps within so many bytes of memory,
+    /// those of the kernel included: half of them for connections, 16 KiB each; a quarter for what is held; a
+    /// thirty-second for each loop's mailbox. The rest is for the threads' buffers and what the allocator wastes.
+    ///
+    /// ```
+    /// use webscale::Limits;
+    /// let limits = Limits::default().within(512 << 20);
+    /// assert_eq!((limits.connections, limits.held_bytes), (16_384, 128 << 20));
+    /// ```
+    #[must_use]
+    pub fn within(self, memory: usize) -> Self {
+        Self {
+            connections: self.connections.min(memory / 2 / CONNECTION_BYTES),
+            held_bytes: self.held_bytes.min(memory / 4),
+            mailbox_bytes: self.mailbox_bytes.min(memory / 32),
+            ..self
+        }
+    }
+
     /// The longest message that is let in, whole or in chunks.
     pub(crate) fn longest_message(&self) -> u64 {
         self.stream_bytes.max(self.message_bytes as u64)
@@ -170,6 +217,11 @@ impl Limits {
         if self.egress_high_water > self.egress_bytes {
             return Some("egress_high_water lies above egress_bytes");
         }
+        if self.shutdown_spread > self.shutdown_time {
+            return Some(
+                "shutdown_spread lies above shutdown_time: clients would be dropped before they are told",
+            );
+        }
         if self.notsent_bytes == 0 {
             return Some("notsent_bytes is 0: the kernel would take nothing");
         }
@@ -178,6 +230,9 @@ impl Limits {
         }
         if self.connections_per_address == 0 || self.handshakes_per_address == 0 {
             return Some("a limit of zero for each address lets nobody in; usize::MAX switches it off");
+        }
+        if self.held_bytes < self.message_bytes {
+            return Some("held_bytes is below message_bytes: one message would be too much");
         }
         let turns = [self.turn_frames, self.turn_accepts, self.turn_handshakes];
         if turns.contains(&0) || self.turn_bytes == 0 || self.mailbox_items == 0 || self.worker_queue == 0 {

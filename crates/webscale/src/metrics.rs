@@ -25,6 +25,20 @@ impl Counter {
     }
 }
 
+/// One value with one writer.
+#[derive(Default)]
+pub(crate) struct Gauge(AtomicU64);
+
+impl Gauge {
+    pub(crate) fn set(&self, value: usize) {
+        self.0.store(value as u64, Relaxed);
+    }
+
+    fn get(&self) -> u64 {
+        self.0.load(Relaxed)
+    }
+}
+
 /// The statuses that a rejection can have, by their first digit, from 2 on (RFC 9110 §15).
 const STATUS_CLASSES: [&str; 4] = ["2xx", "3xx", "4xx", "5xx"];
 
@@ -42,6 +56,9 @@ pub(crate) struct Metrics {
     pub(crate) panics: Counter,
     pub(crate) refused: [Counter; Refusal::COUNT],
     pub(crate) accept_pauses: Counter,
+    pub(crate) memory_pauses: Counter,
+    /// Bytes held now.
+    pub(crate) held: Gauge,
     pub(crate) bytes_in: Counter,
     pub(crate) bytes_out: Counter,
     pub(crate) messages_in: Counter,
@@ -80,10 +97,12 @@ impl Metrics {
         self.deflated.add(sent.deflated);
     }
 
+    #[expect(clippy::indexing_slicing, reason = "`COUNT` is that of all kinds")]
     pub(crate) fn count_close(&self, kind: CloseKind) {
         self.closes[kind as usize].add(1);
     }
 
+    #[expect(clippy::indexing_slicing, reason = "`COUNT` is that of all refusals")]
     pub(crate) fn count_refusal(&self, refusal: Refusal) {
         self.refused[refusal as usize].add(1);
     }
@@ -96,7 +115,8 @@ impl Metrics {
     }
 }
 
-/// All counters of a server or client at one moment, summed over its loops. All but `connections` only grow.
+/// All counters of a server or client at one moment, summed over its loops. All but `connections` and `held_bytes` only
+/// grow.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Snapshot {
     /// TCP connections that exist now, in whatever state.
@@ -124,6 +144,10 @@ pub struct Snapshot {
     pub refused: u64,
     /// Times that accepting was paused for want of descriptors.
     pub accept_pauses: u64,
+    /// Times that accepting was paused because of [`Limits::held_bytes`](crate::Limits::held_bytes).
+    pub memory_pauses: u64,
+    /// Bytes held for clients now, as [`Limits::held_bytes`](crate::Limits::held_bytes) counts them.
+    pub held_bytes: u64,
     /// Bytes received from sockets, TLS included.
     pub bytes_in: u64,
     /// Bytes that sockets took, TLS included.
@@ -200,6 +224,8 @@ impl Snapshot {
             *sum += refusals;
         }
         self.accept_pauses += metrics.accept_pauses.get();
+        self.memory_pauses += metrics.memory_pauses.get();
+        self.held_bytes += metrics.held.get();
         self.bytes_in += metrics.bytes_in.get();
         self.bytes_out += metrics.bytes_out.get();
         self.messages_in += metrics.messages_in.get();

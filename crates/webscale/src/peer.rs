@@ -34,7 +34,8 @@ impl fmt::Display for ConnectionId {
 pub enum SendError {
     /// The connection is closing or gone.
     Closed,
-    /// The peer does not read: [`Limits::egress_bytes`](crate::Limits::egress_bytes) are queued for it. Under
+    /// The peer does not read: [`Limits::egress_bytes`](crate::Limits::egress_bytes) are queued for it, or its share of
+    /// [`Limits::held_bytes`](crate::Limits::held_bytes) while too much is held for all. Under
     /// [`SlowConsumer::Close`](crate::SlowConsumer::Close) the connection is now closed with 1008; otherwise
     /// [`Handler::drained`](crate::Handler::drained) says when they are gone.
     Full,
@@ -96,6 +97,8 @@ pub(crate) struct Outgoing {
     pub(crate) frames: Vec<u8>,
     /// Bytes that fit into a connection's queue while it is empty.
     capacity: usize,
+    /// While too much is held for all: how many bytes may wait for a peer that does not keep up.
+    pub(crate) share: usize,
     /// Bytes of it that are not to be had in this turn: what the socket was given, and what has its room kept.
     taken: usize,
     /// Bytes that still fit into the connection's queue.
@@ -129,6 +132,7 @@ impl Outgoing {
         Self {
             frames: Vec::new(),
             capacity,
+            share: usize::MAX,
             taken: 0,
             room: 0,
             is_backlogged: false,
@@ -167,7 +171,8 @@ impl Outgoing {
 
     /// Nothing was written yet, and the socket owes this many bytes.
     pub(crate) fn set_queued(&mut self, queued: usize) {
-        (self.taken, self.is_backlogged) = (queued, queued > 0);
+        let withheld = if queued > 0 { self.capacity.saturating_sub(self.share) } else { 0 };
+        (self.taken, self.is_backlogged) = (queued.saturating_add(withheld), queued > 0);
         self.count_room();
     }
 

@@ -66,6 +66,8 @@ impl Page {
         self.parts("connections_refused", help, "limit", metrics.refusals());
         let help = "Times that accepting was paused for want of descriptors.";
         self.counter("accept_pauses", help, metrics.accept_pauses);
+        let help = "Times that accepting was paused because too much is held.";
+        self.counter("memory_pauses", help, metrics.memory_pauses);
         let help = "TLS handshakes that resumed an earlier session.";
         self.counter("tls_sessions_resumed", help, metrics.resumed);
         let reloads =
@@ -79,6 +81,7 @@ impl Page {
     }
 
     fn traffic(&mut self, metrics: &Snapshot) {
+        self.gauge("held_bytes", "Bytes held for clients now.", metrics.held_bytes);
         self.counter("received_bytes", "Bytes received from sockets, TLS included.", metrics.bytes_in);
         self.counter("sent_bytes", "Bytes that sockets took, TLS included.", metrics.bytes_out);
         self.counter("messages_received", "Messages given to the handler.", metrics.messages_in);

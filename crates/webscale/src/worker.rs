@@ -82,6 +82,8 @@ pub(crate) struct Done<S> {
     pub(crate) timer: Option<TimerRequest>,
     pub(crate) overflowed: bool,
     pub(crate) panicked: bool,
+    /// Bytes of the message.
+    pub(crate) bytes: usize,
 }
 
 struct Queue<S> {
@@ -293,6 +295,7 @@ fn run<H: Handler>(job: Job<H::Session>, handler: &H, outgoing: &mut Outgoing) {
         timer: outgoing.timer.take(),
         overflowed: outgoing.overflowed,
         panicked: result.is_err() || outgoing.failed,
+        bytes: delivery.data.borrowed().len(),
     };
     // A loop does not end before it has back what it lent.
     drop(reply_to.push_unbounded(done));

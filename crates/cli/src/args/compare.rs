@@ -30,8 +30,9 @@ pub(crate) struct CompareArgs {
     /// Only these, separated by commas: skeleton, tokio, tokio-4k, webscale, webscale-serde
     #[arg(long, value_name = "NAMES", value_delimiter = ',', value_parser = contestant)]
     pub(crate) servers: Vec<Contestant>,
-    /// One more server, of your own: {port}, {cert} and {key} are filled in. It has to speak wss:// on 127.0.0.1 within
-    /// 20 s, answer pings and read what is sent; may be repeated
+    /// One more server, of your own: a command of the shell in which {port}, {cert} and {key} are filled in. It has to speak
+    /// wss:// on 127.0.0.1 within 20 s, answer pings and read what is sent; what it starts is measured and ended with it;
+    /// may be repeated
     #[arg(long, value_name = "NAME=COMMAND", value_parser = extra)]
     pub(crate) extra: Vec<&'static Extra>,
     /// Use the servers that an earlier comparison built; compile times are those measured then

@@ -5,21 +5,26 @@ use std::path::PathBuf;
 
 use clap::ValueEnum;
 use webscale::Origins;
+use workload::Mode;
 
 use super::units;
 
 mod limits;
 mod status;
+mod times;
 pub(crate) use limits::LimitArgs;
 pub(crate) use status::StatusArgs;
+pub(crate) use times::TimeArgs;
 
 /// Serve WebSockets: echo, or parse the 10 kB JSON message.
 ///
 /// Without --cert and --key it makes a certificate that signs itself; without --plain it speaks wss:// only. Prints
 /// `listening on wss://…` when it accepts. SIGHUP reads the files of --cert, --key and --client-ca again, for clients that
-/// connect from then on; if one of them is no good, what is in use stays, and stderr says why. The first SIGTERM or Ctrl-C closes every client with 1001 and ends with exit
-/// code 0 and one line of counts; a second one ends at once.
+/// connect from then on; if one of them is no good, what is in use stays, and stderr says why. The first SIGTERM or Ctrl-C
+/// accepts no more, closes every client with 1001 behind the answers to what it sent, and ends with exit code 0 and one
+/// line of counts, within 10 s (and the time of --drain); a second one ends at once.
 #[derive(Debug, clap::Args)]
+#[command(args_override_self = true)]
 #[command(after_help = "\
 Examples:
   webscale serve --mode echo --plain
@@ -27,8 +32,9 @@ Examples:
   webscale serve --cert cert.pem --key key.pem --client-ca ca.pem
   webscale serve --origin https://example.com --origin http://localhost:8080
   webscale serve --processes 2 --threads 1
+  webscale serve --drain 30s
   webscale serve --listen 0.0.0.0:9001 --status 127.0.0.1:9100
-  webscale serve --listen 0.0.0.0:9001 --max-per-address 200 --max-handshakes-per-address 50")]
+  webscale serve --listen 0.0.0.0:9001 --memory 1GiB --max-per-address 200 --max-handshakes-per-address 50")]
 pub(crate) struct ServeArgs {
     /// Address and port; port 0 lets the kernel choose
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:9001", value_parser = address)]
@@ -77,6 +83,8 @@ pub(crate) struct ServeArgs {
     #[command(flatten)]
     pub(crate) limits: LimitArgs,
     #[command(flatten)]
+    pub(crate) times: TimeArgs,
+    #[command(flatten)]
     pub(crate) status: StatusArgs,
     /// Share the port with the sibling that has it: for the children of --processes
     #[arg(long, hide = true)]
@@ -99,6 +107,15 @@ pub(crate) enum ModeArg {
     Echo,
     /// Parse every message into a struct, and count
     Ingest,
+}
+
+impl From<ModeArg> for Mode {
+    fn from(mode: ModeArg) -> Self {
+        match mode {
+            ModeArg::Echo => Self::Echo,
+            ModeArg::Ingest => Self::Ingest,
+        }
+    }
 }
 
 fn address(text: &str) -> Result<SocketAddr, String> {

@@ -128,7 +128,7 @@ impl Runner {
             }
         };
         let plan = self.plan(&server, purpose, stage);
-        let witness = Witness::new(Root::default(), &[server.pid()], &[]);
+        let witness = Witness::new(Root::default(), &plan.pids, &[]);
         let mut watched = Witnessed { witness, observer };
         let mut outcome = match bench::run(&plan, &mut watched) {
             Ok(outcome) => outcome,
@@ -189,6 +189,9 @@ impl Runner {
 fn rejection(outcome: &Outcome, counts: Option<&Counts>, mode: Mode) -> Option<String> {
     if outcome.verdict.interrupted {
         return Some("interrupted".into());
+    }
+    if let Some(why) = &outcome.verdict.broken {
+        return Some(why.clone());
     }
     if let Some(why) = &outcome.verdict.saturated {
         return Some(format!("the generator was saturated: {why}"));

@@ -3,19 +3,18 @@
 use std::ffi::OsString;
 use std::io::{self, BufRead, BufReader, Read};
 use std::net::{TcpListener, TcpStream};
-use std::os::unix::process::CommandExt;
 use std::path::Path;
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Command, ExitStatus, Stdio};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use workload::report::Counts;
 
 use super::contestant::Extra;
+use super::job::Job;
 use crate::cert::Files;
-
-use crate::measure::process::{Process, ProcessError};
 
 /// How long a server may take until it accepts, answer a count, or end.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -44,9 +43,6 @@ pub enum ServerError {
     /// It is alive and says nothing.
     #[error("the server said nothing for {} s", PATIENCE.as_secs())]
     Silent,
-    /// Its process could not be measured.
-    #[error(transparent)]
-    Process(#[from] ProcessError),
 }
 
 fn said(stderr: &str) -> String {
@@ -69,14 +65,13 @@ pub struct Launch<'a> {
 /// A running server; killed when dropped.
 #[derive(Debug)]
 pub struct Server {
-    child: Child,
+    job: Job,
     url: String,
     stdout: Receiver<String>,
     stderr: Stderr,
     /// It prints what it counted when it ends.
     counts: bool,
     terminated: bool,
-    ended: Option<ExitStatus>,
 }
 
 impl Server {
@@ -91,10 +86,9 @@ impl Server {
     ) -> Result<Server, ServerError> {
         let failed = |source| ServerError::Start { binary: "sh".into(), source };
         let address = TcpListener::bind("127.0.0.1:0").and_then(|port| port.local_addr()).map_err(failed)?;
-        let mut command = Command::new("sh");
-        // With `exec`, the process that is measured is the server and not a shell.
         let line = extra.command(address.port(), &certificate.cert, &certificate.key);
-        command.args(["-c", &format!("exec {line}")]);
+        let mut command = Command::new("sh");
+        command.args(["-c", &line]);
         let mut server = Server::spawn(&mut command, cpu, "sh")?;
         (server.counts, server.url) = (false, format!("wss://{address}"));
         let deadline = Instant::now() + PATIENCE;
@@ -126,18 +120,16 @@ impl Server {
     /// Starts the process, on its processor if one is named.
     fn spawn(command: &mut Command, cpu: Option<usize>, name: &str) -> Result<Server, ServerError> {
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        // Ctrl-C is for us: we end the server when we have what we need of it.
-        command.process_group(0);
         let cpus: Vec<usize> = cpu.into_iter().collect();
-        let mut child = webscale_sys::process::spawn_bound(command, &cpus)
+        let mut job = Job::start(command, &cpus)
             .map_err(|source| ServerError::Start { binary: name.to_owned(), source })?;
         let (lines, stdout) = mpsc::channel();
-        if let Some(pipe) = child.stdout.take() {
+        if let Some(pipe) = job.leader().stdout.take() {
             // Ends with the pipe, or when nobody listens any more.
             std::thread::spawn(move || read_lines(pipe, |line| lines.send(line).is_ok()));
         }
-        let stderr = Stderr::follow(child.stderr.take());
-        Ok(Server { child, url: String::new(), stdout, stderr, counts: true, terminated: false, ended: None })
+        let stderr = Stderr::follow(job.leader().stderr.take());
+        Ok(Server { job, url: String::new(), stdout, stderr, counts: true, terminated: false })
     }
 
     /// Where it accepts: `wss://127.0.0.1:PORT`.
@@ -145,31 +137,30 @@ impl Server {
         &self.url
     }
 
-    /// Its process id.
+    /// The process that was started, which leads the group of all that it starts.
     pub fn pid(&self) -> u32 {
-        self.child.id()
+        self.job.id()
     }
 
-    /// Its process, for measuring.
-    ///
-    /// # Errors
-    /// When it has ended.
-    pub fn process(&self) -> Result<Process, ServerError> {
-        Ok(Process::open(self.pid())?)
+    /// What it has written on stderr so far.
+    pub fn heard(&self) -> Heard {
+        self.stderr.heard()
     }
 
     /// Why it ended, if it has.
     pub fn death(&mut self) -> Option<ServerError> {
-        let status = self.ended.or_else(|| self.child.try_wait().ok().flatten())?;
-        self.ended = Some(status);
-        Some(ServerError::Died { status: status.to_string(), stderr: self.stderr.last_line() })
+        let status = self.ended()?;
+        Some(ServerError::Died { status: status.to_string(), stderr: self.stderr.all().last })
+    }
+
+    fn ended(&mut self) -> Option<ExitStatus> {
+        self.job.ended().ok().flatten()
     }
 
     /// Asks the server to end (SIGTERM), once: a second signal would have it drop its clients.
     pub fn terminate(&mut self) {
         if !std::mem::replace(&mut self.terminated, true) {
-            // A failure means that it ended just now, which is found out later.
-            let _ = webscale_sys::process::terminate(&self.child);
+            self.job.terminate();
         }
     }
 
@@ -190,7 +181,7 @@ impl Server {
         let counts = self.expect_line(Counts::from_line)?;
         self.wait_for_end()?;
         match self.death() {
-            Some(_) if self.ended.is_some_and(|status| status.success()) => Ok(Some(counts)),
+            Some(_) if self.ended().is_some_and(|status| status.success()) => Ok(Some(counts)),
             Some(death) => Err(death),
             None => Err(ServerError::Silent),
         }
@@ -228,16 +219,6 @@ impl Server {
     }
 }
 
-impl Drop for Server {
-    fn drop(&mut self) {
-        if self.ended.is_none() {
-            // Both fail only when it has ended already.
-            let _ = self.child.kill();
-            let _ = self.child.wait();
-        }
-    }
-}
-
 fn read_lines(pipe: impl Read, mut each: impl FnMut(String) -> bool) {
     for line in BufReader::new(pipe).lines() {
         let Ok(line) = line else { return };
@@ -247,40 +228,84 @@ fn read_lines(pipe: impl Read, mut each: impl FnMut(String) -> bool) {
     }
 }
 
-/// What a server wrote on stderr: the last line is kept.
+/// What a server has written on stderr.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Heard {
+    /// Lines.
+    pub lines: u64,
+    /// The most lines within one second.
+    pub lines_a_second: u64,
+    /// Lines that tell of a panic.
+    pub panics: u64,
+    /// The last line.
+    pub last: String,
+}
+
+/// Listens on stderr.
 #[derive(Debug)]
-enum Stderr {
-    Following(JoinHandle<String>),
-    Ended(String),
+struct Stderr {
+    heard: Arc<Mutex<Heard>>,
+    reader: Option<JoinHandle<()>>,
 }
 
 impl Stderr {
     fn follow(pipe: Option<impl Read + Send + 'static>) -> Stderr {
-        let Some(pipe) = pipe else { return Stderr::Ended(String::new()) };
-        Stderr::Following(std::thread::spawn(move || {
-            let mut last = String::new();
-            read_lines(pipe, |line| {
-                last = line;
-                true
-            });
-            last
-        }))
+        let heard = Arc::new(Mutex::new(Heard::default()));
+        let writer = heard.clone();
+        let reader = pipe.map(|pipe| {
+            std::thread::spawn(move || {
+                let mut second = Second { began: Instant::now(), lines: 0 };
+                read_lines(pipe, |line| {
+                    second.note(&mut lock(&writer), line);
+                    true
+                });
+            })
+        });
+        Stderr { heard, reader }
     }
 
-    /// The last line that was written, once the process has ended and with it the pipe.
-    fn last_line(&mut self) -> String {
-        let last = match std::mem::replace(self, Stderr::Ended(String::new())) {
-            Stderr::Following(reader) => reader.join().unwrap_or_default(),
-            Stderr::Ended(last) => last,
-        };
-        *self = Stderr::Ended(last.clone());
-        last
+    fn heard(&self) -> Heard {
+        lock(&self.heard).clone()
+    }
+
+    /// Everything that was written, once the process has ended and with it the pipe.
+    fn all(&mut self) -> Heard {
+        if let Some(reader) = self.reader.take() {
+            // It does not panic; if it did, what it had read until then is there.
+            let _ = reader.join();
+        }
+        self.heard()
+    }
+}
+
+fn lock(heard: &Mutex<Heard>) -> MutexGuard<'_, Heard> {
+    heard.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The second that is under way.
+struct Second {
+    began: Instant,
+    lines: u64,
+}
+
+impl Second {
+    fn note(&mut self, heard: &mut Heard, line: String) {
+        if self.began.elapsed() >= Duration::from_secs(1) {
+            *self = Second { began: Instant::now(), lines: 0 };
+        }
+        self.lines += 1;
+        heard.lines += 1;
+        heard.lines_a_second = heard.lines_a_second.max(self.lines);
+        heard.panics += u64::from(line.contains(" panicked at "));
+        heard.last = line;
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::measure::family::family;
+    use crate::measure::process::{Process, ProcessError};
 
     fn launch<'a>(binary: &'a str, arguments: &[&str]) -> Launch<'a> {
         Launch {
@@ -304,7 +329,7 @@ mod tests {
         )
         .unwrap();
         assert_eq!(server.url(), "ws://127.0.0.1:9");
-        let mut process = server.process().unwrap();
+        let mut process = Process::open(server.pid()).unwrap();
         assert!(process.cpu().unwrap().total_ns > 0);
         let counts = server.finish().unwrap().unwrap();
         assert_eq!((counts.messages, counts.connections), (12, 3));
@@ -319,10 +344,46 @@ mod tests {
         assert!(error.contains("the server ended") && error.contains("/nonexistent/c"), "{error}");
     }
 
+    /// Not a test: a server of a user's own, this very program, which accepts at a port and no more.
+    #[test]
+    fn extra_server() {
+        let Some(port) = std::env::var("EXTRA_PORT").ok().and_then(|port| port.parse().ok()) else { return };
+        let listener = TcpListener::bind(("127.0.0.1", port)).unwrap();
+        listener.incoming().for_each(drop);
+    }
+
+    #[test]
+    fn a_command_is_measured_and_ended_with_all_that_it_starts() {
+        let file = |name: &str| Path::new("/nonexistent").join(name);
+        let files = Files { cert: file("c"), key: file("k"), ca_cert: file("ca"), ca_key: file("cak") };
+        let own = std::env::current_exe().unwrap();
+        let own = format!("{} --exact compare::server::tests::extra_server", own.display());
+        let line = format!("sleep 600 & EXTRA_PORT={{port}} {own}; true");
+        let server = Server::start_extra(Extra::new("x", line), &files, None).unwrap();
+        let address = server.url().strip_prefix("wss://").unwrap().to_owned();
+        assert!(TcpStream::connect(&address).is_ok());
+        // The shell, what it left behind, and the server.
+        assert_eq!(family(Path::new("/proc"), &[server.pid()]).len(), 3);
+        server.finish().unwrap();
+        assert!(TcpStream::connect(&address).is_err());
+    }
+
     #[test]
     fn a_death_says_what_the_server_said() {
         let error = start("echo no way to bind >&2; exit 3").unwrap_err();
         assert_eq!(error.to_string(), "the server ended (exit status: 3): no way to bind");
+    }
+
+    #[test]
+    fn lines_and_panics_are_counted() {
+        let mut server = start(
+            "echo listening on ws://127.0.0.1:9; echo one >&2; echo \"thread 'x' panicked at y\" >&2; echo end >&2",
+        )
+        .unwrap();
+        server.wait_for_end().unwrap();
+        let heard = server.stderr.all();
+        assert_eq!((heard.lines, heard.panics, heard.last.as_str()), (3, 1, "end"));
+        assert!((1..=3).contains(&heard.lines_a_second));
     }
 
     #[test]

@@ -155,6 +155,20 @@ impl Process {
         Ok(Cpu { at, total_ns: self.total_ns, threads })
     }
 
+    /// How long the threads that are alive have waited for a processor, since they started, in nanoseconds: what others took
+    /// from them.
+    ///
+    /// # Errors
+    /// [`ProcessError::Gone`] once the process ended.
+    pub fn waited_ns(&self) -> Result<u64, ProcessError> {
+        let mut sum = 0;
+        for tid in self.list(Path::new("task"))? {
+            let Some(schedstat) = self.read_of_thread(tid, "schedstat")? else { continue };
+            sum += parse_waited(&schedstat).ok_or_else(|| self.format("task/*/schedstat"))?;
+        }
+        Ok(sum)
+    }
+
     /// Memory now. The kernel walks the whole address space for this: seldom, not in a tight loop.
     ///
     /// # Errors
@@ -166,6 +180,16 @@ impl Process {
             return Err(ProcessError::Gone { pid: self.pid });
         }
         parse_rollup(&text).ok_or_else(|| self.format("smaps_rollup"))
+    }
+
+    /// Address space in bytes, also what was never written to.
+    ///
+    /// # Errors
+    /// When the process is gone.
+    pub fn virtual_bytes(&self) -> Result<u64, ProcessError> {
+        let text = self.read(Path::new("statm"))?;
+        let pages = text.split_ascii_whitespace().next().and_then(|pages| pages.parse::<u64>().ok());
+        Ok(pages.ok_or_else(|| self.format("statm"))? * super::kernel::page_bytes())
     }
 
     /// How many file descriptors are open.
@@ -254,18 +278,20 @@ impl Process {
 
 /// What `/proc/PID/stat` says (proc_pid_stat(5)).
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Stat {
+pub(crate) struct Stat {
     /// Field 3: it has not ended.
-    pub(super) lives: bool,
+    pub(crate) lives: bool,
     /// Field 4.
-    pub(super) parent: u32,
+    pub(crate) parent: u32,
+    /// Field 5: the process group.
+    pub(crate) group: u32,
     /// utime + stime: fields 14 and 15.
     cpu_ticks: u64,
     /// starttime: field 22. With the id it names one process for as long as the machine runs.
     started_ticks: u64,
 }
 
-pub(super) fn parse_stat(text: &str) -> Option<Stat> {
+pub(crate) fn parse_stat(text: &str) -> Option<Stat> {
     // The name (field 2) stands in parentheses and may itself hold spaces and parentheses.
     let (_, after_name) = text.rsplit_once(')')?;
     let fields: Vec<&str> = after_name.split_ascii_whitespace().collect();
@@ -274,6 +300,7 @@ pub(super) fn parse_stat(text: &str) -> Option<Stat> {
         // A zombie, or one that is just being taken away.
         lives: !fields.first()?.starts_with(['Z', 'X']),
         parent: fields.get(1)?.parse().ok()?,
+        group: fields.get(2)?.parse().ok()?,
         cpu_ticks: field(14)? + field(15)?,
         started_ticks: field(22)?,
     })
@@ -281,6 +308,10 @@ pub(super) fn parse_stat(text: &str) -> Option<Stat> {
 
 fn parse_schedstat(text: &str) -> Option<u64> {
     text.split_ascii_whitespace().next()?.parse().ok()
+}
+
+fn parse_waited(text: &str) -> Option<u64> {
+    text.split_ascii_whitespace().nth(1)?.parse().ok()
 }
 
 fn parse_rollup(text: &str) -> Option<Memory> {
@@ -317,7 +348,7 @@ mod tests {
 
     #[test]
     fn stat_with_parentheses_in_the_name() {
-        let stat = Stat { lives: true, parent: 3850, cpu_ticks: 12, started_ticks: 71155 };
+        let stat = Stat { lives: true, parent: 3850, group: 3850, cpu_ticks: 12, started_ticks: 71155 };
         assert_eq!(parse_stat(STAT), Some(stat));
         assert!(!parse_stat(&STAT.replace(" S ", " Z ")).unwrap().lives);
         assert_eq!(parse_stat("3866 (cat) R 1 2"), None);
@@ -328,6 +359,7 @@ mod tests {
     fn schedstat_is_running_waiting_slices() {
         assert_eq!(parse_schedstat("870404 12 1\n"), Some(870_404));
         assert_eq!(parse_schedstat("\n"), None);
+        assert_eq!((parse_waited("870404 12 1\n"), parse_waited("870404\n")), (Some(12), None));
     }
 
     #[test]
@@ -351,7 +383,8 @@ mod tests {
         assert_eq!(process.threads().unwrap() > 1, cpu.threads.len() > 1);
         let memory = process.memory().unwrap();
         assert!(memory.rss_bytes >= memory.pss_bytes && memory.pss_bytes > 64 * 1024);
-        assert!(process.switches().unwrap().voluntary > 0);
+        assert!(process.virtual_bytes().unwrap() >= memory.rss_bytes);
+        assert!(process.switches().unwrap().voluntary > 0 && process.waited_ns().unwrap() > 0);
         let before = process.descriptors().unwrap();
         let files: Vec<fs::File> = (0..100).map(|_| fs::File::open("/proc/self/stat").unwrap()).collect();
         // Other tests open and close a few at the same time.

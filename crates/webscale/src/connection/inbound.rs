@@ -144,7 +144,7 @@ impl<S: Send + 'static> Channel<S> {
             return;
         }
         let (Some(session), Some(delivery)) = (open.session.take(), open.next.take()) else { return };
-        let ends_message = delivery.part.ends_message();
+        let (ends_message, bytes) = (delivery.part.ends_message(), delivery.data.borrowed().len());
         let job = Job {
             id: context.id,
             session,
@@ -157,7 +157,10 @@ impl<S: Send + 'static> Channel<S> {
             reply_to: pool.reply_to(),
         };
         match pool.submit(job) {
-            Ok(()) => context.metrics.messages_in.add(u64::from(ends_message)),
+            Ok(()) => {
+                context.metrics.messages_in.add(u64::from(ends_message));
+                context.lent += bytes;
+            }
             Err(job) => {
                 open.session = Some(job.session);
                 open.next = Some(Box::new(job.delivery));
@@ -171,7 +174,6 @@ impl<S: Send + 'static> Channel<S> {
         let Stage::Open(open) = &mut self.stage else { return };
         open.session = Some(done.session);
         let timer_missed = std::mem::take(&mut open.timer_missed);
-        let close_later = open.close_later.take();
         let outgoing = &mut *context.outgoing;
         outgoing.compression.take_back(done.compression);
         outgoing.unfinished = done.unfinished;
@@ -190,9 +192,7 @@ impl<S: Send + 'static> Channel<S> {
         if timer_missed {
             self.user_timer(context);
         }
-        if let Some(close) = close_later {
-            self.close(context, close.code, &close.reason, close.cause);
-        }
+        self.settle_close(context);
     }
 }
 

@@ -15,7 +15,7 @@ use crate::journal::{self, Level};
 use crate::kernel::Kernel;
 use crate::tls::Tls;
 
-/// How long accepting rests when there is no descriptor left.
+/// How long accepting rests when there is no descriptor left, or too much is held.
 const ACCEPT_REST: Duration = Duration::from_millis(100);
 
 /// A listening socket, and what keeps it from being read.
@@ -42,6 +42,11 @@ impl<K: Kernel> Listening<K> {
         self.spare = None;
         drop(kernel.accept(&self.listener));
         self.spare = kernel.waker().ok();
+        self.pause(kernel, now);
+    }
+
+    /// Lets connections wait in the backlog for a moment.
+    pub(super) fn pause(&mut self, kernel: &K, now: Time) {
         self.resting_until = Some(now + ACCEPT_REST);
         // Fails only where the listener is not watched, which is what is wanted.
         let _ = kernel.modify(&self.listener, LISTENER, Interest::default());
@@ -64,6 +69,9 @@ impl<K: Kernel> Listening<K> {
 impl<H: Handler, K: Kernel> EventLoop<H, K> {
     /// Takes connections from the backlog, as many as a turn allows.
     pub(super) fn accept(&mut self) {
+        if self.account.look() {
+            return self.pause_for_memory();
+        }
         for _ in 0..self.shared.config.limits.turn_accepts {
             let Some(listening) = &mut self.listening else { return };
             match self.kernel.accept(&listening.listener) {

@@ -11,6 +11,7 @@ mod echo;
 mod failures;
 mod health;
 mod identity;
+mod memory;
 mod own_client;
 mod senders;
 mod shutdown;
