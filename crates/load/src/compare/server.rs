@@ -164,6 +164,11 @@ impl Server {
         }
     }
 
+    /// Somebody else has asked it to end: [`finish`](Self::finish) does not ask again.
+    pub fn expect_end(&mut self) {
+        self.terminated = true;
+    }
+
     /// Sends it SIGHUP.
     pub fn hang_up(&self) {
         self.job.hang_up();

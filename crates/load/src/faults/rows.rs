@@ -1,9 +1,14 @@
 //! All rows.
 
+mod ending;
+mod exhaustion;
 mod flood;
 mod malformed;
+mod resets;
 mod slowloris;
+mod strangers;
 mod trickle;
+mod unread;
 
 use super::row::Row;
 
@@ -18,4 +23,13 @@ pub static ROWS: &[Row] = &[
     flood::HANDSHAKES,
     flood::PINGS,
     malformed::FRAMES,
+    unread::SILENT_READERS,
+    resets::STORM,
+    exhaustion::DESCRIPTORS,
+    ending::SIGTERM,
+    ending::CERTIFICATES,
+    strangers::OLD_TLS,
+    strangers::OTHER_PROTOCOLS,
+    strangers::ORIGINS,
+    resets::CLOSES,
 ];

@@ -41,7 +41,7 @@ const FLAGS: &[&str] = &[
     "--max-message",
     "64KiB",
     "--handshake-time",
-    "3s",
+    "5s",
     "--message-time",
     "3s",
     "--ping-after",
@@ -62,6 +62,8 @@ const RELOAD_EVERY: Duration = Duration::from_secs(10);
 const BAD_FILE_EVERY: u32 = 5;
 /// After the last hostile client has gone.
 const RECOVERY_MAX: Duration = Duration::from_secs(30);
+/// Times that the server is asked for its counts in a row.
+const ASK_MAX: u32 = 5;
 const LOOK_EVERY: Duration = Duration::from_millis(250);
 
 /// How a server is soaked.
@@ -152,13 +154,16 @@ impl<'a> Soak<'a> {
     }
 
     fn run(mut self, report: &mut SoakReport, observer: &mut dyn Observer) -> Result<Ending, FaultsError> {
-        let stop = AtomicBool::new(false);
+        let (stop, finale) = (AtomicBool::new(false), AtomicBool::new(false));
         let pace = Pace::default();
         let arena = Arena {
             address: self.subject.address(),
             tls: self.tls.clone(),
+            pid: self.subject.pid(),
+            certificate: &self.stage.certificate,
             scale: Scale::Full,
             stop: &stop,
+            finale: &finale,
         };
         let Soak { settings, .. } = self;
         let until = Instant::now() + settings.duration;
@@ -235,12 +240,20 @@ impl<'a> Soak<'a> {
         let window = self.bystanders.end_window()?;
         let gauge = self.subject.gauge()?;
         let counts = self.ask()?;
-        Ok(Sample::new(begun.elapsed(), &gauge, &counts, &window, [shares.cpu, clients_cpu, pace.get()]))
+        Ok(Sample::new(begun.elapsed(), &gauge, &counts, &window, shares, clients_cpu, pace.get()))
     }
 
     fn ask(&mut self) -> Result<Counts, FaultsError> {
-        self.asked += 1;
-        Counts::ask(self.subject.address(), &self.tls).map_err(FaultsError::Counts)
+        let mut tries = 1..=ASK_MAX;
+        loop {
+            self.asked += 1;
+            let last = tries.next().is_none_or(|nth| nth == ASK_MAX);
+            match Counts::ask(self.subject.address(), &self.tls) {
+                // Where the machine is busy with other things it takes longer than a handshake may.
+                Err(_) if !last => {}
+                asked => return asked.map_err(FaultsError::Counts),
+            }
+        }
     }
 
     /// Another certificate, or a file that is none.

@@ -6,6 +6,8 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use super::FaultsError;
+use super::attacker::tls;
+use super::counts::Counts;
 use crate::cert::Files;
 use crate::compare::contestant::Contestant;
 use crate::compare::machine::Apart;
@@ -65,7 +67,7 @@ pub(crate) struct Meter {
 }
 
 /// Shares of one processor between two readings.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub(crate) struct Shares {
     /// The server's own.
     pub(crate) cpu: f64,
@@ -116,6 +118,20 @@ impl Subject {
 
     pub(crate) fn url(&self) -> &str {
         self.server.url()
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.server.pid()
+    }
+
+    /// What it counted so far.
+    pub(crate) fn counts(&self) -> Result<Counts, FaultsError> {
+        Counts::ask(self.address, &tls::hostile()?).map_err(FaultsError::Counts)
+    }
+
+    /// Somebody else has asked it to end.
+    pub(crate) fn expect_end(&mut self) {
+        self.server.expect_end();
     }
 
     /// Has it read its certificates again.

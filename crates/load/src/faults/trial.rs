@@ -1,6 +1,5 @@
 //! One row tried: what is asked of every server in every row, beside what the row itself asks.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -8,6 +7,7 @@ use std::time::{Duration, Instant};
 use super::FaultsError;
 use super::attacker::tls;
 use super::bystanders::{BYSTANDERS, Bystanders, Window};
+use super::counts::Counts;
 use super::figure::{Bar, Figure, Unit};
 use super::report::RowReport;
 use super::row::{Arena, Findings, Row};
@@ -57,6 +57,8 @@ pub(crate) struct Trial<'a> {
 struct Before {
     window: Window,
     gauge: Gauge,
+    /// What it counted, where it can be asked.
+    counts: Option<Counts>,
 }
 
 /// The most that a server held.
@@ -72,6 +74,8 @@ struct During {
     peak: Peak,
     shares: Shares,
     findings: Findings,
+    /// It ended the server.
+    finale: bool,
 }
 
 /// What they were like afterwards.
@@ -80,6 +84,7 @@ struct After {
     took: Duration,
     idle_cpu: f64,
     window: Window,
+    counts: Option<Counts>,
 }
 
 impl Trial<'_> {
@@ -100,7 +105,11 @@ impl Trial<'_> {
         let begun = Instant::now();
         let mut subject = Subject::start(self.stage, self.row.mode, &(self.row.flags)(self.scale))?;
         let mut report = match self.try_it(&mut subject, observer) {
-            Ok((before, during, after)) => self.report(&before, during, &after, subject),
+            Ok((_, during, _)) if during.findings.skipped.is_some() => {
+                RowReport::new(self.row, Verdict::Skipped(during.findings.skipped.into_iter().collect()))
+            }
+            Ok((before, during, Some(after))) => self.report(&before, during, &after, subject),
+            Ok((_, during, None)) => self.report_of_end(during, subject),
             Err(error) => RowReport::new(self.row, self.broken_off(&error, &mut subject)),
         };
         report.seconds = begun.elapsed().as_secs_f64();
@@ -133,14 +142,20 @@ impl Trial<'_> {
         &self,
         subject: &mut Subject,
         observer: &mut dyn Observer,
-    ) -> Result<(Before, During, After), FaultsError> {
+    ) -> Result<(Before, During, Option<After>), FaultsError> {
         let mut bystanders = Bystanders::gather(subject.url(), &self.stage.certificate, self.row.mode)?;
         bystanders.watch(self.scale.baseline())?;
-        let before = Before { window: bystanders.end_window()?, gauge: subject.gauge()? };
+        let window = bystanders.end_window()?;
+        let counts = self.stage.is_own().then(|| subject.counts()).transpose()?;
+        let before = Before { window, gauge: subject.gauge()?, counts };
         let during = self.attack(subject, &mut bystanders, observer)?;
-        let after = recovery(subject, &mut bystanders, &before.gauge)?;
+        if during.finale || during.findings.skipped.is_some() {
+            return Ok((before, during, None));
+        }
+        let mut after = recovery(subject, &mut bystanders, &before.gauge)?;
+        after.counts = self.stage.is_own().then(|| subject.counts()).transpose()?;
         bystanders.leave()?;
-        Ok((before, during, after))
+        Ok((before, during, Some(after)))
     }
 
     /// Has the attack made by a thread of its own, and watches meanwhile.
@@ -150,9 +165,16 @@ impl Trial<'_> {
         bystanders: &mut Bystanders,
         observer: &mut dyn Observer,
     ) -> Result<During, FaultsError> {
-        let stop = Arc::new(AtomicBool::new(false));
-        let arena =
-            Arena { address: subject.address(), tls: tls::hostile()?, scale: self.scale, stop: &stop };
+        let (stop, finale) = (AtomicBool::new(false), AtomicBool::new(false));
+        let arena = Arena {
+            address: subject.address(),
+            tls: tls::hostile()?,
+            pid: subject.pid(),
+            certificate: &self.stage.certificate,
+            scale: self.scale,
+            stop: &stop,
+            finale: &finale,
+        };
         let attack = self.row.attack;
         let begun = subject.meter()?;
         let mut peak = Peak::default();
@@ -164,7 +186,11 @@ impl Trial<'_> {
             let mut watched = Ok(());
             while !attacker.is_finished() && watched.is_ok() {
                 thread::sleep(LOOK_EVERY);
-                watched = look(subject, bystanders, &mut peak);
+                watched = if finale.load(Ordering::Relaxed) {
+                    bystanders.look_after()
+                } else {
+                    look(subject, bystanders, &mut peak)
+                };
                 if observer.stopped() {
                     break;
                 }
@@ -174,10 +200,28 @@ impl Trial<'_> {
             let findings = attacker.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
             (findings, watched)
         });
-        watched?;
-        let findings = findings?;
-        let window = bystanders.end_window()?;
-        Ok(During { window, peak, shares: begun.until(&subject.meter()?), findings })
+        let finale = finale.into_inner();
+        watched.or_else(|error| if finale { Ok(()) } else { Err(error) })?;
+        let (findings, window) = (findings?, bystanders.end_window()?);
+        let shares = if finale { Shares::default() } else { begun.until(&subject.meter()?) };
+        Ok(During { window, peak, shares, findings, finale })
+    }
+
+    /// Of a row that is about the server's end.
+    fn report_of_end(&self, during: During, mut subject: Subject) -> RowReport {
+        subject.expect_end();
+        let (ended, heard) = subject.finish();
+        let mut figures = during.findings.figures;
+        let told = Figure::count(
+            "honest clients told 1001",
+            during.window.going_away,
+            Bar::Exactly(f64::from(BYSTANDERS)),
+        );
+        figures.push(told);
+        figures.push(Figure::count("exit code 0", u64::from(ended.is_ok()), Bar::Exactly(1.0)));
+        figures.extend(log_figures(&heard));
+        let verdict = judge(&figures, Vec::new());
+        RowReport { done: during.findings.done, figures, ..RowReport::new(self.row, verdict) }
     }
 
     fn report(&self, before: &Before, during: During, after: &After, subject: Subject) -> RowReport {
@@ -186,6 +230,7 @@ impl Trial<'_> {
         figures.extend(self.honest_figures(before, &during, after));
         figures.extend(self.memory_figures(before, &during));
         figures.extend(recovery_figures(before, after));
+        figures.extend(counted_figures(before, &during, after));
         figures.extend(log_figures(&heard));
         let mut verdict = judge(&figures, disturbances(before, &during));
         if let Err(death) = ended {
@@ -269,7 +314,7 @@ fn recovery(
     while idle_cpu >= IDLE_CPU_MAX && begun.elapsed() < RECOVERY_MAX {
         idle_cpu = cpu_over(subject, IDLE_FOR)?;
     }
-    Ok(After { gauge, took, idle_cpu, window })
+    Ok(After { gauge, took, idle_cpu, window, counts: None })
 }
 
 fn has_recovered(now: &Gauge, before: &Gauge) -> bool {
@@ -291,6 +336,19 @@ fn recovery_figures(before: &Before, after: &After) -> Vec<Figure> {
         Figure::new("memory left behind", left, Unit::Bytes, Bar::AtMost(MEMORY_LEFT_MAX as f64)),
         Figure::new("idle CPU", after.idle_cpu, Unit::Share, Bar::AtMost(IDLE_CPU_MAX)),
     ]
+}
+
+/// What the server counted: the ends of all connections, each by its reason.
+fn counted_figures(before: &Before, during: &During, after: &After) -> Vec<Figure> {
+    let (Some(before), Some(after)) = (&before.counts, &after.counts) else { return Vec::new() };
+    // Who asks is open while the answer is written.
+    let open = Bar::Exactly(before.open() as f64);
+    let mut figures = vec![Figure::count("connections not closed by any reason", after.open(), open)];
+    for (cause, least) in &during.findings.ends {
+        let closed = after.closed(cause) - before.closed(cause);
+        figures.push(Figure::count(format!("closed as {cause}"), closed, Bar::AtLeast(*least as f64)));
+    }
+    figures
 }
 
 fn log_figures(heard: &Heard) -> Vec<Figure> {

@@ -119,7 +119,7 @@ fn reconciled(ending: &Ending) -> Vec<Figure> {
         let of_cause = churns.iter().filter(|churn| churn.habit.cause == cause);
         let wanted: u64 = of_cause.map(|churn| churn.toll.begun - churn.toll.refused).sum();
         let name = format!("of them closed as {cause}");
-        figures.push(Figure::count(name, counts.closed(cause), Bar::Exactly(wanted as f64)));
+        figures.push(Figure::count(name, counts.closed(cause), Bar::Exactly(wanted as f64)).of_time());
     }
     for (result, asked_for) in [("changed", reloads.good), ("refused", reloads.bad)] {
         let counted = counts.get(&format!("certificate_reloads_total/{result}"));
@@ -135,7 +135,8 @@ fn conduct(churn: &Account) -> [Figure; 2] {
     let other = toll.ends.iter().filter(|(end, _)| !habit.ends.contains(end)).map(|(_, count)| count).sum();
     let entered = toll.entered as f64 / (toll.begun as f64).max(1.0);
     [
-        Figure::count(format!("{}: ended otherwise than they should", habit.name), other, Bar::Exactly(0.0)),
+        Figure::count(format!("{}: ended otherwise than they should", habit.name), other, Bar::Exactly(0.0))
+            .of_time(),
         Figure::new(
             format!("{}: came so far", habit.name),
             entered,

@@ -8,7 +8,7 @@ use serde::Serialize;
 use super::super::bystanders::Window;
 use super::super::counts::Counts;
 use super::super::figure::Figure;
-use super::super::subject::Gauge;
+use super::super::subject::{Gauge, Shares};
 use super::super::verdict::{Verdict, judge};
 use super::{Slope, SoakSettings, WARMUP_MIN, WARMUP_SHARE};
 use crate::bench::provenance::Provenance;
@@ -17,6 +17,9 @@ use crate::compare::server::ServerError;
 
 /// A slope is judged where so much time is left behind the warm-up: over less, noise of a few pages is megabytes an hour.
 const JUDGED_FROM: Duration = Duration::from_secs(10 * 60);
+
+/// Where it is more, others were in the server's way.
+const WAITED_MAX: f64 = 0.05;
 
 /// What became of a soaked server.
 #[derive(Debug, Clone, Serialize)]
@@ -63,6 +66,8 @@ pub struct Sample {
     pub closed: std::collections::BTreeMap<String, u64>,
     /// Its share of a processor.
     pub server_cpu: f64,
+    /// The share of the time that it was ready to run while others ran.
+    pub server_waited: f64,
     /// The share of all clients.
     pub clients_cpu: f64,
     /// How fast hostile clients came.
@@ -85,7 +90,9 @@ impl Sample {
         gauge: &Gauge,
         counts: &Counts,
         window: &Window,
-        [server_cpu, clients_cpu, pace]: [f64; 3],
+        shares: Shares,
+        clients_cpu: f64,
+        pace: f64,
     ) -> Sample {
         let closed = counts.parts("connections_closed_total");
         Sample {
@@ -95,7 +102,8 @@ impl Sample {
             open: counts.open(),
             accepted: counts.get("connections_accepted_total"),
             closed: closed.map(|(cause, count)| (cause.to_owned(), count)).collect(),
-            server_cpu,
+            server_cpu: shares.cpu,
+            server_waited: shares.waited,
             clients_cpu,
             pace,
             honest_answered: window.answered,
@@ -166,13 +174,21 @@ impl SoakReport {
             (line(|sample| sample.pss_bytes), line(|sample| sample.descriptors));
     }
 
+    /// Whether others used the server's processor, so that deadlines passed which it would have kept.
+    fn disturbances(&self) -> Vec<String> {
+        let waited = self.samples.iter().map(|sample| sample.server_waited).sum::<f64>();
+        let waited = waited / (self.samples.len() as f64).max(1.0);
+        let text = format!("the server was ready to run and others ran, {:.0} % of the time", waited * 100.0);
+        (waited > WAITED_MAX).then_some(text).into_iter().collect()
+    }
+
     /// Judges by the figures, and by how the server ended.
     pub(super) fn judge(&mut self, figures: Vec<Figure>, death: Option<ServerError>) {
         self.figures = figures;
         if self.interrupted {
             return;
         }
-        let mut verdict = judge(&self.figures, Vec::new());
+        let mut verdict = judge(&self.figures, self.disturbances());
         if let Some(death) = death {
             let why = [death.to_string()].into_iter().chain(verdict.why().to_vec());
             verdict = Verdict::Failed(why.collect());
