@@ -138,7 +138,6 @@ impl<'a> Soak<'a> {
         let mut bystanders = Bystanders::gather(subject.url(), &stage.certificate, Mode::Echo)?;
         bystanders.end_window()?;
         let tls = tls::hostile()?;
-        Counts::ask(subject.address(), &tls).map_err(FaultsError::Counts)?;
         let before = subject.gauge()?;
         Ok(Soak {
             settings,
@@ -148,7 +147,7 @@ impl<'a> Soak<'a> {
             tls,
             subject,
             own: Process::own()?,
-            asked: 1,
+            asked: 0,
             reloads: Reloads::default(),
         })
     }

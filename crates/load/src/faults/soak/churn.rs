@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use webscale_proto::{Control, Data, Deflater, OpCode};
 
 use super::super::attacker::hostile::Entry;
-use super::super::attacker::script::{Move, Script, frame, header, trickle};
+use super::super::attacker::script::{Move, Script, frame, header, masked, trickle};
 use super::super::attacker::{Assault, End, Toll, attack};
 use super::super::row::Arena;
 use super::super::rows::wrong_frames;
@@ -198,7 +198,7 @@ static BOMB: LazyLock<Vec<u8>> = LazyLock::new(|| {
 
 /// The header of a message that does not come to its end.
 fn declared() -> Vec<u8> {
-    [&header(TEXT, true, 10_000)[..], &[b'x'; 20]].concat()
+    [&header(TEXT, true, 10_000)[..], &masked(&[b'x'; 20])].concat()
 }
 
 fn any(list: &[Vec<u8>], random: &mut Random) -> Vec<u8> {

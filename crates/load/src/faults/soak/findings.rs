@@ -36,7 +36,7 @@ pub(super) fn findings(report: &SoakReport, ending: &Ending, heard: &Heard) -> V
     figures.push(Figure::count(
         "descriptors in the end",
         ending.after.descriptors as u64,
-        Bar::Exactly(ending.before.descriptors as f64),
+        Bar::AtMost(ending.before.descriptors as f64),
     ));
     figures.extend(reconciled(ending));
     figures.extend(ending.churns.iter().flat_map(conduct));
