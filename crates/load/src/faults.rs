@@ -142,10 +142,7 @@ impl Prepared {
 }
 
 /// Builds a server of the comparison.
-fn build_other(
-    contestant: Contestant,
-    observer: &mut dyn Observer,
-) -> Result<PathBuf, FaultsError> {
+fn build_other(contestant: Contestant, observer: &mut dyn Observer) -> Result<PathBuf, FaultsError> {
     let workspace = Workspace::find()?;
     let scratch = workspace.scratch()?;
     let package = contestant.package().unwrap_or_default();

@@ -9,6 +9,7 @@ use std::time::Duration;
 use rustls::{ClientConfig, StreamOwned};
 
 use super::attacker::tls;
+use super::figure::{Bar, Figure};
 
 const REQUEST: &[u8] = b"GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
 /// What a server that lives takes to answer, at most.
@@ -67,6 +68,18 @@ impl Counts {
         self.get(&format!("connections_closed_total/{cause}"))
     }
 
+    /// Whether what came since `before` is what was expected: `ends` connections at least that ended so, and none without a
+    /// cause. Who asks is open while the answer is written, both times.
+    pub(crate) fn figures(&self, before: &Counts, ends: &[(&str, u64)]) -> Vec<Figure> {
+        let ended = ends.iter().map(|(cause, count)| {
+            let counted = self.closed(cause).saturating_sub(before.closed(cause));
+            Figure::count(format!("counted by the server as {cause}"), counted, Bar::AtLeast(*count as f64))
+        });
+        let without = self.open().abs_diff(before.open());
+        let without = Figure::count("connections taken and not counted as ended", without, Bar::Exactly(0.0));
+        ended.chain([without]).collect()
+    }
+
     /// Connections accepted, less those closed by reason.
     pub(crate) fn open(&self) -> u64 {
         self.get("connections_accepted_total").saturating_sub(self.sum("connections_closed_total"))
@@ -104,5 +117,26 @@ mod tests {
         assert_eq!((counts.get("connections"), counts.get("nothing")), (3, 0));
         assert_eq!((counts.closed("peer"), counts.closed("timeout"), counts.closed("tls")), (5, 2, 0));
         assert_eq!((counts.sum("connections_closed_total"), counts.open()), (7, 3));
+    }
+
+    fn counts(accepted: u64, timeout: u64, http: u64) -> Counts {
+        Counts::parse(&format!(
+            "webscale_connections_accepted_total{{pid=\"7\"}} {accepted}\n\
+             webscale_connections_closed_total{{cause=\"timeout\",pid=\"7\"}} {timeout}\n\
+             webscale_connections_closed_total{{cause=\"http\"}} {http}\n"
+        ))
+    }
+
+    fn misses(before: &Counts, after: &Counts, ends: &[(&str, u64)]) -> usize {
+        after.figures(before, ends).iter().filter(|figure| !figure.holds).count()
+    }
+
+    #[test]
+    fn what_ended_is_held_against_what_was_begun() {
+        let before = counts(101, 0, 0);
+        assert_eq!(misses(&before, &counts(152, 50, 1), &[("timeout", 50)]), 0);
+        assert_eq!(misses(&before, &counts(152, 49, 1), &[("timeout", 50)]), 2);
+        assert_eq!(misses(&before, &counts(152, 49, 2), &[("timeout", 50)]), 1);
+        assert_eq!(misses(&before, &counts(152, 50, 1), &[("protocol", 1)]), 1);
     }
 }

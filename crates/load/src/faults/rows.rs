@@ -3,6 +3,8 @@
 mod ending;
 mod exhaustion;
 mod flood;
+mod head;
+mod length;
 mod malformed;
 mod resets;
 mod slowloris;
@@ -22,7 +24,13 @@ pub static ROWS: &[Row] = &[
     trickle::PAYLOAD,
     flood::HANDSHAKES,
     flood::PINGS,
+    length::FRAGMENTS,
+    length::CRUMBS,
+    length::BOMB,
     malformed::FRAMES,
+    head::LONG,
+    head::SMUGGLING,
+    malformed::TEXT,
     unread::SILENT_READERS,
     resets::STORM,
     exhaustion::DESCRIPTORS,

@@ -57,8 +57,8 @@ pub(crate) struct Trial<'a> {
 struct Before {
     window: Window,
     gauge: Gauge,
-    /// What it counted, where it can be asked.
-    counts: Option<Counts>,
+    /// Only our own server has one.
+    account: Option<Counts>,
 }
 
 /// The most that a server held.
@@ -84,7 +84,7 @@ struct After {
     took: Duration,
     idle_cpu: f64,
     window: Window,
-    counts: Option<Counts>,
+    account: Option<Counts>,
 }
 
 impl Trial<'_> {
@@ -144,18 +144,21 @@ impl Trial<'_> {
         observer: &mut dyn Observer,
     ) -> Result<(Before, During, Option<After>), FaultsError> {
         let mut bystanders = Bystanders::gather(subject.url(), &self.stage.certificate, self.row.mode)?;
+        let account = self.account(subject)?;
         bystanders.watch(self.scale.baseline())?;
-        let window = bystanders.end_window()?;
-        let counts = self.stage.is_own().then(|| subject.counts()).transpose()?;
-        let before = Before { window, gauge: subject.gauge()?, counts };
+        let before = Before { window: bystanders.end_window()?, gauge: subject.gauge()?, account };
         let during = self.attack(subject, &mut bystanders, observer)?;
         if during.finale || during.findings.skipped.is_some() {
             return Ok((before, during, None));
         }
-        let mut after = recovery(subject, &mut bystanders, &before.gauge)?;
-        after.counts = self.stage.is_own().then(|| subject.counts()).transpose()?;
+        let after = recovery(subject, &mut bystanders, &before.gauge)?;
+        let after = After { account: self.account(subject)?, ..after };
         bystanders.leave()?;
         Ok((before, during, Some(after)))
+    }
+
+    fn account(&self, subject: &Subject) -> Result<Option<Counts>, FaultsError> {
+        self.stage.is_own().then(|| subject.counts()).transpose()
     }
 
     /// Has the attack made by a thread of its own, and watches meanwhile.
@@ -230,7 +233,9 @@ impl Trial<'_> {
         figures.extend(self.honest_figures(before, &during, after));
         figures.extend(self.memory_figures(before, &during));
         figures.extend(recovery_figures(before, after));
-        figures.extend(counted_figures(before, &during, after));
+        if let (Some(before), Some(after)) = (&before.account, &after.account) {
+            figures.extend(after.figures(before, &during.findings.ends));
+        }
         figures.extend(log_figures(&heard));
         let mut verdict = judge(&figures, disturbances(before, &during));
         if let Err(death) = ended {
@@ -314,7 +319,7 @@ fn recovery(
     while idle_cpu >= IDLE_CPU_MAX && begun.elapsed() < RECOVERY_MAX {
         idle_cpu = cpu_over(subject, IDLE_FOR)?;
     }
-    Ok(After { gauge, took, idle_cpu, window, counts: None })
+    Ok(After { gauge, took, idle_cpu, window, account: None })
 }
 
 fn has_recovered(now: &Gauge, before: &Gauge) -> bool {
@@ -336,19 +341,6 @@ fn recovery_figures(before: &Before, after: &After) -> Vec<Figure> {
         Figure::new("memory left behind", left, Unit::Bytes, Bar::AtMost(MEMORY_LEFT_MAX as f64)),
         Figure::new("idle CPU", after.idle_cpu, Unit::Share, Bar::AtMost(IDLE_CPU_MAX)),
     ]
-}
-
-/// What the server counted: the ends of all connections, each by its reason.
-fn counted_figures(before: &Before, during: &During, after: &After) -> Vec<Figure> {
-    let (Some(before), Some(after)) = (&before.counts, &after.counts) else { return Vec::new() };
-    // Who asks is open while the answer is written.
-    let open = Bar::Exactly(before.open() as f64);
-    let mut figures = vec![Figure::count("connections not closed by any reason", after.open(), open)];
-    for (cause, least) in &during.findings.ends {
-        let closed = after.closed(cause) - before.closed(cause);
-        figures.push(Figure::count(format!("closed as {cause}"), closed, Bar::AtLeast(*least as f64)));
-    }
-    figures
 }
 
 fn log_figures(heard: &Heard) -> Vec<Figure> {

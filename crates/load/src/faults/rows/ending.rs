@@ -69,7 +69,8 @@ fn sigterm(arena: &Arena<'_>) -> io::Result<Findings> {
     findings.figures = vec![
         toll.all_entered(connections),
         toll.all_ended("clients told 1001", &[End::Closed(1001)]),
-        Figure::new("all ended after", took, Unit::Seconds, Bar::AtMost(ENDED_WITHIN.as_secs_f64())).of_time(),
+        Figure::new("all ended after", took, Unit::Seconds, Bar::AtMost(ENDED_WITHIN.as_secs_f64()))
+            .of_time(),
     ];
     Ok(findings)
 }

@@ -58,8 +58,12 @@ fn descriptors(arena: &Arena<'_>) -> io::Result<Findings> {
     )];
     let pauses = counts.as_ref().map_or(0, |counts| counts.get("accept_pauses_total"));
     findings.figures = vec![
-        Figure::count("descriptors in use at the limit", full, Bar::AtLeast((held + u64::from(left) - 2) as f64))
-            .of_attack(),
+        Figure::count(
+            "descriptors in use at the limit",
+            full,
+            Bar::AtLeast((held + u64::from(left) - 2) as f64),
+        )
+        .of_attack(),
         Figure::new("CPU at the limit", used, Unit::Share, Bar::AtMost(CPU_MAX)).of_time(),
         Figure::count("clients served after release", u64::from(counts.is_ok()), Bar::Exactly(1.0)),
         Figure::new("served after", took, Unit::Seconds, Bar::AtMost(ACCEPTS_WITHIN.as_secs_f64())).of_time(),

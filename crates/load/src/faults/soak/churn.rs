@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use webscale_proto::{Control, Data, Deflater, OpCode};
 
 use super::super::attacker::hostile::Entry;
-use super::super::attacker::script::{Move, Script, frame, header, masked, trickle};
+use super::super::attacker::script::{Move, Script, frame, trickle};
 use super::super::attacker::{Assault, End, Toll, attack};
 use super::super::row::Arena;
 use super::super::rows::wrong_frames;
@@ -176,7 +176,9 @@ pub(super) static HABITS: [Habit; 12] = [
         entry: Entry::Tls,
         per_second: 10.0,
         at_once: 50,
-        script: |_| Box::new(iter::once(Move::Send(b"GET /\x00 HTTP/1.1\r\nHost: localhost\r\n\r\n".to_vec()))),
+        script: |_| {
+            Box::new(iter::once(Move::Send(b"GET /\x00 HTTP/1.1\r\nHost: localhost\r\n\r\n".to_vec())))
+        },
         ends: &[End::Answered(400)],
         cause: "upgrade",
     },
@@ -196,9 +198,9 @@ static BOMB: LazyLock<Vec<u8>> = LazyLock::new(|| {
     frame
 });
 
-/// The header of a message that does not come to its end.
+/// The beginning of a message, header and all.
 fn declared() -> Vec<u8> {
-    [&header(TEXT, true, 10_000)[..], &masked(&[b'x'; 20])].concat()
+    frame(TEXT, true, &[b'x'; 10_000])[..28].to_vec()
 }
 
 fn any(list: &[Vec<u8>], random: &mut Random) -> Vec<u8> {

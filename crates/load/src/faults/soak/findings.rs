@@ -137,12 +137,7 @@ fn conduct(churn: &Account) -> [Figure; 2] {
     [
         Figure::count(format!("{}: ended otherwise than they should", habit.name), other, Bar::Exactly(0.0))
             .of_time(),
-        Figure::new(
-            format!("{}: came so far", habit.name),
-            entered,
-            Unit::Share,
-            Bar::AtLeast(ENTERED_MIN),
-        )
-        .of_attack(),
+        Figure::new(format!("{}: came so far", habit.name), entered, Unit::Share, Bar::AtLeast(ENTERED_MIN))
+            .of_attack(),
     ]
 }

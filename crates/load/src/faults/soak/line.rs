@@ -28,8 +28,7 @@ impl Slope {
             return None;
         }
         let slope = points.iter().map(|(x, y)| (x - mean_x) * (y - mean_y)).sum::<f64>() / spread;
-        let residuals: Vec<f64> =
-            points.iter().map(|(x, y)| y - mean_y - slope * (x - mean_x)).collect();
+        let residuals: Vec<f64> = points.iter().map(|(x, y)| y - mean_y - slope * (x - mean_x)).collect();
         let squares: f64 = residuals.iter().map(|residual| residual * residual).sum();
         let neighbours: f64 = residuals.windows(2).map(|pair| pair[0] * pair[1]).sum();
         let r = if squares > 0.0 { (neighbours / squares).clamp(0.0, 0.99) } else { 0.0 };
