@@ -11,7 +11,6 @@ use rustls::{ClientConfig, StreamOwned};
 use super::attacker::tls;
 use super::figure::{Bar, Figure};
 
-const REQUEST: &[u8] = b"GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
 /// What a server that lives takes to answer, at most.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// The answer has some hundred lines.
@@ -23,22 +22,34 @@ const PREFIX: &str = "webscale_";
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(crate) struct Counts(BTreeMap<String, u64>);
 
+/// An answer in HTTP.
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    body: String,
+}
+
+/// GET, over a connection of its own.
+pub(crate) fn get(address: SocketAddr, config: &Arc<ClientConfig>, path: &str) -> io::Result<Answer> {
+    let socket = TcpStream::connect_timeout(&address, PATIENCE)?;
+    socket.set_read_timeout(Some(PATIENCE))?;
+    socket.set_write_timeout(Some(PATIENCE))?;
+    let mut stream = StreamOwned::new(tls::connection(config).map_err(io::Error::other)?, socket);
+    let request = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes())?;
+    let mut answer = String::new();
+    stream.take(ANSWER_BYTES_MAX).read_to_string(&mut answer)?;
+    let (head, body) = answer.split_once("\r\n\r\n").ok_or(ErrorKind::InvalidData)?;
+    let status = head.strip_prefix("HTTP/1.1 ").and_then(|rest| rest.get(..3)?.parse().ok());
+    Ok(Answer { status: status.ok_or(ErrorKind::InvalidData)?, body: body.to_owned() })
+}
+
 impl Counts {
     /// Asks the server, over a connection that counts too.
     pub(crate) fn ask(address: SocketAddr, config: &Arc<ClientConfig>) -> io::Result<Counts> {
-        let socket = TcpStream::connect_timeout(&address, PATIENCE)?;
-        socket.set_read_timeout(Some(PATIENCE))?;
-        socket.set_write_timeout(Some(PATIENCE))?;
-        let mut stream = StreamOwned::new(tls::connection(config).map_err(io::Error::other)?, socket);
-        stream.write_all(REQUEST)?;
-        let mut answer = String::new();
-        stream.take(ANSWER_BYTES_MAX).read_to_string(&mut answer)?;
-        let (head, body) = answer.split_once("\r\n\r\n").ok_or(ErrorKind::InvalidData)?;
-        if !head.starts_with("HTTP/1.1 200 ") {
-            let status = head.lines().next().unwrap_or_default();
-            return Err(io::Error::other(format!("GET /metrics: {status}")));
+        match get(address, config, "/metrics")? {
+            Answer { status: 200, body } => Ok(Counts::parse(&body)),
+            Answer { status, .. } => Err(io::Error::other(format!("/metrics is answered with {status}"))),
         }
-        Ok(Counts::parse(body))
     }
 
     fn parse(body: &str) -> Counts {

@@ -89,6 +89,8 @@ pub(crate) struct Findings {
     pub(crate) memory_each_at_most: Option<f64>,
     /// How the server should count the ends of so many connections, at least.
     pub(crate) ends: Vec<(&'static str, u64)>,
+    /// Handlers were made to panic: the log may tell of it.
+    pub(crate) panics_provoked: bool,
     /// Why it could not be made on this machine.
     pub(crate) skipped: Option<String>,
 }

@@ -11,6 +11,7 @@ mod slowloris;
 mod strangers;
 mod trickle;
 mod unread;
+mod wilful;
 
 use super::row::Row;
 
@@ -34,6 +35,8 @@ pub static ROWS: &[Row] = &[
     unread::SILENT_READERS,
     resets::STORM,
     exhaustion::DESCRIPTORS,
+    wilful::PANICKING,
+    wilful::BLOCKING,
     ending::SIGTERM,
     ending::CERTIFICATES,
     strangers::OLD_TLS,

@@ -214,6 +214,7 @@ impl Trial<'_> {
     fn report_of_end(&self, during: During, mut subject: Subject) -> RowReport {
         subject.expect_end();
         let (ended, heard) = subject.finish();
+        let provoked = during.findings.panics_provoked;
         let mut figures = during.findings.figures;
         let told = Figure::count(
             "honest clients told 1001",
@@ -222,13 +223,14 @@ impl Trial<'_> {
         );
         figures.push(told);
         figures.push(Figure::count("exit code 0", u64::from(ended.is_ok()), Bar::Exactly(1.0)));
-        figures.extend(log_figures(&heard));
+        figures.extend(log_figures(&heard, provoked));
         let verdict = judge(&figures, Vec::new());
         RowReport { done: during.findings.done, figures, ..RowReport::new(self.row, verdict) }
     }
 
     fn report(&self, before: &Before, during: During, after: &After, subject: Subject) -> RowReport {
         let (ended, heard) = subject.finish();
+        let provoked = during.findings.panics_provoked;
         let mut figures = during.findings.figures.clone();
         figures.extend(self.honest_figures(before, &during, after));
         figures.extend(self.memory_figures(before, &during));
@@ -236,7 +238,7 @@ impl Trial<'_> {
         if let (Some(before), Some(after)) = (&before.account, &after.account) {
             figures.extend(after.figures(before, &during.findings.ends));
         }
-        figures.extend(log_figures(&heard));
+        figures.extend(log_figures(&heard, provoked));
         let mut verdict = judge(&figures, disturbances(before, &during));
         if let Err(death) = ended {
             let why = [death.to_string()].into_iter().chain(verdict.why().to_vec());
@@ -343,9 +345,12 @@ fn recovery_figures(before: &Before, after: &After) -> Vec<Figure> {
     ]
 }
 
-fn log_figures(heard: &Heard) -> Vec<Figure> {
+fn log_figures(heard: &Heard, provoked: bool) -> Vec<Figure> {
     vec![
-        Figure::count("panics", heard.panics, Bar::Exactly(0.0)),
+        match provoked {
+            true => Figure::noted("panics in the log", heard.panics as f64, Unit::Count),
+            false => Figure::count("panics", heard.panics, Bar::Exactly(0.0)),
+        },
         Figure::count("log lines in a second", heard.lines_a_second, Bar::AtMost(LOG_LINES_MAX as f64)),
     ]
 }

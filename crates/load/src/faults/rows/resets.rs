@@ -71,7 +71,7 @@ fn storm(arena: &Arena<'_>) -> io::Result<Findings> {
     let begun = Instant::now();
     while begun.elapsed() < arena.scale.attack_min() && !arena.is_stopped() {
         for (_, entry, moves) in &phases {
-            let round = assault(*entry, arena.scale.of(A_ROUND) / phases.len() as u32);
+            let round = assault(*entry, arena.scale.of(A_ROUND));
             toll.join(&attack(arena, &round, &mut |_| {
                 Box::new(moves.clone().into_iter().chain([Move::Leave]))
             })?);
@@ -130,7 +130,7 @@ fn closes(arena: &Arena<'_>) -> io::Result<Findings> {
     while figures.is_empty() || (begun.elapsed() < arena.scale.attack_min() && !arena.is_stopped()) {
         let mut wrong = 0;
         for (name, moves, ends) in &races {
-            let round = assault(WEBSOCKET, arena.scale.of(A_ROUND) / races.len() as u32);
+            let round = assault(WEBSOCKET, arena.scale.of(A_ROUND));
             let mut script = |_| -> Script { Box::new(moves.clone().into_iter()) };
             let toll = attack(arena, &round, &mut script)?;
             let right: u64 = ends.iter().map(|end| toll.ended(*end)).sum();
