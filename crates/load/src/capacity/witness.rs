@@ -53,11 +53,12 @@ struct Seen {
 
 /// Descriptors of all processes of the server.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(super) struct InAll {
-    pub(super) held: u64,
+pub(crate) struct InAll {
+    /// The most that was seen.
+    pub(crate) held: u64,
     /// The sum of their soft limits.
-    pub(super) limit: u64,
-    pub(super) processes: u64,
+    pub(crate) limit: u64,
+    pub(crate) processes: u64,
 }
 
 /// What an interface has carried so far, and its speed in bytes a second.
@@ -142,7 +143,7 @@ impl Witness {
     }
 
     /// What all processes of the server hold and may hold; none where that is not known of each.
-    pub(super) fn descriptors_in_all(&self) -> Option<InAll> {
+    pub(crate) fn descriptors_in_all(&self) -> Option<InAll> {
         let add = |all: InAll, server: &Seen| {
             Some(InAll {
                 held: all.held + server.descriptors,
@@ -413,6 +414,7 @@ mod tests {
         let (binding, most) = all.refuse(271).unwrap();
         assert_eq!((binding.resource, most), (Resource::ServerDescriptors, 254));
         assert!(binding.sentence().contains("30 of 300"), "{}", binding.sentence());
+        assert_eq!(InAll { held: 130, ..all }.without(100).most(), 254);
         // Of a process whose limit is not known nothing can be said.
         assert_eq!(Witness::new(machine.root(), &[7, 9], &[]).descriptors_in_all(), None);
         assert_eq!(Witness::new(machine.root(), &[], &[]).descriptors_in_all(), None);
