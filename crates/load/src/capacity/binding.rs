@@ -11,7 +11,7 @@ const FULL: f64 = 0.9;
 /// The whole machine above this share is full.
 const MACHINE_FULL: f64 = 0.95;
 /// Descriptors that a server may keep in reserve.
-const DESCRIPTORS_SPARE: u64 = 8;
+pub(super) const DESCRIPTORS_SPARE: u64 = 8;
 /// A network interface above this share of its speed is full.
 const NETWORK_FULL: f64 = 0.9;
 
@@ -102,11 +102,6 @@ impl InAll {
     /// Why a server that holds no clients cannot take so many, and how many it can take; none if nothing is against it.
     pub(super) fn refuse(&self, clients: u32) -> Option<(Binding, u32)> {
         (u64::from(clients) > self.free()).then(|| (self.binding(clients), self.most()))
-    }
-
-    /// The same server without `clients` that it holds.
-    pub(crate) fn without(self, clients: u32) -> InAll {
-        InAll { held: self.held.saturating_sub(clients.into()), ..self }
     }
 
     /// How many clients a server that holds none can take.

@@ -327,8 +327,8 @@ impl Experiment<'_> {
     /// As the last run of the server has shown.
     fn servers_descriptors(&self, contestant: Contestant) -> Option<(u32, String)> {
         let run = self.runs.iter().rfind(|run| run.server == contestant.name())?;
-        let without = run.descriptors?.without(run.outcome.connections.peak_open);
-        Some((without.most(), without.binding(without.most()).sentence()))
+        let most = run.descriptors?.most();
+        Some((most, run.descriptors?.binding(most).sentence()))
     }
 
     /// Of the load, where it cannot start further processes.

@@ -79,7 +79,7 @@ pub struct Run {
     pub binding: Option<Binding>,
     /// What the load found.
     pub outcome: Outcome,
-    /// Descriptors of the server, with all clients.
+    /// Descriptors of those processes of the server that took clients, without these.
     #[serde(skip)]
     pub(crate) descriptors: Option<InAll>,
 }
@@ -157,7 +157,7 @@ impl Runner {
             server_connections: counts.as_ref().map(|counts| counts.connections),
             binding,
             outcome,
-            descriptors: witness.descriptors_in_all(),
+            descriptors: witness.descriptors_without_clients(),
         })
     }
 
