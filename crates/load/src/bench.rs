@@ -12,7 +12,7 @@
 mod client;
 mod conductor;
 pub mod endpoint;
-mod fleet;
+pub(crate) mod fleet;
 pub mod outcome;
 pub mod payload;
 pub mod plan;
@@ -20,7 +20,7 @@ pub mod provenance;
 mod reconnect;
 mod server;
 pub mod stop;
-mod tally;
+pub(crate) mod tally;
 pub mod template;
 mod tickets;
 pub mod timeline;

@@ -157,6 +157,8 @@ pub(crate) struct Connection<K, S> {
     answered: bool,
     last_heard: Time,
     pinged: Option<Time>,
+    /// Since that ping bytes came, and none was taken of those that wait for the peer.
+    deaf: bool,
     /// Since when a message is incomplete.
     message_since: Option<Time>,
     /// The handler may have stopped sending, and waits for [`Handler::drained`].
@@ -231,6 +233,7 @@ impl<K: Socket, S: Send + 'static> Connection<K, S> {
             answered: false,
             last_heard: now,
             pinged: None,
+            deaf: false,
             message_since: None,
             owes_drained: false,
             ended: None,
@@ -314,7 +317,17 @@ impl<K: Socket, S: Send + 'static> Connection<K, S> {
 
     /// The peer lives.
     fn heard(&mut self, now: Time) {
-        (self.last_heard, self.pinged) = (now, None);
+        (self.last_heard, self.pinged, self.deaf) = (now, None, false);
+    }
+
+    /// Bytes came. While others wait for the peer, it lives by taking them: who speaks and does not listen would keep
+    /// them here for ever.
+    fn spoke(&mut self, now: Time) {
+        if self.link.queued() == 0 {
+            self.heard(now);
+        } else {
+            self.deaf = true;
+        }
     }
 
     /// Goes on with what an earlier turn left.
@@ -487,7 +500,7 @@ impl<K: Socket, S: Send + 'static> Connection<K, S> {
             match self.link.recv(turn) {
                 Ok(link::Received::Bytes { count, more }) => {
                     if self.link.phase() == Phase::Live {
-                        self.heard(turn.context.now);
+                        self.spoke(turn.context.now);
                     }
                     self.open_bytes(turn, count);
                     self.settle(turn);
@@ -548,10 +561,12 @@ impl<K: Socket, S: Send + 'static> Connection<K, S> {
 
     /// Takes note of when the message under way began. One that ended since is another one.
     fn watch_message<H: Handler>(&mut self, context: &mut Context<'_, H>) {
-        if std::mem::take(&mut context.between_messages) || !self.channel.is_mid_message() {
+        // The record that brings a message is a part of it.
+        let is_under_way = self.channel.is_mid_message() || self.link.is_mid_record();
+        if std::mem::take(&mut context.between_messages) || !is_under_way {
             self.message_since = None;
         }
-        if self.channel.is_mid_message() {
+        if is_under_way {
             self.message_since.get_or_insert(context.now);
         }
     }

@@ -44,7 +44,7 @@ pub struct Limits {
     /// in chunks, up to this many bytes in all; then 1009. Its connection holds no more than `message_bytes` of it,
     /// and about twice that where it is compressed and goes to workers. Default 0: every message comes whole.
     pub stream_bytes: u64,
-    /// One message, from its first byte to its last, in chunks or whole; then 1008. If it is over while a worker holds the
+    /// One message, from the first byte of its TLS record to its last, in chunks or whole; then 1008. If it is over while a worker holds the
     /// message up, it begins anew. Default 60 s.
     pub message_time: Duration,
     /// What may wait for one client's socket, in bytes of frames; also the longest message that can be sent, and the longest
@@ -67,7 +67,8 @@ pub struct Limits {
     /// Silence after which a ping is sent, spread by up to an eighth so that many clients do not fall due together.
     /// Default 30 s.
     pub ping_after: Duration,
-    /// How long the peer may neither send nor take a byte after that ping; then the connection is ended. Default 30 s.
+    /// How long the peer may neither send nor take a byte after that ping; then the connection is ended. While bytes wait for
+    /// the peer, taking alone counts, for that silence too: who only sends is closed with 1008. Default 30 s.
     pub pong_time: Duration,
     /// The closing handshake, and then the end of the TCP connection. What is queued then may take until `message_time`
     /// longer, while the peer goes on taking it. Default 5 s.

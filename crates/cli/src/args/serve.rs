@@ -11,8 +11,10 @@ use super::units;
 
 mod limits;
 mod status;
+mod times;
 pub(crate) use limits::LimitArgs;
 pub(crate) use status::StatusArgs;
+pub(crate) use times::TimeArgs;
 
 /// Serve WebSockets: echo, or parse the 10 kB JSON message.
 ///
@@ -21,6 +23,7 @@ pub(crate) use status::StatusArgs;
 /// connect from then on; if one of them is no good, what is in use stays, and stderr says why. The first SIGTERM or Ctrl-C closes every client with 1001 and ends with exit
 /// code 0 and one line of counts; a second one ends at once.
 #[derive(Debug, clap::Args)]
+#[command(args_override_self = true)]
 #[command(after_help = "\
 Examples:
   webscale serve --mode echo --plain
@@ -77,6 +80,8 @@ pub(crate) struct ServeArgs {
     pub(crate) origins: Vec<String>,
     #[command(flatten)]
     pub(crate) limits: LimitArgs,
+    #[command(flatten)]
+    pub(crate) times: TimeArgs,
     #[command(flatten)]
     pub(crate) status: StatusArgs,
     /// Share the port with the sibling that has it: for the children of --processes

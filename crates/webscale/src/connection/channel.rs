@@ -444,6 +444,12 @@ impl<S: Send + 'static> Channel<S> {
         self.lost(context, CloseCause::Timeout(Timeout::Pong));
     }
 
+    /// The peer sends, and does not read.
+    pub(crate) fn close_slow_consumer<H: Handler<Session = S>>(&mut self, context: &mut Context<'_, H>) {
+        let reason = "messages are not read as fast as they are sent";
+        self.fail(context, CloseCode::POLICY, reason, CloseCause::SlowConsumer);
+    }
+
     fn closed_by_us(&mut self) -> Option<Close> {
         match &mut self.stage {
             Stage::Open(open) => open.closed_by_us.take().map(|close| *close),
@@ -493,8 +499,7 @@ impl<S: Send + 'static> Channel<S> {
             open.closed_by_us = Some(Box::new(Close::new(code, reason, CloseCause::Local)));
         }
         if overflowed && open.slow_consumer == SlowConsumer::Close {
-            let reason = "messages are not read as fast as they are sent";
-            self.fail(context, CloseCode::POLICY, reason, CloseCause::SlowConsumer);
+            self.close_slow_consumer(context);
         }
     }
 

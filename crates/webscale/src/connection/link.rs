@@ -84,6 +84,11 @@ impl<K: Socket> Link<K> {
         matches!(&self.security, Security::Tls(tls) if tls.is_handshaking())
     }
 
+    /// A TLS record has begun and not ended.
+    pub(super) fn is_mid_record(&self) -> bool {
+        !self.kept.is_empty()
+    }
+
     pub(super) fn is_congested(&self) -> bool {
         self.congested
     }
