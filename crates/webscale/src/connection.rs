@@ -279,7 +279,9 @@ impl<K: Socket, S: Send + 'static> Connection<K, S> {
     pub(crate) fn interest(&self) -> Interest {
         let read = match self.link.phase() {
             Phase::Connecting | Phase::Dead => false,
-            Phase::Live => !self.link.is_congested() && !self.channel.has_pending(),
+            Phase::Live => {
+                !self.link.is_congested() && !self.channel.has_pending() && !self.channel.is_leaving()
+            }
             Phase::Finishing => !self.link.has_peer_ended(),
             Phase::Proxied | Phase::Lingering => true,
         };
@@ -426,6 +428,7 @@ impl<K: Socket, S: Send + 'static> Connection<K, S> {
     /// Ends a turn: settles what the channel decided, seals and sends what it wrote.
     fn end<H: Handler<Session = S>>(&mut self, turn: &mut Turn<'_, H>) {
         let limits = &turn.context.config.limits;
+        self.channel.settle_close(&mut turn.context);
         self.channel.restore(turn.context.outgoing);
         if self.channel.is_closing() && !self.closing {
             self.closing = true;

@@ -59,14 +59,15 @@ impl Bystanders {
         };
         let prepared = plan.prepare()?;
         let mut fleet = Fleet::new(&plan, &prepared)?;
-        fleet.connect(Instant::now())?;
-        while fleet.census()?.settled < BYSTANDERS {
-            fleet.tend()?;
+        fleet.connect(Instant::now());
+        while fleet.census().settled < BYSTANDERS {
+            fleet.tend();
+            fleet.whole()?;
             std::thread::sleep(fleet.tick());
         }
         let mut bystanders = Bystanders { fleet, window: Tally::default(), before: Counts::default() };
         bystanders.all_connected()?;
-        let start = bystanders.fleet.start()?;
+        let start = bystanders.fleet.start();
         bystanders.watch(start.saturating_duration_since(Instant::now()) + WARMUP)?;
         bystanders.end_window()?;
         Ok(bystanders)
@@ -82,9 +83,9 @@ impl Bystanders {
 
     /// Takes note of what they counted. To be called often.
     pub(crate) fn look_after(&mut self) -> Result<(), FaultsError> {
-        self.fleet.tend()?;
-        self.window.add(&self.fleet.collect()?);
-        Ok(())
+        self.fleet.tend();
+        self.window.add(&self.fleet.collect());
+        Ok(self.fleet.whole()?)
     }
 
     /// Looks after them for so long.
@@ -130,12 +131,14 @@ impl Bystanders {
 
     /// They stay connected, and send nothing more.
     pub(crate) fn fall_silent(&mut self) -> Result<(), FaultsError> {
-        Ok(self.fleet.end()?)
+        self.fleet.end();
+        Ok(self.fleet.whole()?)
     }
 
     /// They close their connections, as a client should.
     pub(crate) fn leave(mut self) -> Result<(), FaultsError> {
-        self.fleet.close()?;
+        self.fleet.close();
+        self.fleet.whole()?;
         Ok(())
     }
 }
