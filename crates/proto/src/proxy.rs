@@ -93,17 +93,19 @@ fn begins(bytes: &[u8], start: &[u8]) -> bool {
 
 /// Version 1: `PROXY TCP4 source destination port port`, CRLF (§2.1).
 fn parse_line(bytes: &[u8]) -> Result<Option<Header>, ProxyError> {
-    let seen = &bytes[..bytes.len().min(LINE_MAX)];
+    let seen = bytes.get(..LINE_MAX).unwrap_or(bytes);
+    let is_cut = seen.len() == LINE_MAX;
     let Some(end) = seen.iter().position(|byte| matches!(byte, b'\r' | b'\n')) else {
-        return if seen.len() == LINE_MAX { Err(ProxyError::LineTooLong) } else { Ok(None) };
+        return if is_cut { Err(ProxyError::LineTooLong) } else { Ok(None) };
     };
-    match seen[end..] {
+    let (line, behind) = seen.split_at(end);
+    match behind {
         [b'\r', b'\n', ..] => {}
-        [b'\r'] if end + 1 == LINE_MAX => return Err(ProxyError::LineTooLong),
+        [b'\r'] if is_cut => return Err(ProxyError::LineTooLong),
         [b'\r'] => return Ok(None),
         _ => return Err(ProxyError::Line),
     }
-    let text = str::from_utf8(&seen[..end]).map_err(|_| ProxyError::Line)?;
+    let text = str::from_utf8(line).map_err(|_| ProxyError::Line)?;
     let rest = text.strip_prefix("PROXY ").ok_or(ProxyError::Line)?;
     let client = if rest == "UNKNOWN" || rest.starts_with("UNKNOWN ") {
         None

@@ -168,7 +168,7 @@ impl<K: Socket> Link<K> {
         wire: &mut Wire,
         count: usize,
     ) -> Result<Option<(Header, usize)>, ProxyError> {
-        let input = &mut wire.receive[..count];
+        let input = wire.receive.get_mut(..count).unwrap_or_default();
         let Some(header) = proxy::parse(input)? else {
             self.kept.clear();
             self.kept.extend_from_slice(input);

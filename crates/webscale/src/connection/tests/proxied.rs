@@ -111,7 +111,7 @@ fn the_header_has_the_time_of_the_handshake() {
 fn the_limits_of_an_address_are_those_of_the_client() {
     let limits = Limits { connections_per_address: 2, handshakes_per_address: 1, ..Limits::default() };
     let admission = Admission::new(&limits, 1);
-    let mut come = |head: &[u8]| {
+    let come = |head: &[u8]| {
         let mut world = world(limits.clone());
         let (place, handshake) = admission.admit(None).expect("nobody knows from where yet");
         assert!(handshake.is_none());
