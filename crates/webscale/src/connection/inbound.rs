@@ -174,7 +174,6 @@ impl<S: Send + 'static> Channel<S> {
         let Stage::Open(open) = &mut self.stage else { return };
         open.session = Some(done.session);
         let timer_missed = std::mem::take(&mut open.timer_missed);
-        let close_later = open.close_later.take();
         let outgoing = &mut *context.outgoing;
         outgoing.compression.take_back(done.compression);
         outgoing.unfinished = done.unfinished;
@@ -193,9 +192,7 @@ impl<S: Send + 'static> Channel<S> {
         if timer_missed {
             self.user_timer(context);
         }
-        if let Some(close) = close_later {
-            self.close(context, close.code, &close.reason, close.cause);
-        }
+        self.settle_close(context);
     }
 }
 
