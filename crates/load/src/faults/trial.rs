@@ -252,7 +252,7 @@ impl Trial<'_> {
         let baseline = seconds(before.window.p99);
         let most = (baseline * self.row.slower_at_most).max(baseline + SLOWER_AT_ANY_RATE.as_secs_f64());
         let windows = [&during.window, &after.window];
-        let sum = |count: fn(&Window) -> u64| windows.into_iter().map(count).sum();
+        let sum = |count: fn(&Window) -> u64| -> u64 { windows.into_iter().map(count).sum() };
         vec![
             // What is slow by itself cannot be seen to be slowed down.
             Figure::new("honest p99 before", baseline, Unit::Seconds, Bar::AtMost(BASELINE_MAX)).of_attack(),
@@ -263,7 +263,13 @@ impl Trial<'_> {
                 sum(|window| window.disconnected_count),
                 Bar::Exactly(0.0),
             ),
-            Figure::count("honest messages not answered", sum(|window| window.unanswered), Bar::Exactly(0.0)),
+            Figure::count(
+                "honest messages lost",
+                sum(|window| window.lost) + after.window.waiting,
+                Bar::Exactly(0.0),
+            ),
+            Figure::count("answered after five seconds or more", during.window.waiting, Bar::Exactly(0.0))
+                .of_time(),
             Figure::count("honest echoes corrupt", sum(|window| window.corrupt), Bar::Exactly(0.0)),
         ]
     }
