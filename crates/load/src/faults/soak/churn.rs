@@ -212,7 +212,8 @@ fn visit(random: &mut Random) -> Script {
     const REST_MAX: Duration = Duration::from_millis(500);
     let mut moves = Vec::new();
     for _ in 0..=random.below(8) {
-        let payload = vec![b'a' + (random.below(26) as u8); random.below(20_000) as usize];
+        let letter = b"etaoinshrdlu"[random.below(12) as usize];
+        let payload = vec![letter; random.below(20_000) as usize];
         moves.push(Move::Send(frame(TEXT, true, &payload)));
         moves.push(Move::Rest(random.time(REST_MAX)));
     }
