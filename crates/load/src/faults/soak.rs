@@ -282,6 +282,7 @@ impl<'a> Soak<'a> {
             gauge = self.subject.gauge()?;
             counts = self.ask()?;
         }
+        self.bystanders.fall_silent()?;
         let window = self.bystanders.end_window()?;
         self.bystanders.leave()?;
         Ok(Ending {

@@ -82,8 +82,8 @@ fn honest(report: &SoakReport, last: &Window) -> Vec<Figure> {
             Bar::Exactly(0.0),
         ),
         Figure::count(
-            "honest messages not answered",
-            sum(|sample| sample.honest_unanswered) + last.unanswered,
+            "honest messages lost",
+            sum(|sample| sample.honest_lost) + last.lost + last.waiting,
             Bar::Exactly(0.0),
         ),
         Figure::count(

@@ -74,8 +74,8 @@ pub struct Sample {
     pub pace: f64,
     /// Echoes that honest clients got.
     pub honest_answered: u64,
-    /// Those that they did not.
-    pub honest_unanswered: u64,
+    /// Those that they never will, because their connections ended.
+    pub honest_lost: u64,
     /// Those that were none.
     pub honest_corrupt: u64,
     /// Honest clients that were lost.
@@ -107,7 +107,7 @@ impl Sample {
             clients_cpu,
             pace,
             honest_answered: window.answered,
-            honest_unanswered: window.unanswered,
+            honest_lost: window.lost,
             honest_corrupt: window.corrupt,
             honest_disconnected: window.disconnected_count,
             honest_p99_seconds: window.p99.map(|time| time.as_secs_f64()),
