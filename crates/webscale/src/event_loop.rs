@@ -333,4 +333,6 @@ impl<H: Handler, K: Kernel> EventLoop<H, K> {
 }
 
 #[cfg(test)]
+mod simulation;
+#[cfg(test)]
 mod tests;

@@ -13,7 +13,7 @@ use webscale_sys::{Listener, limits, process};
 use crate::connection::Config;
 use crate::event_loop::{EventLoop, Shared};
 use crate::handler::Handler;
-use crate::kernel::Linux;
+use crate::kernel::{Kernel, Linux};
 use crate::limits::Limits;
 use crate::mailbox::Mailbox;
 use crate::metrics::{Metrics, Snapshot};
@@ -358,7 +358,7 @@ pub(crate) struct LoopHandle {
 }
 
 impl LoopHandle {
-    pub(crate) fn of<H: Handler>(event_loop: &EventLoop<H>) -> Self {
+    pub(crate) fn of<H: Handler, K: Kernel>(event_loop: &EventLoop<H, K>) -> Self {
         let outside = event_loop.outside();
         Self { commands: outside.commands, metrics: outside.metrics }
     }

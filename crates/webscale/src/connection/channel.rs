@@ -194,6 +194,14 @@ impl<S: Send + 'static> Channel<S> {
         }
     }
 
+    #[cfg(test)]
+    pub(super) fn undecoded(&self) -> usize {
+        match &self.stage {
+            Stage::Open(open) => open.pending.as_ref().map_or(0, |pending| pending.len()),
+            Stage::Opening(_) | Stage::Over => 0,
+        }
+    }
+
     /// Lends to a turn what this connection's messages are sent with; [`Channel::restore`] takes it back.
     pub(crate) fn lend(&mut self, outgoing: &mut Outgoing) {
         (outgoing.compression, outgoing.unfinished) = (Compression::Off, None);

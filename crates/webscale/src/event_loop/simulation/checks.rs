@@ -1,0 +1,138 @@
+//! What must hold behind every step, and at the end.
+
+use std::time::Duration;
+
+use super::super::DEADLINE_STEP;
+use super::peer::{Ended, Peer};
+use super::world::{Stage, World};
+use crate::close::{Close, CloseCause, Timeout};
+use crate::connection::Wire;
+use crate::peer::ConnectionId;
+
+/// The wheel's slot, and the looks at the clock in between.
+const SLACK: Duration = Duration::from_millis(1);
+
+impl World {
+    pub(super) fn check(&mut self) {
+        let (ended, faults) = {
+            let mut records = self.ledger.records();
+            (std::mem::take(&mut records.ended), std::mem::take(&mut records.faults))
+        };
+        assert!(faults.is_empty(), "{faults:?}");
+        for id in ended {
+            self.check_end(id);
+        }
+        for peer in &mut self.peers {
+            if !peer.faults.is_empty() {
+                let record = std::mem::take(self.ledger.records().record(peer.id));
+                panic!("{:?}\n{:?}, ended {:?}", peer.faults, peer.deeds, record.end);
+            }
+        }
+    }
+
+    /// A session ended only for a reason that its peer, its handler or the limits gave.
+    fn check_end(&self, id: usize) {
+        let records = self.ledger.records();
+        let (record, peer) = (&records.of[&id], &self.peers[id]);
+        let Some(Close { cause, .. }) = &record.end else { return };
+        let limits = &self.setting.limits;
+        let (now, heard) = {
+            let system = self.system();
+            (system.now, system.lines[peer.line].heard)
+        };
+        let is_given = match cause {
+            CloseCause::Peer => peer.deeds.sent_close,
+            CloseCause::Local => record.closed_locally,
+            CloseCause::Shutdown => self.stage != Stage::Running,
+            CloseCause::Protocol(_) => peer.deeds.misbehaved,
+            CloseCause::Panic => record.panicked,
+            CloseCause::SlowConsumer => record.full || (record.pushed > 0 && !peer.is_honest()),
+            CloseCause::Timeout(Timeout::Pong) => now - heard >= limits.ping_after + limits.pong_time,
+            CloseCause::Timeout(Timeout::Message) => now - peer.born >= limits.message_time,
+            CloseCause::Timeout(Timeout::Close) => {
+                (record.closed_locally || self.stage != Stage::Running)
+                    && now - peer.born >= limits.close_time
+            }
+            CloseCause::Lost(_) => peer.deeds.left || peer.ended.is_some(),
+            _ => false,
+        };
+        assert!(is_given, "peer {id} was ended: {cause}\n{:?} {:?}", peer.deeds, peer.script);
+        assert!(!(peer.is_honest() && record.full), "peer {id} keeps to its window, and there is no room");
+    }
+
+    /// A loop's tables fit its connections.
+    pub(super) fn check_loop(&mut self, index: usize) {
+        let limits = self.setting.limits.clone();
+        let memory_max = 2 * (limits.message_bytes + limits.egress_bytes + Wire::RECEIVE_BYTES);
+        let Some(event_loop) = &mut self.loops[index] else { return };
+        let now = event_loop.now;
+        for token in event_loop.connections.tokens() {
+            let id = ConnectionId { event_loop: event_loop.index, token };
+            let connection = event_loop.connections.get_mut(token).expect("it is there");
+            let (deadline, registered) = (connection.deadline(&limits, id), &connection.registered);
+            assert!(deadline + DEADLINE_STEP + SLACK > now, "a deadline was missed: {deadline:?}, {now:?}");
+            assert_eq!(registered.interest, Some(connection.interest()), "epoll does not know better");
+            let (_, armed) = registered.deadline.expect("every connection has its deadline");
+            assert!(armed <= deadline.round_up(DEADLINE_STEP), "nobody looks at the deadline");
+            assert!(!connection.is_ready() || registered.in_ready_list, "what is received is forgotten");
+            assert!(connection.buffered() <= memory_max, "{} bytes", connection.buffered());
+        }
+    }
+
+    /// Who keeps to the rules got all that was owed.
+    pub(super) fn check_honest(&mut self) {
+        let now = self.now();
+        for peer in self.peers.iter().filter(|peer| peer.is_honest() && !peer.is_content()) {
+            let mut records = self.ledger.records();
+            let record = records.record(peer.id);
+            let was_refused = record.opens == 0 && peer.ended.is_some() && self.may_refuse(peer);
+            let was_told = self.stage != Stage::Running;
+            let had_no_time = self.jumped.is_some_and(|jumped| jumped >= peer.born)
+                || matches!(record.end, Some(Close { cause: CloseCause::Timeout(_), .. }))
+                || (record.opens == 0 && now - peer.born >= self.setting.limits.handshake_time);
+            assert!(
+                peer.ended.is_some() && (was_refused || was_told || had_no_time),
+                "peer {} got less than it was owed at {now:?}: {:?}, {:?}, code {:?}, ended {:?}, session ended {:?}",
+                peer.id,
+                peer.deeds,
+                peer.script,
+                peer.close_code,
+                peer.ended,
+                record.end,
+            );
+        }
+        for (id, record) in &self.ledger.records().of {
+            let closing =
+                record.closed_locally || self.peers[*id].deeds.sent_close || self.stage != Stage::Running;
+            assert!(closing || !record.is_late(now), "the timer of peer {id} did not fire");
+        }
+    }
+
+    /// Connections above the limits are closed at accept, and so are those for which there is nothing left.
+    fn may_refuse(&self, peer: &Peer) -> bool {
+        let is_limited = self.setting.limits.connections < usize::MAX;
+        is_limited || self.metrics().accept_pauses > 0 || peer.ended == Some(Ended::Reset)
+    }
+
+    /// Nobody is left.
+    pub(super) fn check_empty(&self) {
+        for (id, record) in &self.ledger.records().of {
+            assert_eq!(record.opens, record.closes, "peer {id}");
+        }
+        let metrics = self.metrics();
+        let ended: u64 = metrics.closes().map(|(_, count)| count).sum();
+        assert_eq!(metrics.connections, 0, "{metrics:?}");
+        assert_eq!(metrics.accepted, ended);
+        assert_eq!(
+            metrics.opened,
+            self.ledger.records().of.values().filter(|record| record.opens > 0).count() as u64
+        );
+        assert_eq!(self.counted(), 0);
+        assert_eq!(self.system().held().count(), 0, "sockets are left");
+        for event_loop in self.loops.iter().flatten() {
+            assert_eq!(event_loop.connections.len(), 0);
+            assert!(event_loop.orphans.is_empty() && event_loop.ready.is_empty());
+            assert_eq!(event_loop.timers.next_due(), None, "timers are left");
+        }
+    }
+}

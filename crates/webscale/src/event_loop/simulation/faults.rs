@@ -1,0 +1,1 @@
+//! Faults of the system, one at a time.
