@@ -343,7 +343,12 @@ impl<S: Send + 'static> Channel<S> {
         cause: CloseCause,
     ) {
         context.outgoing.close_frame(Some(code), reason);
-        self.over(context, Close::new(code, reason, cause), Fate::Finish { answered: false });
+        // Where our Close frame went out before, that one holds.
+        let close = match self.closed_by_us() {
+            Some(ours) => Close { cause, ..ours },
+            None => Close::new(code, reason, cause),
+        };
+        self.over(context, close, Fate::Finish { answered: false });
     }
 
     pub(super) fn protocol_error<H: Handler<Session = S>>(

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::super::DEADLINE_STEP;
 use super::peer::{Ended, Peer};
-use super::world::{Stage, World};
+use super::world::{PATIENCE, Stage, World};
 use crate::close::{Close, CloseCause, Timeout};
 use crate::connection::Wire;
 use crate::peer::ConnectionId;
@@ -34,7 +34,7 @@ impl World {
     fn check_end(&self, id: usize) {
         let records = self.ledger.records();
         let (record, peer) = (&records.of[&id], &self.peers[id]);
-        let Some(Close { cause, .. }) = &record.end else { return };
+        let Some((Close { cause, .. }, _)) = &record.end else { return };
         let limits = &self.setting.limits;
         let (now, heard) = {
             let system = self.system();
@@ -88,7 +88,7 @@ impl World {
             let was_refused = record.opens == 0 && peer.ended.is_some() && self.may_refuse(peer);
             let was_told = self.stage != Stage::Running;
             let had_no_time = self.jumped.is_some_and(|jumped| jumped >= peer.born)
-                || matches!(record.end, Some(Close { cause: CloseCause::Timeout(_), .. }))
+                || matches!(record.end, Some((Close { cause: CloseCause::Timeout(_), .. }, _)))
                 || (record.opens == 0 && now - peer.born >= self.setting.limits.handshake_time);
             assert!(
                 peer.ended.is_some() && (was_refused || was_told || had_no_time),
@@ -108,10 +108,31 @@ impl World {
         }
     }
 
+    /// The Close frame came to whoever read, unless time ran out.
+    pub(super) fn check_codes(&self) {
+        for (id, record) in &self.ledger.records().of {
+            let (peer, Some((close, at))) = (&self.peers[*id], &record.end) else { continue };
+            let Some((_, ended)) = peer.ended else { continue };
+            let reads = !(peer.deeds.is_deaf || peer.deeds.is_mute || peer.deeds.left);
+            let is_told = !matches!(close.cause, CloseCause::Lost(_) | CloseCause::Timeout(_));
+            let in_time = match self.stage {
+                Stage::Running => ended - *at < PATIENCE,
+                Stage::Ending(_) if self.aborted => false,
+                Stage::Ending(since) => ended - since < self.setting.limits.shutdown_time.min(PATIENCE),
+            };
+            assert!(
+                !(reads && is_told && in_time) || peer.close_code == Some(close.code.get()),
+                "peer {id} was not told that {close}: {:?}, {:?}",
+                peer.close_code,
+                peer.deeds
+            );
+        }
+    }
+
     /// Connections above the limits are closed at accept, and so are those for which there is nothing left.
     fn may_refuse(&self, peer: &Peer) -> bool {
         let is_limited = self.setting.limits.connections < usize::MAX;
-        is_limited || self.metrics().accept_pauses > 0 || peer.ended == Some(Ended::Reset)
+        is_limited || self.metrics().accept_pauses > 0 || matches!(peer.ended, Some((Ended::Reset, _)))
     }
 
     /// Nobody is left.

@@ -22,7 +22,7 @@ const LATE: Duration = Duration::from_millis(1);
 pub(super) struct Record {
     pub(super) opens: usize,
     pub(super) closes: usize,
-    pub(super) end: Option<Close>,
+    pub(super) end: Option<(Close, Time)>,
     /// The number of the last message.
     seen: usize,
     /// Numbers of the messages that were answered, in order.
@@ -63,15 +63,32 @@ impl Records {
         }
     }
 
+    /// Another connection is sent something, from whatever thread this is.
+    pub(super) fn push(&mut self, peer: usize) {
+        if let Some(record) = self.of.get_mut(&peer)
+            && let Some(sender) = &record.sender
+            && record.pushed < PUSHES_MAX
+        {
+            record.pushed += 1;
+            let pushed = format!("push {}", text(peer, record.pushed, 40));
+            // It may be closing.
+            let _ = sender.send(Message::Text(&pushed));
+        }
+    }
+
     pub(super) fn record(&mut self, peer: usize) -> &mut Record {
         self.of.entry(peer).or_default()
     }
 }
 
+/// What fits beside the answers that a peer waits for.
+const PUSHES_MAX: usize = 8;
+const LETTERS: [char; 5] = ['w', 'e', 'b', 's', 'ß'];
+
 /// The text of a message that names its place, and what it is to look like.
 pub(super) fn text(peer: usize, number: usize, length: usize) -> String {
     let mut text = format!("{peer} {number} ");
-    let letters = (0..length).map(|index| char::from(b'a' + ((index + number + peer) % 26) as u8));
+    let letters = (0..length).map(|index| LETTERS[(index + number + peer) % LETTERS.len()]);
     text.extend(letters);
     text
 }
@@ -80,7 +97,7 @@ pub(super) fn text(peer: usize, number: usize, length: usize) -> String {
 pub(super) fn number_of(peer: usize, said: &str) -> Option<usize> {
     let mut words = said.splitn(3, ' ');
     let (_, number, rest) = (words.next()?, words.next()?.parse().ok()?, words.next()?);
-    (said == text(peer, number, rest.len())).then_some(number)
+    (said == text(peer, number, rest.chars().count())).then_some(number)
 }
 
 impl Ledger {
@@ -128,6 +145,7 @@ impl Ledger {
                 self.records().record(id).closed_locally = true;
                 peer.close(CloseCode::NORMAL, "as you said");
             }
+            Some(("tell", other)) => self.records().push(other.parse().unwrap_or(0)),
             Some(("panic", _)) => self.panic(id),
             Some(("flood", count)) => {
                 for _ in 0..count.parse().unwrap_or(0) {
@@ -211,13 +229,14 @@ impl Handler for Ledger {
     }
 
     fn close(&self, id: usize, close: Close) {
+        let now = self.machine.now();
         let mut records = self.records();
         records.calls += 1;
         records.ended.push(id);
         let record = records.record(id);
         record.closes += 1;
         let is_first = record.closes == 1;
-        (record.end, record.sender, record.timer) = (Some(close), None, None);
+        (record.end, record.sender, record.timer) = (Some((close, now)), None, None);
         records.check(is_first, id, "closed twice");
     }
 }

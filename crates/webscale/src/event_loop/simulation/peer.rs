@@ -76,7 +76,7 @@ pub(super) struct Peer {
     pub(super) line: usize,
     pub(super) script: Script,
     pub(super) deeds: Deeds,
-    pub(super) ended: Option<Ended>,
+    pub(super) ended: Option<(Ended, Time)>,
     pub(super) close_code: Option<u16>,
     pub(super) opened: bool,
     pub(super) born: Time,
@@ -92,6 +92,7 @@ pub(super) struct Peer {
     /// How many were.
     heard: usize,
     pushed: usize,
+    pub(super) ticks: usize,
     pub(super) faults: Vec<String>,
 }
 
@@ -115,6 +116,7 @@ impl Peer {
             waiting: VecDeque::new(),
             heard: 0,
             pushed: 0,
+            ticks: 0,
             faults: Vec::new(),
             script,
         };
@@ -226,12 +228,12 @@ impl Peer {
     }
 
     fn end(&mut self, system: &mut System, ended: Ended) {
-        self.ended = Some(ended);
+        self.ended = Some((ended, system.now));
         system.close_peer(self.line);
     }
 
     /// The connection is given up, in the way of `Act::Reset`.
-    fn reset(&mut self, system: &mut System) {
+    pub(super) fn reset(&mut self, system: &mut System) {
         self.deeds.left = true;
         system.lines[self.line].reset(PEER);
         self.end(system, Ended::Reset);
@@ -416,7 +418,7 @@ impl Peer {
 
     fn message(&mut self, message: Message<'_>, ledger: &Ledger) {
         match message {
-            Message::Text("tick") => {}
+            Message::Text("tick") => self.ticks += 1,
             Message::Text(said) => {
                 if let Some(number) = number_of(self.id, said) {
                     self.heard += 1;

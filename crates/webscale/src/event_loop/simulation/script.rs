@@ -90,7 +90,8 @@ impl Script {
 
 fn say(random: &mut Random, limits: &Limits) -> Act {
     let longest = limits.message_bytes.min(limits.egress_bytes / 2) - 100;
-    let length = if random.once_in(4) { random.within(0, longest) } else { random.below(200) };
+    // A letter may take two bytes.
+    let length = if random.once_in(4) { random.within(0, longest / 2) } else { random.below(200) };
     let form = match random.below(4) {
         0 => Form::Fragments(random.within(1, 300)),
         1 => Form::Compressed,
@@ -106,6 +107,7 @@ fn honest(random: &mut Random, limits: &Limits) -> VecDeque<Act> {
             0 => Act::Ping,
             1 => Act::Word(format!("timer {}", random.below(300))),
             2 => Act::Word("cancel it".into()),
+            3 => Act::Word(format!("tell {}", random.below(60))),
             _ => say(random, limits),
         });
     }
@@ -120,13 +122,16 @@ fn any(random: &mut Random, limits: &Limits, opening: Opening) -> Act {
         2 => Act::Word(format!("flood {}", random.within(1, 60))),
         3 => Act::Word(format!("timer {}", random.below(100_000))),
         4 => Act::Raw(malformed(random, limits)),
-        5 if opening == Opening::Deflate => Act::Bomb(limits.longest_message() as usize * 40 + 10_000),
+        5 if opening == Opening::Deflate => {
+            Act::Bomb(40 * usize::try_from(limits.longest_message()).expect("a short one") + 10_000)
+        }
         6 => Act::Bye,
         7 => Act::Fin,
         8 => Act::Reset,
         9 => Act::Deafen,
         10 => Act::Sleep,
-        11 | 12 => Act::Ping,
+        11 => Act::Ping,
+        12 => Act::Word(format!("tell {}", random.below(60))),
         _ => say(random, limits),
     }
 }

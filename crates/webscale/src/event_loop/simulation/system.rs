@@ -97,10 +97,6 @@ impl Line {
         self.ends[1 - end].reset = true;
     }
 
-    pub(super) fn is_closed(&self, end: usize) -> bool {
-        self.ends[end].closed
-    }
-
     pub(super) fn is_reset(&self, end: usize) -> bool {
         self.ends[end].reset
     }
@@ -243,10 +239,6 @@ impl System {
         self.sources.values().any(|source| matches!(source, Source::Listener(index) if *index == backlog))
     }
 
-    pub(super) fn waiting(&self) -> usize {
-        self.backlogs.iter().map(VecDeque::len).sum()
-    }
-
     /// accept(2): looks for a descriptor first, and then for a connection.
     pub(super) fn accept(&mut self, listener: u32) -> io::Result<(u32, usize)> {
         let Some(Source::Listener(index)) = self.sources.get(&listener) else { panic!("no listener") };
@@ -286,15 +278,8 @@ impl System {
     pub(super) fn recv(&mut self, line: usize, end: usize, buffer: &mut [u8]) -> io::Result<usize> {
         assert!(!buffer.is_empty(), "a recv into no room looks like the end of the stream");
         let is_short = end == SERVER && self.mood.wild;
-        if end == SERVER {
-            if is_short && self.random.once_in(40) {
-                return Err(if self.random.once_in(2) {
-                    ErrorKind::WouldBlock
-                } else {
-                    ErrorKind::Interrupted
-                }
-                .into());
-            }
+        if is_short && self.random.once_in(40) {
+            return Err(self.random.pick(&[ErrorKind::WouldBlock, ErrorKind::Interrupted]).into());
         }
         let now = self.now;
         let Line { ways, ends, heard, .. } = &mut self.lines[line];

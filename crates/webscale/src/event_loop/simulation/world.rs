@@ -5,10 +5,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use webscale_proto::{CloseCode, Deflate, Message, Role};
+use webscale_proto::{CloseCode, Deflate, Role};
 
 use super::super::{EventLoop, Shared};
-use super::handler::{Ledger, text};
+use super::handler::Ledger;
 use super::kernel::{FakeKernel, Machine};
 use super::peer::{IDENTITY, Peer};
 use super::random::Random;
@@ -26,7 +26,7 @@ pub(super) type Loop = EventLoop<Ledger, FakeKernel>;
 /// Turns without a change that a loop may take one after the other.
 const IDLE_TURNS_MAX: u32 = 8;
 /// Below this, a jump of time ends nobody who does what is asked for.
-const PATIENCE: Duration = Duration::from_secs(3);
+pub(super) const PATIENCE: Duration = Duration::from_secs(3);
 /// What a loop needs besides its connections: listener, waker, spare.
 const OWN_DESCRIPTORS: usize = 3;
 
@@ -118,7 +118,10 @@ pub(super) struct World {
     pub(super) stage: Stage,
     /// When time last jumped so far that a limit may have run out for somebody who did nothing wrong.
     pub(super) jumped: Option<Time>,
+    pub(super) aborted: bool,
     pub(super) steps: u64,
+    /// Turns of all loops.
+    pub(super) turns: u64,
 }
 
 impl World {
@@ -155,7 +158,9 @@ impl World {
             peers_max: 40,
             stage: Stage::Running,
             jumped: None,
+            aborted: false,
             steps: 0,
+            turns: 0,
             machine,
             setting,
             ledger,
@@ -211,6 +216,7 @@ impl World {
     }
 
     fn turn(&mut self, index: usize) {
+        self.turns += 1;
         let event_loop = self.loops[index].as_mut().expect("it runs");
         event_loop.once(&mut self.events).expect("epoll_wait(2) does not fail");
         let held = event_loop.connections.tokens().into_iter();
@@ -320,15 +326,14 @@ impl World {
         let id = self.random.below(self.peers.len());
         let (is_honest, closes) = (self.peers[id].is_honest(), self.random.once_in(8));
         let mut records = self.ledger.records();
+        if !closes || is_honest {
+            return records.push(id);
+        }
         let record = records.record(id);
-        let Some(sender) = record.sender.clone() else { return };
-        if closes && !is_honest {
+        if let Some(sender) = record.sender.clone() {
             record.closed_locally = true;
+            // It may be closing.
             let _ = sender.close(CloseCode::GOING_AWAY, "another thread says so");
-        } else if !is_honest || record.pushed < 8 {
-            record.pushed += 1;
-            let pushed = format!("push {}", text(id, record.pushed, 60));
-            let _ = sender.send(Message::Text(&pushed));
         }
     }
 
@@ -377,6 +382,7 @@ impl World {
 
     pub(super) fn abort(&mut self) {
         self.handle.abort();
+        self.aborted = true;
         self.ending();
     }
 
@@ -439,6 +445,7 @@ impl World {
         self.dismiss();
         self.settle_for(Duration::from_secs(400));
         self.check_empty();
+        self.check_codes();
         if self.stage == Stage::Running {
             self.shut_down();
         }
