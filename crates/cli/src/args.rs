@@ -8,6 +8,7 @@ mod bench;
 mod capacity;
 mod compare;
 mod doctor;
+mod output;
 mod serve;
 mod units;
 
@@ -15,6 +16,7 @@ pub(crate) use bench::BenchArgs;
 pub(crate) use capacity::CapacityArgs;
 pub(crate) use compare::CompareArgs;
 pub(crate) use doctor::DoctorArgs;
+pub(crate) use output::OutputArgs;
 pub(crate) use serve::{ModeArg, ServeArgs};
 
 const EXIT_CODES: &str = "\

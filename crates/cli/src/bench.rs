@@ -15,9 +15,7 @@ struct NotHeld(String);
 
 pub(crate) fn run(args: &BenchArgs) -> anyhow::Result<()> {
     let mut plan = args.plan()?;
-    output::prepare(args.json.as_deref())?;
-    output::prepare_file("--html", args.html.as_deref())?;
-    output::prepare_file("--csv", args.csv.as_deref())?;
+    output::all([args.output.prepare(), output::prepare_file("--csv", args.csv.as_deref())])?;
     let mut stderr = Stderr::new()?;
     crate::doctor::before_load(&plan, &mut stderr)?;
     args.machine.find_server(&mut plan, &mut stderr).map_err(failed)?;
@@ -25,9 +23,9 @@ pub(crate) fn run(args: &BenchArgs) -> anyhow::Result<()> {
     stderr.finish();
     let outcome = outcome.map_err(failed)?;
     output::all([
-        output::write_file(args.html.as_deref(), || report::html::html(&outcome)),
+        output::write_file(args.output.html.as_deref(), || report::html::html(&outcome)),
         output::write_file(args.csv.as_deref(), || report::csv::csv(&outcome)),
-        output::report(args.json.as_deref(), &outcome, || report::text::text(&outcome)),
+        output::report(args.output.json.as_deref(), &outcome, || report::text::text(&outcome)),
     ])?;
     let verdict = &outcome.verdict;
     if let Some(why) = &verdict.stopped {

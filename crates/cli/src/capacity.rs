@@ -16,8 +16,7 @@ struct NotFound(String);
 
 pub(crate) fn run(args: &CapacityArgs) -> anyhow::Result<()> {
     let mut settings = args.settings()?;
-    output::prepare(args.json.as_deref())?;
-    output::prepare_file("--html", args.html.as_deref())?;
+    args.output.prepare()?;
     let mut stderr = Stderr::with_notes_alone()?;
     args.machine.find_server(&mut settings.plan, &mut stderr).map_err(failed)?;
     if settings.memory.is_some() && settings.plan.pids.is_empty() {
@@ -29,8 +28,8 @@ pub(crate) fn run(args: &CapacityArgs) -> anyhow::Result<()> {
     let capacity = capacity.map_err(failed)?;
     let look = if output::stdout_is_terminal() { Look::Lines } else { Look::Plain };
     output::all([
-        output::write_file(args.html.as_deref(), || html::html(&capacity)),
-        output::report(args.json.as_deref(), &capacity, || text(&capacity, look)),
+        output::write_file(args.output.html.as_deref(), || html::html(&capacity)),
+        output::report(args.output.json.as_deref(), &capacity, || text(&capacity, look)),
     ])?;
     match shortcoming(&capacity) {
         Some(why) => Err(NotFound(why).into()),

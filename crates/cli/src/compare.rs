@@ -14,16 +14,15 @@ use crate::progress::Stderr;
 struct Incomplete(String);
 
 pub(crate) fn run(args: &CompareArgs) -> anyhow::Result<()> {
-    output::prepare(args.json.as_deref())?;
-    output::prepare_file("--html", args.html.as_deref())?;
+    args.output.prepare()?;
     let mut stderr = Stderr::with_notes_alone()?;
     let comparison = webscale_load::compare::run(args.settings(), &mut stderr);
     stderr.finish();
     let comparison = comparison?;
     let look = if output::stdout_is_terminal() { Look::Lines } else { Look::Plain };
     output::all([
-        output::write_file(args.html.as_deref(), || html(&comparison)),
-        output::report(args.json.as_deref(), &comparison, || text(&comparison, look)),
+        output::write_file(args.output.html.as_deref(), || html(&comparison)),
+        output::report(args.output.json.as_deref(), &comparison, || text(&comparison, look)),
     ])?;
     if comparison.is_complete() {
         return Ok(());

@@ -15,7 +15,7 @@ struct DoNotFit(String);
 
 pub(crate) fn run(args: &DoctorArgs) -> anyhow::Result<()> {
     let need = args.need()?;
-    output::prepare(args.json.as_deref())?;
+    output::prepare_json(args.json.as_deref())?;
     let diagnosis = doctor::examine(&Root::default(), &need);
     let look = if output::stdout_is_terminal() { Look::Lines } else { Look::Plain };
     output::report(args.json.as_deref(), &diagnosis, || doctor::text(&diagnosis, look))?;

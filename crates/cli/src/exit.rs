@@ -21,7 +21,7 @@ pub(crate) fn finish(outcome: anyhow::Result<()>) -> ExitCode {
 }
 
 /// The error and its causes, each said once: many errors say their cause themselves.
-fn sentence(error: &anyhow::Error) -> String {
+pub(crate) fn sentence(error: &anyhow::Error) -> String {
     error.chain().skip(1).map(ToString::to_string).fold(error.to_string(), |text, cause| {
         if text.contains(&cause) { text } else { format!("{text}: {cause}") }
     })

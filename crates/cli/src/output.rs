@@ -4,10 +4,14 @@ use std::fs;
 use std::io::{self, IsTerminal, Write};
 use std::path::Path;
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use serde::Serialize;
 
-use crate::exit::Usage;
+use crate::args::OutputArgs;
+use crate::exit::{Usage, sentence};
+
+/// As a file's name: standard output.
+const STDOUT: &str = "-";
 
 /// Writing to stdout failed.
 #[derive(Debug, thiserror::Error)]
@@ -25,13 +29,17 @@ pub(crate) fn stdout_is_terminal() -> bool {
     io::stdout().is_terminal()
 }
 
-/// Makes sure that a result can be written where `--json` says, before hours are spent on it. What the file held is lost,
-/// as it would be in the end.
-pub(crate) fn prepare(json: Option<&Path>) -> anyhow::Result<()> {
-    match json {
-        Some(path) if path == Path::new("-") => Ok(()),
-        path => prepare_file("--json", path),
+impl OutputArgs {
+    /// Makes sure that a result can be written to every file, before hours are spent on it. What the files held is lost, as
+    /// it would be in the end.
+    pub(crate) fn prepare(&self) -> anyhow::Result<()> {
+        all([prepare_json(self.json.as_deref()), prepare_file("--html", self.html.as_deref())])
     }
+}
+
+/// The same for the file of `--json`, which may be stdout.
+pub(crate) fn prepare_json(json: Option<&Path>) -> anyhow::Result<()> {
+    prepare_file("--json", json.filter(|path| *path != Path::new(STDOUT)))
 }
 
 /// The same for the file that `flag` names.
@@ -53,22 +61,30 @@ pub(crate) fn report<T: Serialize>(
     result: &T,
     text: impl FnOnce() -> String,
 ) -> anyhow::Result<()> {
-    if json == Some(Path::new("-")) {
+    if json == Some(Path::new(STDOUT)) {
         return Ok(print(&encoded(result)?)?);
     }
     let written = match json {
         Some(_) => encoded(result).and_then(|encoded| write_file(json, || encoded)),
         None => Ok(()),
     };
-    let printed = print(&text());
-    written.and(printed.map_err(Into::into))
+    all([written, print(&text()).map_err(Into::into)])
 }
 
 fn encoded<T: Serialize>(result: &T) -> anyhow::Result<String> {
     Ok(serde_json::to_string_pretty(result)? + "\n")
 }
 
-/// The first error of several outputs, all of which were tried: one that fails does not take the others with it.
+/// Every failure of several outputs, all of which were tried: one that fails does not take the others with it.
 pub(crate) fn all<const N: usize>(written: [anyhow::Result<()>; N]) -> anyhow::Result<()> {
-    written.into_iter().collect()
+    let mut failed: Vec<anyhow::Error> = written.into_iter().filter_map(Result::err).collect();
+    match failed.as_slice() {
+        [] => Ok(()),
+        [_] => failed.pop().map_or(Ok(()), Err),
+        _ => {
+            let texts: Vec<String> = failed.iter().map(sentence).collect();
+            let text = texts.join("; ");
+            if failed.iter().all(anyhow::Error::is::<Usage>) { Err(Usage(text).into()) } else { bail!(text) }
+        }
+    }
 }

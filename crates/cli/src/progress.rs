@@ -102,13 +102,7 @@ impl Observer for Stderr {
 }
 
 fn line(progress: &Progress) -> String {
-    let phase = match progress.phase {
-        Phase::Connecting => "connecting",
-        Phase::Resting => "resting",
-        Phase::WarmingUp => "warming up",
-        Phase::Measuring => "measuring",
-        Phase::Draining => "last answers",
-    };
+    let phase = progress.phase.name();
     let elapsed = progress.elapsed.as_secs();
     let mut line = match progress.planned {
         // Rounded: a phase begins a little after its plan.

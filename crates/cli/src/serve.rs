@@ -1,29 +1,44 @@
 //! `webscale serve`: a server that needs no file.
 
+mod inheritance;
 mod processes;
+mod reload;
+mod status;
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
-use server_webscale::{Echo, Ingest, Json, counts, limits};
-use webscale::{BuildError, Deflate, Handler, Origins, Server, ServerBuilder, Tls};
-use webscale_load::cert;
+use server_webscale::{Echo, Ingest, Json, counts, limits, logger};
+use webscale::{
+    BuildError, ClientAuth, Deflate, Handler, Limits, Origins, Server, ServerBuilder, TicketKeys, Tls,
+    TlsConfigError,
+};
 use workload::{Mode, report};
 
-use crate::args::{ModeArg, ServeArgs};
+use crate::args::ServeArgs;
 use crate::exit::Usage;
+use inheritance::Inheritance;
+use status::StatusPort;
 
 pub(crate) fn run(args: &ServeArgs) -> anyhow::Result<()> {
-    let tls = tls(args)?;
-    if args.processes > 1 {
-        return processes::run(args);
+    if let Some(fault) = args.status.fault(args.processes) {
+        return Err(Usage(fault).into());
     }
-    match args.mode {
-        ModeArg::Echo => serve(args, tls, Mode::Echo, Echo, &Arc::default()),
-        ModeArg::Ingest => {
-            let ingest = Ingest::new(Json::Borrowed);
+    let inheritance = if args.inherit { Inheritance::receive()? } else { Inheritance::make(args)? };
+    let tls = tls(args, &inheritance)?;
+    let mode = args.mode.into();
+    let limits = args.limits.apply(limits(mode, args.max_message), args.processes)?;
+    if args.processes > 1 {
+        return processes::run(args, &inheritance);
+    }
+    logger::install();
+    let readers = args.status.readers();
+    match mode {
+        Mode::Echo => serve(args, tls, limits, Echo(readers), &Arc::default()),
+        Mode::Ingest => {
+            let ingest = Ingest::new(Json::Borrowed, readers);
             let failed = ingest.failed();
-            serve(args, tls, Mode::Ingest, ingest, &failed)
+            serve(args, tls, limits, ingest, &failed)
         }
     }
 }
@@ -31,27 +46,34 @@ pub(crate) fn run(args: &ServeArgs) -> anyhow::Result<()> {
 fn serve<H: Handler>(
     args: &ServeArgs,
     tls: Option<Tls>,
-    mode: Mode,
+    limits: Limits,
     handler: H,
     failed: &Arc<AtomicU64>,
 ) -> anyhow::Result<()> {
     let secure = tls.is_some();
-    let server = builder(args, tls, mode).build(handler).map_err(|error| match error {
+    if let Some(tls) = tls.clone().filter(|_| args.can_reload()) {
+        reload::on_hang_up(tls)?;
+    }
+    let server = builder(args, tls, limits).build(handler).map_err(|error| match error {
         BuildError::Limits(_) => anyhow::Error::new(Usage(error.to_string())),
         _ => error.into(),
     })?;
     let handle = server.handle();
+    let status = args.status.status.map(|address| StatusPort::open(address, handle.clone())).transpose()?;
     report::listening(server.local_addr(), secure);
-    server.run()?;
-    report::counts(&counts(mode, &handle, failed));
+    let ended = server.run();
+    drop(status);
+    logger::flush();
+    ended?;
+    report::counts(&counts(args.mode.into(), &handle, failed));
     Ok(())
 }
 
-fn builder(args: &ServeArgs, tls: Option<Tls>, mode: Mode) -> ServerBuilder {
+fn builder(args: &ServeArgs, tls: Option<Tls>, limits: Limits) -> ServerBuilder {
     let mut builder = Server::builder()
         .listen(args.listen)
         .workers(args.workers.into())
-        .limits(limits(mode, args.max_message))
+        .limits(limits)
         .origins(origins(&args.origins))
         .shutdown_on_signals();
     if let Some(threads) = args.threads {
@@ -74,15 +96,30 @@ fn origins(named: &[String]) -> Origins {
     }
 }
 
-/// The certificate that was named, or one made here; checked before anything is started.
-fn tls(args: &ServeArgs) -> anyhow::Result<Option<Tls>> {
-    let tls = match (&args.cert, &args.key) {
-        _ if args.plain => return Ok(None),
-        (Some(cert), Some(key)) => Tls::from_pem_files(cert, key),
-        _ => {
-            let pair = cert::self_signed(&[])?;
-            Tls::from_pem(pair.cert_pem.as_bytes(), pair.key_pem.as_bytes())
-        }
+/// The certificate that was named, or the one made here; checked before anything is started.
+fn tls(args: &ServeArgs, inheritance: &Inheritance) -> anyhow::Result<Option<Tls>> {
+    let tls = match (&args.cert, &args.key, &inheritance.certificate) {
+        (Some(cert), Some(key), _) => Tls::from_pem_files(cert, key),
+        (.., Some((cert, key))) => Tls::from_pem(cert.as_bytes(), key.as_bytes()),
+        _ => return Ok(None),
     };
+    let tls = tls.and_then(|tls| with_clients(tls, args)).and_then(|tls| with_tickets(tls, inheritance));
     Ok(Some(tls.map_err(|error| Usage(error.to_string()))?))
+}
+
+/// Asks clients for certificates, where that was asked for.
+fn with_clients(tls: Tls, args: &ServeArgs) -> Result<Tls, TlsConfigError> {
+    match &args.client_ca {
+        None => Ok(tls),
+        Some(ca) if args.client_ca_optional => tls.client_certificates(ClientAuth::optional(ca)?),
+        Some(ca) => tls.client_certificates(ClientAuth::required(ca)?),
+    }
+}
+
+/// Seals session tickets with the keys that other processes have too, where there are such.
+fn with_tickets(tls: Tls, inheritance: &Inheritance) -> Result<Tls, TlsConfigError> {
+    match &inheritance.ticket_secret {
+        Some(secret) => tls.ticket_keys(TicketKeys::new(secret)?),
+        None => Ok(tls),
+    }
 }

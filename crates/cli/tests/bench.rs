@@ -1,14 +1,15 @@
 //! `bench` against `serve`, as the real binaries run.
 
+use std::env;
 use std::fs;
 use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
-use std::net::TcpListener;
-use std::process::{Command, Stdio};
+use std::net::{Shutdown, TcpListener, TcpStream};
+use std::process::{Child, Command, Output, Stdio};
 use std::thread;
 use std::time::Duration;
 
 mod common;
-use common::{Directory, Server, assert_fails, children, signal, webscale};
+use common::{Directory, Server, assert_fails, children, signal, until_measuring, webscale};
 
 /// Flags of a load that takes about a second, with a limit that no machine misses.
 const SHORT: [&str; 12] = [
@@ -96,6 +97,71 @@ fn the_processes_of_the_server_are_found() {
     assert_fails(&["bench", &server.url, "--no-pid", "--pid", &one], 2, &["--no-pid", "--pid"]);
 }
 
+/// What the process of [`owner_process`] is told, in its environment: which port is the server's.
+const OWNER: &str = "WEBSCALE_TEST_OWNER";
+
+/// Not a test: a server's first process, this very program. It has the listener; a second one, which it starts for the first
+/// client, does the work and gets no more of each connection than its bytes.
+#[test]
+fn owner_process() {
+    if env::var(OWNER).is_err() {
+        return;
+    }
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    println!("\nlistening on ws://{}", listener.local_addr().unwrap());
+    let mut worker: Option<Server> = None;
+    for client in listener.incoming().map(Result::unwrap) {
+        let worker = worker.get_or_insert_with(|| {
+            let worker = Server::start(&["--plain"]);
+            println!("started {}", worker.child.id());
+            worker
+        });
+        let server =
+            TcpStream::connect(worker.url.trim_start_matches("ws://").trim_end_matches('/')).unwrap();
+        for (mut from, mut to) in
+            [(client.try_clone().unwrap(), server.try_clone().unwrap()), (server, client)]
+        {
+            thread::spawn(move || {
+                let _ = std::io::copy(&mut from, &mut to);
+                let _ = to.shutdown(Shutdown::Write);
+            });
+        }
+    }
+}
+
+/// Ended with what it started when dropped.
+struct Owner(Child);
+
+impl Drop for Owner {
+    fn drop(&mut self) {
+        let started = children(self.0.id());
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+        started.into_iter().for_each(|pid| signal(pid, "KILL"));
+    }
+}
+
+#[test]
+fn what_the_servers_process_starts_is_the_server() {
+    let owner = Command::new(env::current_exe().unwrap())
+        .args(["--exact", "owner_process", "--nocapture"])
+        .env(OWNER, "")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut owner = Owner(owner);
+    let mut lines = BufReader::new(owner.0.stdout.take().unwrap()).lines().map(Result::unwrap);
+    let mut said = |what: &str| lines.find_map(|line| line.strip_prefix(what).map(str::to_owned)).unwrap();
+    let url = said("listening on ");
+    let result = json(&short(&url, &["--json"]));
+    let worker: u32 = said("started ").parse().unwrap();
+    assert_eq!(result["server"]["pids"], serde_json::json!([owner.0.id(), worker]));
+    let workers_threads = fs::read_dir(format!("/proc/{worker}/task")).unwrap().count() as u64;
+    assert!(result["server"]["threads"].as_u64().unwrap() > workers_threads);
+    assert_eq!(result["verdict"]["problems"], serde_json::json!([]));
+}
+
 #[test]
 fn a_page_and_the_seconds_go_to_files() {
     let directory = Directory::new("bench-files");
@@ -133,6 +199,8 @@ fn where_nothing_can_be_written_no_load_is_made() {
         let itself = directory.file("");
         assert_fails(&["bench", &url, flag, &itself], 2, &[flag, &itself, "directory"]);
     }
+    let (page, seconds) = (directory.file("absent/page"), directory.file("absent/seconds"));
+    assert_fails(&["bench", &url, "--html", &page, "--csv", &seconds], 2, &[&page, &seconds]);
     // Nobody came.
     listener.set_nonblocking(true).unwrap();
     assert_eq!(listener.accept().unwrap_err().kind(), ErrorKind::WouldBlock);
@@ -188,12 +256,12 @@ fn a_stopped_server_shows_in_the_corrected_latency() {
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();
-    let mut progress = BufReader::new(child.stderr.take().unwrap()).lines().map(Result::unwrap);
-    assert!(progress.any(|line| line.starts_with("measuring")));
+    let mut progress = BufReader::new(child.stderr.take().unwrap());
+    until_measuring(&mut progress);
     signal(server.child.id(), "STOP");
     thread::sleep(Duration::from_secs(1));
     signal(server.child.id(), "CONT");
-    let rest: Vec<String> = progress.collect();
+    let rest: Vec<String> = progress.lines().map(Result::unwrap).collect();
     let output = child.wait_with_output().unwrap();
     assert!(output.status.success(), "{rest:?}");
     let result: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
@@ -223,13 +291,21 @@ fn interrupted_it_still_reports() {
 fn reports_at(name: &str) {
     let server = Server::start(&["--plain"]);
     // Whoever runs the tests may ignore SIGHUP, and the child would as well.
-    let mut child = Command::new("env")
+    let child = Command::new("env")
         .args(["--default-signal=HUP", env!("CARGO_BIN_EXE_webscale")])
         .args(["bench", &server.url, "--clients", "5", "--duration", "1h"])
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();
+    let (output, rest) = signalled(child, name);
+    assert_eq!(output.status.code(), Some(1), "{rest}");
+    assert!(rest.contains("interrupted"), "{rest}");
+    assert!(String::from_utf8(output.stdout).unwrap().contains("5 of 5 connected"));
+}
+
+/// Sends a signal to a load that has begun. What came of it, and what it said then.
+fn signalled(mut child: Child, name: &str) -> (Output, String) {
     // Its first line of progress says that it takes signals.
     let mut stderr = child.stderr.take().unwrap();
     let mut first = [0; 1];
@@ -237,16 +313,13 @@ fn reports_at(name: &str) {
     signal(child.id(), name);
     let mut rest = String::new();
     stderr.read_to_string(&mut rest).unwrap();
-    let output = child.wait_with_output().unwrap();
-    assert_eq!(output.status.code(), Some(1), "{rest}");
-    assert!(rest.contains("interrupted"), "{rest}");
-    assert!(String::from_utf8(output.stdout).unwrap().contains("5 of 5 connected"));
+    (child.wait_with_output().unwrap(), rest)
 }
 
 #[test]
 fn where_hang_ups_are_ignored_it_goes_on() {
     let server = Server::start(&["--plain"]);
-    let mut child = Command::new("nohup")
+    let child = Command::new("nohup")
         .arg(env!("CARGO_BIN_EXE_webscale"))
         .args(short(&server.url, &[]))
         .stdin(Stdio::null())
@@ -254,13 +327,7 @@ fn where_hang_ups_are_ignored_it_goes_on() {
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();
-    let mut stderr = child.stderr.take().unwrap();
-    let mut first = [0; 1];
-    stderr.read_exact(&mut first).unwrap();
-    signal(child.id(), "HUP");
-    let mut rest = String::new();
-    stderr.read_to_string(&mut rest).unwrap();
-    let output = child.wait_with_output().unwrap();
+    let (output, rest) = signalled(child, "HUP");
     assert_eq!(output.status.code(), Some(0), "{rest}");
     assert!(String::from_utf8(output.stdout).unwrap().ends_with("verdict      held\n"));
 }
@@ -279,8 +346,10 @@ fn a_file_that_cannot_be_written_leaves_the_others() {
     assert!(String::from_utf8(output.stdout).unwrap().contains("10 of 10 connected"));
     assert!(fs::read_to_string(&csv).unwrap().starts_with("at_seconds,"));
     serde_json::from_str::<serde_json::Value>(&fs::read_to_string(&json).unwrap()).unwrap();
-    let output = webscale(&short(&server.url, &["--json", "/dev/full"]));
+    let output = webscale(&short(&server.url, &["--json", "/dev/full", "--html", "/dev/full"]));
+    let stderr = String::from_utf8(output.stderr).unwrap();
     assert_eq!(output.status.code(), Some(1));
+    assert_eq!(stderr.matches("writing /dev/full").count(), 2, "{stderr}");
     assert!(String::from_utf8(output.stdout).unwrap().contains("10 of 10 connected"));
 }
 

@@ -5,7 +5,7 @@ use std::io::{BufRead, BufReader};
 use std::process::{Child, ChildStderr, Command, Stdio};
 
 mod common;
-use common::{Server, assert_fails, children, signal};
+use common::{Server, assert_fails, children, signal, until_measuring};
 
 /// Flags of a load of 24 clients with 10 messages each and a limit that no machine misses.
 const SHORT: [&str; 13] = [
@@ -47,11 +47,7 @@ fn long(server: &Server, processes: &str) -> (Child, BufReader<ChildStderr>, Vec
     let flags = ["--clients", "6", "--duration", "1h", "--warmup", "0s", "--processes", processes];
     let mut child = bench(&server.url, &flags).spawn().unwrap();
     let mut stderr = BufReader::new(child.stderr.take().unwrap());
-    let mut line = String::new();
-    while !line.starts_with("measuring") {
-        line.clear();
-        assert!(stderr.read_line(&mut line).unwrap() > 0, "it ended early");
-    }
+    until_measuring(&mut stderr);
     let parts = children(child.id());
     (child, stderr, parts)
 }

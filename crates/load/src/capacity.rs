@@ -291,17 +291,9 @@ impl<'a> Hunt<'a> {
             }
             error => return Err(error),
         };
-        self.note(
-            step,
-            &format!(
-                "not tried: {}",
-                match &trial {
-                    Trial::Refused(binding, _) | Trial::Over(binding) | Trial::NotHeld(binding) =>
-                        binding.sentence(),
-                    Trial::Held => String::new(),
-                }
-            ),
-        );
+        if let Some(binding) = trial.binding() {
+            self.note(step, &format!("not tried: {}", binding.sentence()));
+        }
         Ok(trial)
     }
 

@@ -5,6 +5,7 @@ pub mod contestant;
 mod experiment;
 pub mod figures;
 pub mod html;
+mod job;
 pub mod machine;
 pub mod report;
 pub mod runner;

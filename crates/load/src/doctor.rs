@@ -6,6 +6,8 @@
 mod cgroup;
 mod check;
 mod descriptors;
+#[cfg(test)]
+pub(crate) mod machine;
 mod memory;
 mod network;
 mod processor;

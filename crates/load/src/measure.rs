@@ -1,5 +1,6 @@
 //! What a server uses, measured from outside: its process, the kernel below it, and its heap.
 
+pub mod family;
 pub mod group;
 pub mod heaptrack;
 pub mod host;

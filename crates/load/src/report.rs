@@ -9,6 +9,7 @@
 //! - [`redact`]: what was typed, without what is secret.
 
 pub mod csv;
+pub(crate) mod facts;
 pub mod html;
 pub mod page;
 pub mod plot;

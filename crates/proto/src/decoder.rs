@@ -186,13 +186,10 @@ impl Begun {
             return Ok(if bytes.is_empty() && !is_last { nothing } else { part });
         }
         let data = if self.is_text() {
-            Message::Text(self.utf8.split(bytes).map_err(|_| ProtocolError::InvalidUtf8)?)
+            Message::Text(self.utf8.split(bytes, is_last).map_err(|_| ProtocolError::InvalidUtf8)?)
         } else {
             Message::Binary(bytes)
         };
-        if is_last && !self.utf8.is_complete() {
-            return Err(ProtocolError::InvalidUtf8);
-        }
         if data.is_empty() && !is_last {
             return Ok(nothing);
         }

@@ -50,13 +50,13 @@ impl Utf8Validator {
     ///
     /// # Errors
     ///
-    /// As [`push`](Self::push).
-    pub fn split<'b>(&mut self, bytes: &'b [u8]) -> Result<&'b str, InvalidUtf8> {
+    /// As [`push`](Self::push); where these are the last bytes of the text, also as [`finish`](Self::finish).
+    pub fn split<'b>(&mut self, bytes: &'b [u8], is_last: bool) -> Result<&'b str, InvalidUtf8> {
         *self = Self::new();
         let (whole, tail) = bytes.split_at(bytes.len() - incomplete_len(bytes));
         let text = simdutf8::basic::from_utf8(whole).map_err(|_| InvalidUtf8)?;
         tail.iter().try_for_each(|&byte| self.push_byte(byte))?;
-        Ok(text)
+        if is_last { self.finish().map(|()| text) } else { Ok(text) }
     }
 
     /// The bytes of a character that is cut: at most three.

@@ -19,7 +19,7 @@ pub mod process;
 pub mod socket;
 
 pub use epoll::{Event, Events, Interest, Poller, Readiness, Waker};
-pub use socket::{Listener, TcpSocket};
+pub use socket::{Listener, TcpOptions, TcpSocket};
 
 /// Fills `out` with bytes from the kernel's generator, getrandom(2).
 ///

@@ -1,6 +1,7 @@
-//! Limits of the process: getrlimit(2).
+//! Limits of the process: getrlimit(2), cgroups(7).
 
-use std::io;
+use std::path::Path;
+use std::{fs, io};
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
@@ -32,9 +33,79 @@ pub fn raise_descriptors() -> io::Result<Descriptors> {
     Ok(descriptors())
 }
 
+/// Bytes of memory that this process may use: those of the machine, or of its control group where that has less. `None`
+/// where /proc cannot be read.
+#[must_use]
+pub fn memory() -> Option<u64> {
+    memory_below(Path::new("/"))
+}
+
+fn memory_below(root: &Path) -> Option<u64> {
+    let machine = fs::read_to_string(root.join("proc/meminfo")).ok()?;
+    let total = machine.lines().find_map(|line| line.strip_prefix("MemTotal:"))?;
+    let kib: u64 = total.trim().strip_suffix("kB")?.trim().parse().ok()?;
+    let groups = fs::read_to_string(root.join("proc/self/cgroup")).unwrap_or_default();
+    let limits = groups.lines().filter_map(|line| group_memory(root, line));
+    Some(limits.fold(kib * 1024, u64::min))
+}
+
+/// The least memory limit of a group and all above it, from a line of /proc/self/cgroup: `0::/a/b` for version 2, or
+/// `4:memory:/a/b`. In a container the path may be the host's, and only the mount point is there.
+fn group_memory(root: &Path, line: &str) -> Option<u64> {
+    let mut fields = line.splitn(3, ':').skip(1);
+    let (controllers, path) = (fields.next()?, fields.next()?.trim_matches('/'));
+    let (mount, file) = match controllers {
+        "" => ("sys/fs/cgroup", "memory.max"),
+        "memory" => ("sys/fs/cgroup/memory", "memory.limit_in_bytes"),
+        _ => return None,
+    };
+    let mount = root.join(mount);
+    let group = mount.join(path);
+    let of = |directory: &Path| fs::read_to_string(directory.join(file)).ok()?.trim().parse::<u64>().ok();
+    group.ancestors().take_while(|directory| directory.starts_with(&mount)).filter_map(of).min()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// What is read where these files are all there is.
+    fn memory_of(name: &str, files: &[(&str, &str)]) -> Option<u64> {
+        let root = std::env::temp_dir().join(format!("webscale-sys-{name}-{}", std::process::id()));
+        for (file, text) in files {
+            let path = root.join(file);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, text).unwrap();
+        }
+        let memory = memory_below(&root);
+        let _ = fs::remove_dir_all(&root);
+        memory
+    }
+
+    #[test]
+    fn the_least_of_machine_and_groups() {
+        let machine = ("proc/meminfo", "MemFree: 1 kB\nMemTotal:       2048 kB\n");
+        assert_eq!(memory_of("machine", &[machine]), Some(2 << 20));
+        let unified = ("proc/self/cgroup", "0::/a/b\n");
+        let (above, own) =
+            (("sys/fs/cgroup/a/memory.max", "4096\n"), ("sys/fs/cgroup/a/b/memory.max", "max\n"));
+        assert_eq!(memory_of("unified", &[machine, unified, above, own]), Some(4096));
+        // As in a container: the path is not there, the mount point is the group.
+        let mount = ("sys/fs/cgroup/memory.max", "8192\n");
+        assert_eq!(memory_of("container", &[machine, unified, mount]), Some(8192));
+        let old = ("proc/self/cgroup", "5:cpu:/x\n4:memory:/m\n");
+        let limit = ("sys/fs/cgroup/memory/m/memory.limit_in_bytes", "1024\n");
+        let other = ("sys/fs/cgroup/cpu/x/memory.max", "1\n");
+        assert_eq!(memory_of("old", &[machine, old, limit, other]), Some(1024));
+        let none = ("sys/fs/cgroup/memory/m/memory.limit_in_bytes", "9223372036854771712\n");
+        assert_eq!(memory_of("none", &[machine, old, none]), Some(2 << 20));
+        assert_eq!(memory_of("nothing", &[]), None);
+    }
+
+    #[test]
+    fn this_machine_has_some() {
+        assert!(memory().unwrap() > 1 << 20);
+    }
 
     #[test]
     fn raising_brings_soft_to_hard() {

@@ -58,6 +58,14 @@ pub fn terminate(child: &Child) -> io::Result<()> {
     signal(child, Signal::TERM)
 }
 
+/// Sends SIGHUP to a child of ours.
+///
+/// # Errors
+/// ESRCH when it has ended and was waited for.
+pub fn hang_up(child: &Child) -> io::Result<()> {
+    signal(child, Signal::HUP)
+}
+
 /// Sends SIGUSR1 to a child of ours.
 ///
 /// # Errors

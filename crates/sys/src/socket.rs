@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::num::NonZero;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use rustix::net::{
@@ -14,6 +15,30 @@ const FLAGS: SocketFlags = SocketFlags::NONBLOCK.union(SocketFlags::CLOEXEC);
 fn tcp_socket(address: SocketAddr) -> io::Result<OwnedFd> {
     let family = if address.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
     Ok(net::socket_with(family, SocketType::STREAM, FLAGS, Some(ipproto::TCP))?)
+}
+
+/// What the kernel is told of a TCP socket beyond its defaults: tcp(7).
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct TcpOptions {
+    /// TCP_NOTSENT_LOWAT, in bytes: while more wait in the kernel that it has not sent, it takes no further ones. `None`: up to
+    /// its send buffer (`net.ipv4.tcp_wmem`, megabytes as a rule).
+    pub notsent_lowat: Option<u32>,
+    /// TCP_USER_TIMEOUT (RFC 5482): how long what was sent may stay unacknowledged, or unsent as the peer takes nothing; then
+    /// the connection fails with ETIMEDOUT. In milliseconds. `None`: until the retransmissions are used up
+    /// (`net.ipv4.tcp_retries2`, some 15 minutes).
+    pub user_timeout: Option<NonZero<u32>>,
+}
+
+impl TcpOptions {
+    fn set(self, fd: &OwnedFd) -> io::Result<()> {
+        if let Some(bytes) = self.notsent_lowat {
+            set_option(fd, libc::IPPROTO_TCP, libc::TCP_NOTSENT_LOWAT, bytes)?;
+        }
+        if let Some(millis) = self.user_timeout {
+            sockopt::set_tcp_user_timeout(fd, millis.get())?;
+        }
+        Ok(())
+    }
 }
 
 /// A listening socket. Several may listen on one address (SO_REUSEPORT), so that each event loop has its own.
@@ -38,6 +63,14 @@ impl Listener {
         net::bind(&fd, &address)?;
         net::listen(&fd, backlog.into())?;
         Ok(Self { fd })
+    }
+
+    /// Sets options that accepted sockets inherit, so that they cost no system call for each of them.
+    ///
+    /// # Errors
+    /// EINVAL for a value that the kernel does not take.
+    pub fn set_options(&self, options: TcpOptions) -> io::Result<()> {
+        options.set(&self.fd)
     }
 
     /// Lets others listen on this address too, from now on: as [`Listener::bind`] with `shared`, but by then nobody else
@@ -105,6 +138,14 @@ impl TcpSocket {
         }
     }
 
+    /// Sets options.
+    ///
+    /// # Errors
+    /// EINVAL for a value that the kernel does not take.
+    pub fn set_options(&self, options: TcpOptions) -> io::Result<()> {
+        options.set(&self.fd)
+    }
+
     /// The error that a connect or an asynchronous event left on the socket (SO_ERROR), once.
     ///
     /// # Errors
@@ -166,18 +207,14 @@ impl AsFd for TcpSocket {
 
 /// ip(7): without it, bind(2) to port 0 takes a port for good, whatever the destination.
 fn bind_address_no_port(fd: &OwnedFd) -> io::Result<()> {
-    let on: libc::c_int = 1;
-    let size = libc::socklen_t::try_from(size_of_val(&on)).expect("an int's size fits");
-    // SAFETY: `on` outlives the call, and `size` is its size; the kernel reads it and keeps nothing.
-    let result = unsafe {
-        libc::setsockopt(
-            fd.as_raw_fd(),
-            libc::IPPROTO_IP,
-            libc::IP_BIND_ADDRESS_NO_PORT,
-            (&raw const on).cast(),
-            size,
-        )
-    };
+    set_option(fd, libc::IPPROTO_IP, libc::IP_BIND_ADDRESS_NO_PORT, 1)
+}
+
+/// setsockopt(2) of an option that is an int, for those that rustix does not have.
+fn set_option(fd: &OwnedFd, level: libc::c_int, name: libc::c_int, value: u32) -> io::Result<()> {
+    let size = libc::socklen_t::try_from(size_of_val(&value)).expect("an int's size fits");
+    // SAFETY: `value` outlives the call, and `size` is its size; the kernel reads it and keeps nothing.
+    let result = unsafe { libc::setsockopt(fd.as_raw_fd(), level, name, (&raw const value).cast(), size) };
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
@@ -223,6 +260,51 @@ mod tests {
         let (server, client, _) = pair(None);
         assert!(sockopt::tcp_nodelay(&server.fd).unwrap());
         assert!(sockopt::tcp_nodelay(&client.fd).unwrap());
+    }
+
+    /// getsockopt(2) of an option that is an int.
+    fn option(fd: &OwnedFd, name: libc::c_int) -> u32 {
+        let (mut value, mut size) = (0_u32, 4);
+        // SAFETY: `value` has room for the `size` bytes that the kernel writes at most.
+        let result = unsafe {
+            libc::getsockopt(fd.as_raw_fd(), libc::IPPROTO_TCP, name, (&raw mut value).cast(), &raw mut size)
+        };
+        assert_eq!((result, size), (0, 4));
+        value
+    }
+
+    #[test]
+    fn accepted_sockets_inherit_what_their_listener_was_told() {
+        let listener = Listener::bind("127.0.0.1:0".parse().unwrap(), 16, false).unwrap();
+        let options = TcpOptions { notsent_lowat: Some(54_321), user_timeout: NonZero::new(12_345) };
+        listener.set_options(options).unwrap();
+        let client = TcpSocket::connect(listener.local_addr().unwrap(), None).unwrap();
+        wait_for(&listener, Interest::READ);
+        let (server, _) = listener.accept().unwrap();
+        assert_eq!(option(&server.fd, libc::TCP_NOTSENT_LOWAT), 54_321);
+        assert_eq!(option(&server.fd, libc::TCP_USER_TIMEOUT), 12_345);
+        assert_eq!(option(&client.fd, libc::TCP_USER_TIMEOUT), 0);
+        client.set_options(options).unwrap();
+        assert_eq!(option(&client.fd, libc::TCP_USER_TIMEOUT), 12_345);
+        assert_eq!(option(&client.fd, libc::TCP_NOTSENT_LOWAT), 54_321);
+    }
+
+    /// What the kernel takes of an endless stream to a peer that reads nothing, in bytes.
+    fn taken(options: TcpOptions) -> usize {
+        let (server, _client, _) = pair(None);
+        server.set_options(options).unwrap();
+        let (bytes, mut taken) = (vec![7; 64 * 1024], 0);
+        while let Ok(count) = server.send(&bytes) {
+            taken += count;
+        }
+        taken
+    }
+
+    #[test]
+    fn the_kernel_holds_less_for_a_peer_that_does_not_read() {
+        let low = taken(TcpOptions { notsent_lowat: Some(16 * 1024), ..TcpOptions::default() });
+        let usual = taken(TcpOptions::default());
+        assert!(2 * low < usual, "{low} and {usual} bytes");
     }
 
     #[test]

@@ -16,7 +16,6 @@ impl ByteQueue {
         self.len() == 0
     }
 
-    #[cfg(any(test, fuzzing))]
     pub(crate) fn capacity(&self) -> usize {
         self.bytes.capacity()
     }

@@ -4,19 +4,19 @@ use std::fmt;
 use std::io;
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::sync::atomic::AtomicUsize;
 use std::thread::{self, JoinHandle};
 
 use webscale_proto::Role;
 use webscale_sys::{limits, process};
 
+use crate::admission::Admission;
 use crate::connection::Config;
 use crate::event_loop::{Connect, EventLoop, Shared};
 use crate::handler::Handler;
 use crate::kernel::Linux;
 use crate::limits::Limits;
 use crate::mailbox::{Mailbox, Refused};
-use crate::server::{BuildError, Handle, LoopHandle};
+use crate::server::{BuildError, Handle};
 use crate::target::Target;
 
 /// Collects what a client is made of.
@@ -53,12 +53,12 @@ impl ClientBuilder {
         // A sandbox may forbid it; then the limit stays as it is.
         let _ = limits::raise_descriptors();
         let config = Config::new(Role::Client, self.limits, None);
-        let shared =
-            Shared { handler: Arc::new(handler), config, tls: None, connections: AtomicUsize::new(0) };
+        let admission = Admission::new(&config.limits, 1);
+        let shared = Arc::new(Shared { handler: Arc::new(handler), config, tls: None, admission });
         let kernel = Linux::new().map_err(BuildError::Resources)?;
         let event_loop =
-            EventLoop::new(0, Arc::new(shared), kernel, None, None).map_err(BuildError::Resources)?;
-        let handle = Handle { loops: vec![LoopHandle::of(&event_loop)] };
+            EventLoop::new(0, shared.clone(), kernel, None, None).map_err(BuildError::Resources)?;
+        let handle = Handle::new(std::slice::from_ref(&event_loop), None, None, &shared.config.limits);
         let connects = event_loop.outside().connects;
         let (cpu, (started, start)) = (self.cpu, std::sync::mpsc::sync_channel(1));
         let run = move || {

@@ -48,6 +48,8 @@ pub enum CloseCause {
     Protocol(ProtocolError),
     /// The handler panicked.
     Panic,
+    /// More than [`Limits::held_bytes`](crate::Limits::held_bytes) was held, and for this connection more than its share.
+    Overload,
     /// The peer did not read what was sent to it ([`Limits::egress_bytes`](crate::Limits::egress_bytes)).
     SlowConsumer,
     /// A time of [`Limits`](crate::Limits) ran out.
@@ -75,6 +77,8 @@ pub enum Timeout {
     Pong,
     /// No answer to our Close frame.
     Close,
+    /// The peer's kernel acknowledged nothing for [`Limits::user_timeout`](crate::Limits::user_timeout) (ETIMEDOUT).
+    Acknowledgement,
 }
 
 impl fmt::Display for Timeout {
@@ -84,6 +88,7 @@ impl fmt::Display for Timeout {
             Self::Message => "a message took too long",
             Self::Pong => "no answer to a ping",
             Self::Close => "no answer to the close frame",
+            Self::Acknowledgement => "nothing that was sent is acknowledged",
         })
     }
 }
@@ -96,6 +101,7 @@ impl fmt::Display for CloseCause {
             Self::Shutdown => f.write_str("shutting down"),
             Self::Protocol(error) => write!(f, "protocol error: {error}"),
             Self::Panic => f.write_str("the handler panicked"),
+            Self::Overload => f.write_str("the server holds too much for its clients"),
             Self::SlowConsumer => f.write_str("the peer does not read"),
             Self::Timeout(which) => write!(f, "{which}"),
             Self::Lost(kind) => write!(f, "connection lost: {kind}"),
@@ -115,6 +121,7 @@ pub(crate) enum CloseKind {
     Shutdown,
     Protocol,
     Panic,
+    Overload,
     SlowConsumer,
     Timeout,
     Lost,
@@ -132,6 +139,7 @@ impl CloseKind {
         "shutdown",
         "protocol",
         "panic",
+        "overload",
         "slow_consumer",
         "timeout",
         "lost",
@@ -143,6 +151,14 @@ impl CloseKind {
 }
 
 impl CloseCause {
+    /// The TCP connection failed with an error of this kind.
+    pub(crate) fn lost(kind: io::ErrorKind) -> Self {
+        match kind {
+            io::ErrorKind::TimedOut => Self::Timeout(Timeout::Acknowledgement),
+            _ => Self::Lost(kind),
+        }
+    }
+
     pub(crate) fn kind(&self) -> CloseKind {
         match self {
             Self::Peer => CloseKind::Peer,
@@ -150,6 +166,7 @@ impl CloseCause {
             Self::Shutdown => CloseKind::Shutdown,
             Self::Protocol(_) => CloseKind::Protocol,
             Self::Panic => CloseKind::Panic,
+            Self::Overload => CloseKind::Overload,
             Self::SlowConsumer => CloseKind::SlowConsumer,
             Self::Timeout(_) => CloseKind::Timeout,
             Self::Lost(_) => CloseKind::Lost,

@@ -14,7 +14,9 @@
 //! ```
 
 mod channel;
+mod deadline;
 mod dial;
+mod drain;
 mod inbound;
 mod link;
 mod opening;
@@ -22,14 +24,14 @@ mod socket;
 
 use std::io;
 use std::net::SocketAddr;
-use std::sync::Arc;
-use std::time::Duration;
+use std::sync::{Arc, OnceLock};
 
 use webscale_proto::{CloseCode, DecoderConfig, Deflate, Reserved, Role, handshake::HeadLimits};
 use webscale_sys::{Interest, TcpSocket};
 
+use crate::admission::Place;
 use crate::clock::Time;
-use crate::close::{Close, CloseCause, CloseKind, Timeout};
+use crate::close::{Close, CloseCause, CloseKind};
 use crate::deflate::Decompression;
 use crate::egress::Sealed;
 use crate::handler::Handler;
@@ -39,6 +41,7 @@ use crate::metrics::Metrics;
 use crate::origin::Origins;
 use crate::peer::{ConnectionId, Outgoing};
 use crate::sender::{Command, Parcel};
+use crate::server::Handle;
 use crate::timer::TimerId;
 use crate::tls::{Incoming, RECORD_BYTES, TlsStream};
 use crate::worker::{Done, Pool};
@@ -59,6 +62,8 @@ pub(crate) struct Config {
     pub(crate) deflate: Option<Deflate>,
     pub(crate) head: HeadLimits,
     pub(crate) origins: Origins,
+    /// Set once all loops are made.
+    pub(crate) handle: OnceLock<Handle>,
 }
 
 impl Config {
@@ -67,7 +72,20 @@ impl Config {
         let decoder = DecoderConfig { max_message, max_streamed, ..DecoderConfig::new(role) };
         let deflate_decoder = DecoderConfig { reserved: Reserved::RSV1, ..decoder };
         let head = HeadLimits { bytes: limits.head_bytes, headers: limits.head_fields };
-        Self { role, limits, decoder, deflate_decoder, deflate, head, origins: Origins::default() }
+        Self {
+            role,
+            limits,
+            decoder,
+            deflate_decoder,
+            deflate,
+            head,
+            origins: Origins::default(),
+            handle: OnceLock::new(),
+        }
+    }
+
+    pub(crate) fn handle(&self) -> &Handle {
+        self.handle.get_or_init(|| Handle::of_nobody(&self.limits))
     }
 }
 
@@ -112,6 +130,8 @@ pub(crate) struct Context<'a, H: Handler> {
     pub(crate) decompression: &'a mut Decompression,
     pub(crate) outgoing: &'a mut Outgoing,
     pub(crate) frames_left: u32,
+    /// Bytes of messages that went to workers.
+    pub(crate) lent: usize,
     /// The decoder stood between two messages since this was last looked at.
     pub(crate) between_messages: bool,
     pub(crate) fate: Fate,
@@ -139,6 +159,8 @@ pub(crate) struct Connection<K, S> {
     pinged: Option<Time>,
     /// Since when a message is incomplete.
     message_since: Option<Time>,
+    /// The handler may have stopped sending, and waits for [`Handler::drained`].
+    owes_drained: bool,
     /// How the connection ended, for the counters.
     ended: Option<CloseKind>,
     /// What the loop keeps about this connection.
@@ -155,7 +177,7 @@ pub(crate) struct Ready {
 }
 
 // What an open connection costs besides rustls' state and the session.
-const _: () = assert!(size_of::<Connection<TcpSocket, ()>>() <= 336);
+const _: () = assert!(size_of::<Connection<TcpSocket, ()>>() <= 360);
 
 /// A connection's entries in the loop's tables.
 #[derive(Default)]
@@ -164,6 +186,10 @@ pub(crate) struct Registered {
     pub(crate) interest: Option<Interest>,
     pub(crate) deadline: Option<(TimerId, Time)>,
     pub(crate) user_timer: Option<TimerId>,
+    /// Bytes that it holds, by the loop's books.
+    pub(crate) held: usize,
+    /// What it takes of the limits of connections.
+    pub(crate) place: Option<Place>,
     /// In the loop's list of connections that have more to do without an event.
     pub(crate) in_ready_list: bool,
     /// In the loop's list of connections that wait for room in the workers' queue.
@@ -206,6 +232,7 @@ impl<K: Socket, S: Send + 'static> Connection<K, S> {
             last_heard: now,
             pinged: None,
             message_since: None,
+            owes_drained: false,
             ended: None,
             registered: Registered::default(),
         }
@@ -225,8 +252,12 @@ impl<K: Socket, S: Send + 'static> Connection<K, S> {
         self.answered && self.link.phase() == Phase::Lingering
     }
 
-    /// Heap bytes that it owns, besides the state of TLS and of an opening handshake.
-    #[cfg(any(test, fuzzing))]
+    /// Heap bytes that are held for its peer, besides the state of TLS.
+    pub(crate) fn held(&self) -> usize {
+        self.buffered() + self.channel.overhead()
+    }
+
+    /// Those among them that bytes of the peer or for it take.
     pub(crate) fn buffered(&self) -> usize {
         self.link.buffered() + self.channel.buffered()
     }
@@ -253,33 +284,17 @@ impl<K: Socket, S: Send + 'static> Connection<K, S> {
         Interest { read, write: self.link.wants_write() }
     }
 
-    /// It has received bytes to go through that no event will announce.
+    /// It has something to do that no event will announce.
     pub(crate) fn is_ready(&self) -> bool {
+        self.can_resume() || self.is_drained()
+    }
+
+    /// It has received bytes to go through.
+    fn can_resume(&self) -> bool {
         self.link.phase() == Phase::Live
             && self.channel.has_pending()
             && !self.channel.is_blocked()
             && !self.link.is_congested()
-    }
-
-    /// When [`Connection::on_deadline`] has something to do, unless something else happens before.
-    pub(crate) fn deadline(&self, limits: &Limits, id: ConnectionId) -> Time {
-        match self.link.phase() {
-            Phase::Live if self.channel.is_open() && !self.channel.is_closing() => {}
-            // A long answer may take its time, while the peer goes on taking bytes.
-            Phase::Finishing => {
-                let taken = self.phase_deadline.max(self.last_heard + limits.close_time);
-                return taken.min(self.phase_deadline + limits.message_time);
-            }
-            _ => return self.phase_deadline,
-        }
-        let silence = match self.pinged {
-            Some(pinged) => pinged + limits.pong_time,
-            None => self.last_heard + limits.ping_after + jitter(limits.ping_after, id),
-        };
-        match self.message_since {
-            Some(since) => silence.min(since + limits.message_time),
-            None => silence,
-        }
     }
 
     /// The socket is ready.
@@ -303,71 +318,17 @@ impl<K: Socket, S: Send + 'static> Connection<K, S> {
         self.end(turn);
     }
 
-    fn drain<H: Handler<Session = S>>(&mut self, turn: &mut Turn<'_, H>) {
-        let queued = self.link.queued();
-        match self.link.drain(&turn.context.config.limits, turn.context.metrics) {
-            // The socket takes bytes because the peer has acknowledged others.
-            Ok(()) if self.link.queued() < queued => self.heard(turn.context.now),
-            Ok(()) => {}
-            Err(error) => return self.lost(turn, error.kind()),
-        }
-        turn.context.outgoing.set_queued(self.link.queued());
-        self.channel.reserve_waiting(turn.context.outgoing);
-        if self.link.queued() == 0 {
-            self.channel.answer_ping(turn.context.outgoing);
-        }
-    }
-
     /// The peer lives.
     fn heard(&mut self, now: Time) {
         (self.last_heard, self.pinged) = (now, None);
     }
 
-    /// Goes on with what was received in an earlier turn.
+    /// Goes on with what an earlier turn left.
     pub(crate) fn on_ready<H: Handler<Session = S>>(&mut self, turn: &mut Turn<'_, H>) {
         self.begin(turn);
+        self.tell_drained(turn);
         self.resume(turn);
         self.end(turn);
-    }
-
-    /// The time of [`Connection::deadline`] may have come.
-    pub(crate) fn on_deadline<H: Handler<Session = S>>(&mut self, turn: &mut Turn<'_, H>) {
-        let context = &turn.context;
-        if context.now < self.deadline(&context.config.limits, context.id) {
-            return;
-        }
-        self.begin(turn);
-        match self.link.phase() {
-            Phase::Live if !self.channel.is_open() => {
-                let may_answer = !self.link.is_handshaking();
-                self.channel.handshake_timed_out(&mut turn.context, may_answer);
-            }
-            Phase::Live if self.channel.is_closing() => self.channel.close_timed_out(&mut turn.context),
-            Phase::Live => self.silence_or_slow_message(turn),
-            Phase::Connecting => self.connect_next(turn, CloseCause::Timeout(Timeout::Handshake)),
-            Phase::Finishing | Phase::Lingering | Phase::Dead => self.link.kill(),
-        }
-        self.end(turn);
-    }
-
-    fn silence_or_slow_message<H: Handler<Session = S>>(&mut self, turn: &mut Turn<'_, H>) {
-        let context = &mut turn.context;
-        let limits = &context.config.limits;
-        if self.channel.is_blocked() && !self.link.is_congested() {
-            // It is we who do not read: the workers have too much to do.
-            self.message_since = self.message_since.map(|_| context.now);
-            self.heard(turn.context.now);
-        } else if self.message_since.is_some_and(|since| context.now >= since + limits.message_time) {
-            let reason = "the message took too long";
-            self.channel.fail(context, CloseCode::POLICY, reason, CloseCause::Timeout(Timeout::Message));
-        } else if self.pinged.is_some() {
-            self.channel.drop_silent(context);
-        } else {
-            self.pinged = Some(context.now);
-            // Where the queue is full no ping is needed to see whether the peer lives.
-            let _ = context.outgoing.ping(b"");
-            context.outgoing.overflowed = false;
-        }
     }
 
     /// The time that the handler set has come.
@@ -397,6 +358,21 @@ impl<K: Socket, S: Send + 'static> Connection<K, S> {
         self.end(turn);
     }
 
+    /// Too much is held for all, and for this connection more than its share. Where bytes wait for the socket, another
+    /// one would come too late.
+    pub(crate) fn shed<H: Handler<Session = S>>(&mut self, turn: &mut Turn<'_, H>) {
+        self.begin(turn);
+        if self.link.phase() == Phase::Live && self.channel.is_open() && self.link.queued() == 0 {
+            let reason = "the server holds too much for its clients";
+            let context = &mut turn.context;
+            self.channel.fail(context, CloseCode::TRY_AGAIN_LATER, reason, CloseCause::Overload);
+        } else {
+            self.channel.lost(&mut turn.context, CloseCause::Overload);
+            self.link.kill();
+        }
+        self.end(turn);
+    }
+
     /// The loop ends, or cannot watch the socket.
     pub(crate) fn abandon<H: Handler<Session = S>>(&mut self, turn: &mut Turn<'_, H>, cause: CloseCause) {
         self.begin(turn);
@@ -408,7 +384,12 @@ impl<K: Socket, S: Send + 'static> Connection<K, S> {
     /// A worker is done with a message of ours.
     pub(crate) fn on_done<H: Handler<Session = S>>(&mut self, turn: &mut Turn<'_, H>, done: Done<S>) {
         self.begin(turn);
+        self.owes_drained |= done.overflowed;
         self.channel.done(&mut turn.context, done);
+        if !turn.context.outgoing.has_written() {
+            self.tell_drained(turn);
+        }
+        self.channel.submit(&mut turn.context);
         self.resume(turn);
         self.end(turn);
     }
@@ -424,6 +405,7 @@ impl<K: Socket, S: Send + 'static> Connection<K, S> {
     fn begin<H: Handler<Session = S>>(&mut self, turn: &mut Turn<'_, H>) {
         let outgoing = &mut *turn.context.outgoing;
         outgoing.begin(self.channel.is_closing() || !self.channel.is_open());
+        outgoing.backlog = self.link.backlog.take();
         outgoing.set_queued(self.link.queued());
         self.channel.reserve_waiting(outgoing);
         self.channel.lend(outgoing);
@@ -439,6 +421,7 @@ impl<K: Socket, S: Send + 'static> Connection<K, S> {
         }
         self.settle(turn);
         let was_finishing = self.link.phase() == Phase::Finishing;
+        let wrote = turn.context.outgoing.has_written();
         if let Err(error) = self.link.flush(turn) {
             turn.context.outgoing.frames.clear();
             self.lost(turn, error.kind());
@@ -447,6 +430,7 @@ impl<K: Socket, S: Send + 'static> Connection<K, S> {
         if was_finishing && self.link.phase() == Phase::Lingering {
             self.phase_deadline = turn.context.now + turn.context.config.limits.close_time;
         }
+        self.watch_queue(turn, wrote);
         turn.context.metrics.count_sent(&turn.context.outgoing.sent);
     }
 
@@ -468,13 +452,14 @@ impl<K: Socket, S: Send + 'static> Connection<K, S> {
     }
 
     fn lost<H: Handler<Session = S>>(&mut self, turn: &mut Turn<'_, H>, kind: io::ErrorKind) {
-        self.channel.lost(&mut turn.context, CloseCause::Lost(kind));
+        self.channel.lost(&mut turn.context, CloseCause::lost(kind));
         self.link.kill();
     }
 
     /// A connect ended, one way or the other.
     fn connected<H: Handler<Session = S>>(&mut self, turn: &mut Turn<'_, H>) {
-        if let Err(error) = self.link.connected(&mut turn.wire.sealed) {
+        let options = turn.context.config.limits.tcp_options();
+        if let Err(error) = self.link.connected(options, &mut turn.wire.sealed) {
             return self.connect_next(turn, CloseCause::Connect(error));
         }
         if let Some(dial) = self.channel.dial() {
@@ -561,7 +546,7 @@ impl<K: Socket, S: Send + 'static> Connection<K, S> {
     }
 
     fn resume<H: Handler<Session = S>>(&mut self, turn: &mut Turn<'_, H>) {
-        if self.is_ready() {
+        if self.can_resume() {
             self.channel.resume(&mut turn.context);
             self.watch_message(&mut turn.context);
         }
@@ -576,12 +561,6 @@ impl<K: Socket, S: Send + 'static> Connection<K, S> {
             self.message_since.get_or_insert(context.now);
         }
     }
-}
-
-/// Up to an eighth of `time`, by connection: those that were accepted together do not fall due together.
-fn jitter(time: Duration, id: ConnectionId) -> Duration {
-    let spread = id.token.to_u64().wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 56;
-    time / (8 * 256) * u32::try_from(spread).unwrap_or(0)
 }
 
 #[cfg(any(test, fuzzing))]

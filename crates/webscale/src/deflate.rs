@@ -92,6 +92,10 @@ impl Coded {
     }
 }
 
+/// What a codec of a connection's own takes, in bytes, with the largest window.
+const DEFLATER_BYTES: usize = 380_000;
+const INFLATER_BYTES: usize = 50_000;
+
 /// How this end's messages to one connection are compressed. It is the connection's, lent to the turn, and goes with its
 /// session to a worker.
 #[derive(Default)]
@@ -144,6 +148,11 @@ impl Compression {
             _ => Deflate::MIN_WINDOW_BITS,
         };
         Self::Shared(Settings { threshold, level, window_bits })
+    }
+
+    /// A message is compressed with what its peer remembers of earlier ones.
+    pub(crate) fn remembers(&self) -> bool {
+        matches!(self, Self::Own(_))
     }
 
     /// For a worker: what remembers goes there, so that nobody else compresses meanwhile.
@@ -215,10 +224,16 @@ impl Extension {
         self.inflation = None;
     }
 
-    #[cfg(any(test, fuzzing))]
+    /// Heap bytes of what came and is not inflated.
     pub(crate) fn buffered(&self) -> usize {
         let stream = self.inflation.as_ref().and_then(|inflation| inflation.stream.as_ref());
         stream.map_or(0, |stream| stream.input.capacity())
+    }
+
+    /// Those of its codecs.
+    pub(crate) fn codecs(&self) -> usize {
+        let deflater = if self.compression.remembers() { DEFLATER_BYTES } else { 0 };
+        deflater + if self.inflation.is_some() { INFLATER_BYTES } else { 0 }
     }
 
     fn begin_stream(&mut self, text: bool, is_first: bool, shared: &mut Option<Inflater>) -> &mut Inflation {

@@ -6,24 +6,28 @@
 mod ending;
 mod listening;
 mod mail;
+mod pressure;
 
 use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use webscale_sys::Interest;
 
+use crate::admission::{Admission, Place};
 use crate::clock::Time;
 use crate::close::{Close, CloseCause};
 use crate::connection::{Config, Connection, Context, Fate, Ready, Turn, Wire};
 use crate::deflate::Decompression;
 use crate::handler::Handler;
+use crate::held::Account;
 use crate::kernel::{Kernel, Linux, Wake};
 use crate::mailbox::Mailbox;
 use crate::metrics::Metrics;
+use crate::panics;
 use crate::peer::{ConnectionId, Outgoing, TimerRequest};
+use crate::pulse::Pulse;
 use crate::sender::Command;
 use crate::slots::{Slots, Token};
 use crate::timer::{Fired, TimerKind, Wheel};
@@ -49,8 +53,7 @@ pub(crate) struct Shared<H> {
     pub(crate) handler: Arc<H>,
     pub(crate) config: Config,
     pub(crate) tls: Option<Tls>,
-    /// Connections of all loops.
-    pub(crate) connections: AtomicUsize,
+    pub(crate) admission: Arc<Admission>,
 }
 
 pub(crate) struct EventLoop<H: Handler, K: Kernel = Linux> {
@@ -78,6 +81,11 @@ pub(crate) struct EventLoop<H: Handler, K: Kernel = Linux> {
     decompression: Decompression,
     outgoing: Outgoing,
     metrics: Arc<Metrics>,
+    pulse: Arc<Pulse>,
+    /// What is held for the clients of this loop.
+    account: Account,
+    /// Bytes of messages that are with workers.
+    lent: usize,
     stage: Stage,
 }
 
@@ -115,6 +123,9 @@ impl<H: Handler, K: Kernel> EventLoop<H, K> {
             decompression: Decompression::default(),
             outgoing: Outgoing::new(shared.config.role, limits.egress_bytes),
             metrics: Arc::new(Metrics::default()),
+            pulse: Arc::new(Pulse::new()),
+            account: Account::new(shared.admission.held.clone()),
+            lent: 0,
             stage: Stage::Running,
             shared,
         })
@@ -125,26 +136,34 @@ impl<H: Handler, K: Kernel> EventLoop<H, K> {
             commands: self.commands.clone(),
             connects: self.connects.clone(),
             metrics: self.metrics.clone(),
+            pulse: self.pulse.clone(),
         }
     }
 
     /// Runs until the loop was shut down.
     pub(crate) fn run(mut self) -> io::Result<()> {
+        panics::enrol();
         let (mut events, mut result) = (self.kernel.events(), Ok(()));
         while result.is_ok() && !self.is_over() {
             result = self.once(&mut events);
         }
-        self.end(&mut events);
-        result
+        self.pulse.work(self.kernel.now());
+        let ended = self.end(&mut events);
+        self.pulse.rest();
+        result.and(ended)
     }
 
     /// Waits once, and does what there is to do.
     fn once(&mut self, events: &mut K::Events) -> io::Result<()> {
         self.kernel.wait(events, self.timeout())?;
         self.now = self.kernel.now();
+        self.pulse.work(self.now);
+        self.account.look();
         self.dispatch(events);
         self.go_on();
         self.keep_time();
+        self.metrics.held.set(self.account.own());
+        self.pulse.rest();
         Ok(())
     }
 
@@ -193,6 +212,8 @@ impl<H: Handler, K: Kernel> EventLoop<H, K> {
         let Some(connection) = self.connections.get_mut(token) else { return };
         let limits = &self.shared.config.limits;
         let id = ConnectionId { event_loop: self.index, token };
+        self.pulse.serve(id);
+        self.outgoing.share = self.account.share_now(&self.shared.admission);
         let mut turn = Turn {
             context: Context {
                 now: self.now,
@@ -206,6 +227,7 @@ impl<H: Handler, K: Kernel> EventLoop<H, K> {
                 decompression: &mut self.decompression,
                 outgoing: &mut self.outgoing,
                 frames_left: limits.turn_frames,
+                lent: 0,
                 between_messages: false,
                 fate: Fate::Live,
                 orphan: None,
@@ -213,10 +235,17 @@ impl<H: Handler, K: Kernel> EventLoop<H, K> {
             wire: &mut self.wire,
         };
         act(connection, &mut turn);
-        if let Some(close) = turn.context.orphan.take() {
+        let (orphan, lent) = (turn.context.orphan.take(), turn.context.lent);
+        let held = connection.held();
+        self.account.settle(&mut connection.registered.held, held);
+        if lent > 0 {
+            self.settle_lent(self.lent + lent);
+        }
+        if let Some(close) = orphan {
             self.orphans.insert(token, close);
         }
         self.file(token);
+        self.relieve();
     }
 
     /// Brings the loop's tables up to date with a connection after its turn.
@@ -273,18 +302,24 @@ impl<H: Handler, K: Kernel> EventLoop<H, K> {
     }
 
     fn remove(&mut self, token: Token) {
-        let Some(connection) = self.connections.remove(token) else { return };
+        let Some(mut connection) = self.connections.remove(token) else { return };
+        self.account.settle(&mut connection.registered.held, 0);
         if let Some((timer, _)) = connection.registered.deadline {
             self.timers.cancel(timer);
         }
         if let Some(timer) = connection.registered.user_timer {
             self.timers.cancel(timer);
         }
-        self.metrics.count_close(connection.ended_as());
-        self.shared.connections.fetch_sub(1, Ordering::Relaxed);
+        let end = connection.ended_as();
+        // Who sees it counted finds its place free.
+        drop(connection);
+        self.metrics.count_close(end);
     }
 
-    fn register(&mut self, connection: Connection<K::Socket, H::Session>) {
+    fn register(&mut self, mut connection: Connection<K::Socket, H::Session>, place: Place) {
+        connection.registered.place = Some(place);
+        let held = connection.held();
+        self.account.settle(&mut connection.registered.held, held);
         let token = self.connections.insert(connection);
         self.file(token);
     }
@@ -326,8 +361,10 @@ impl<H: Handler, K: Kernel> EventLoop<H, K> {
                 }
             }
         }
-        if let Some(listening) = &mut self.listening {
-            listening.end_rest(&self.kernel, self.now);
+        let now = self.now;
+        if self.listening.as_mut().is_some_and(|listening| listening.end_rest(&self.kernel, now)) {
+            // Also where nobody waits: it shows that connections can be had again.
+            self.accept();
         }
     }
 }

@@ -78,6 +78,13 @@ pub trait Handler: Send + Sync + 'static {
         let _ = peer;
     }
 
+    /// What was queued for the peer is gone, after a send was refused as [`SendError::Full`](crate::SendError::Full) or more
+    /// than [`Limits::egress_high_water`](crate::Limits::egress_high_water) were queued: a handler that stopped sending goes
+    /// on. Called once each time. While a worker has the session, this waits until it is back.
+    fn drained(&self, peer: &mut Peer<'_, Self::Session>) {
+        let _ = peer;
+    }
+
     /// The connection is over: called exactly once for every session, whatever ended it. In the client role also when
     /// no connection came about.
     fn close(&self, session: Self::Session, close: Close) {

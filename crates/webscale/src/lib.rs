@@ -63,9 +63,11 @@
 //! - [`Server`]: listens, serves, and is shut down by its [`Handle`] or a signal.
 //! - [`Client`]: many connections to a [`Target`], on one loop.
 //! - [`Limits`]: how far a peer can make anything grow, with the defaults.
-//! - [`Tls`] and [`ClientTls`]: certificates and trust, by rustls; [`ClientAuth`]: which clients must show one.
+//! - [`Tls`] and [`ClientTls`]: certificates and trust, by rustls, [reloaded](Tls::reload) while serving; [`ClientAuth`]: which clients must show one;
+//!   [`TicketKeys`]: sessions that are resumed at another process.
 //! - [`Deflate`]: compression of messages (permessage-deflate, RFC 7692), where it is wanted.
-//! - [`Snapshot`]: counters, readable at any time.
+//! - [`Snapshot`]: counters, readable at any time, also by Prometheus; [`Health`]: whether a loop or a worker is stuck, and
+//!   which; [`log_panics`] for what handlers should not do.
 //!
 //! # Life of a connection
 //!
@@ -96,6 +98,8 @@
 //!
 //! Linux 5.11 or later is needed, for epoll_pwait2(2). Other systems are not supported.
 
+mod admission;
+mod backlog;
 mod byte_queue;
 mod client;
 mod clock;
@@ -105,14 +109,20 @@ mod deflate;
 mod egress;
 mod event_loop;
 mod handler;
+mod health;
+mod held;
+mod journal;
 mod kernel;
 mod limits;
 mod mailbox;
 mod mask;
 mod metrics;
 mod origin;
+mod panics;
 mod peer;
 mod prepared;
+mod prometheus;
+mod pulse;
 mod request;
 mod response;
 mod sender;
@@ -122,14 +132,17 @@ mod slots;
 mod target;
 mod timer;
 mod tls;
+mod watchdog;
 mod worker;
 
 pub use client::{Client, ClientBuilder, ConnectError};
 pub use close::{Close, CloseCause, Timeout};
 pub use handler::Handler;
+pub use health::{Health, Overload, ServerThread, Stuck};
 pub use limits::{Limits, SlowConsumer};
 pub use metrics::Snapshot;
 pub use origin::{OriginFault, Origins};
+pub use panics::log_panics;
 pub use peer::{ConnectionId, Peer, SendError};
 pub use prepared::Prepared;
 pub use request::Request;
@@ -137,7 +150,9 @@ pub use response::{Accept, Reject, Response};
 pub use sender::Sender;
 pub use server::{BuildError, Handle, Server, ServerBuilder};
 pub use target::{Target, TargetError};
-pub use tls::{ClientAuth, ClientTls, ClientTlsBuilder, Tls, TlsConfigError, TlsSession, TlsVersions};
+pub use tls::{
+    ClientAuth, ClientTls, ClientTlsBuilder, TicketKeys, Tls, TlsConfigError, TlsSession, TlsVersions,
+};
 pub use webscale_proto::{Chunk, CloseCode, Deflate, Message, ProtocolError};
 
 /// For the fuzz target, which lies outside of this crate.

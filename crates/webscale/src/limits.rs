@@ -1,15 +1,25 @@
 //! Everything that a peer can make grow, and how far.
 
+use std::num::NonZero;
+use std::sync::LazyLock;
 use std::time::Duration;
 
-/// What happens to a client that does not read what is sent to it, once [`Limits::egress_bytes`] are queued.
+use webscale_sys::TcpOptions;
+
+/// What happens to a client that does not read what is sent to it, once [`Limits::egress_bytes`] are queued. A handler may
+/// choose for each connection, with [`Accept::slow_consumer`](crate::Accept::slow_consumer).
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum SlowConsumer {
     /// It is closed with 1008.
     #[default]
     Close,
     /// Messages that do not fit are not sent ([`SendError::Full`](crate::SendError::Full)); the connection lives on.
-    Drop,
+    DropNewest,
+    /// The oldest messages that wait are dropped to make room for a new one: a client that is late sees the latest. Dropped
+    /// are whole messages of which no byte was given to TLS or the socket; up to 64 KiB, or one message, are given at a time.
+    /// Messages in fragments are not dropped, nor compressed ones where the client agreed on context takeover (so that what
+    /// is sent while something waits goes uncompressed there); if they leave no room, [`SendError::Full`](crate::SendError::Full) it is.
+    DropOldest,
 }
 
 /// The limits of a server or a client, each with its unit. [`Duration::MAX`] switches a time off. The defaults suit
@@ -40,10 +50,20 @@ pub struct Limits {
     /// What may wait for one client's socket, in bytes of frames; also the longest message that can be sent, and the longest
     /// body of an HTTP answer. Default 1 MiB.
     pub egress_bytes: usize,
-    /// Above this many waiting bytes the client is not read; below half of it, it is read again. Default 256 KiB.
+    /// Above this many waiting bytes the client is not read; below half of it, it is read again. When all of them are gone,
+    /// [`Handler::drained`](crate::Handler::drained) is called. Default 256 KiB.
     pub egress_high_water: usize,
-    /// When `egress_bytes` are reached. Default: close.
+    /// When `egress_bytes` are reached, unless [`Handler::open`](crate::Handler::open) says otherwise. Default: close.
     pub slow_consumer: SlowConsumer,
+    /// Bytes for one client that the kernel takes and has not sent yet (TCP_NOTSENT_LOWAT); the others wait in
+    /// `egress_bytes`, where they are counted. Bytes under way to the client do not count, so that this slows nobody.
+    /// `usize::MAX` leaves it at the socket's send buffer, which grows to megabytes for a client that does not read.
+    /// Default 64 KiB.
+    pub notsent_bytes: usize,
+    /// How long a client's kernel may neither acknowledge what was sent nor take what waits (TCP_USER_TIMEOUT, RFC 5482); then
+    /// the connection is ended. It also ends what lingers in the kernel behind a connection that was closed here. A client
+    /// that acknowledges but does not read for so long counts as gone, as it does for `pong_time`. Default 60 s.
+    pub user_timeout: Duration,
     /// Silence after which a ping is sent, spread by up to an eighth so that many clients do not fall due together.
     /// Default 30 s.
     pub ping_after: Duration,
@@ -57,6 +77,21 @@ pub struct Limits {
     /// Connections on all loops of this process; further ones are closed as they are accepted. Default: as many as
     /// there are descriptors.
     pub connections: usize,
+    /// Connections from one address: further ones are closed as they are accepted. Of IPv6, the first 64 bits are an
+    /// address here, since one customer has at least those. Default: off, because a mobile network, a company or a load
+    /// balancer may bring any number of clients from one address; without such clients, some hundred is plenty.
+    pub connections_per_address: usize,
+    /// The same for those among them whose opening handshake, TLS and HTTP, is not done: what is dear to begin and may be
+    /// drawn out. Default: off, for the same reason.
+    pub handshakes_per_address: usize,
+    /// What is held for all clients of this process: heads, incomplete messages and TLS records, what waits for a handler
+    /// or for a socket, windows of compression; in bytes. Above it, whoever holds more than its share, which is seven
+    /// eighths of it by the number of connections, is closed, the greatest first: with 1013, or without a word where
+    /// bytes wait for its socket; no more than a share may be queued for a client that does not keep up. Nobody is accepted until it is below seven eighths again. It may be exceeded by what
+    /// one connection brings in a turn, and a sixteenth. Not among it: what a connection takes at rest (about 4 KiB with
+    /// TLS, and as much in the kernel), the threads' buffers, and the mailboxes. Default: a quarter of the memory that
+    /// the process may use, by the machine or its control group.
+    pub held_bytes: usize,
     /// Bytes that one client may have read and handled before the others get their turn. Default 256 KiB.
     pub turn_bytes: usize,
     /// Frames of one client before the others get their turn. Default 1,024.
@@ -71,6 +106,10 @@ pub struct Limits {
     pub mailbox_bytes: usize,
     /// Messages that wait for a worker, over all connections; then their clients are not read. Default 1,024.
     pub worker_queue: usize,
+    /// How long a loop or a worker may be busy without a pause before it counts as stuck: then
+    /// [`Handle::health`](crate::Handle::health) and the log name it, and the end of a server does not wait for it. Longer
+    /// than any handler takes. Default 5 s.
+    pub stuck_after: Duration,
 }
 
 impl Default for Limits {
@@ -85,11 +124,16 @@ impl Default for Limits {
             egress_bytes: 1024 * 1024,
             egress_high_water: 256 * 1024,
             slow_consumer: SlowConsumer::Close,
+            notsent_bytes: 64 * 1024,
+            user_timeout: Duration::from_secs(60),
             ping_after: Duration::from_secs(30),
             pong_time: Duration::from_secs(30),
             close_time: Duration::from_secs(5),
             shutdown_time: Duration::from_secs(10),
             connections: usize::MAX,
+            connections_per_address: usize::MAX,
+            handshakes_per_address: usize::MAX,
+            held_bytes: memory() / 4,
             turn_bytes: 256 * 1024,
             turn_frames: 1024,
             turn_accepts: 64,
@@ -97,14 +141,60 @@ impl Default for Limits {
             mailbox_items: 65_536,
             mailbox_bytes: 64 * 1024 * 1024,
             worker_queue: 1024,
+            stuck_after: Duration::from_secs(5),
         }
     }
 }
 
+/// What the process may use, in bytes, looked up once.
+fn memory() -> usize {
+    static MEMORY: LazyLock<usize> = LazyLock::new(|| {
+        usize::try_from(webscale_sys::limits::memory().unwrap_or(u64::MAX)).unwrap_or(usize::MAX)
+    });
+    *MEMORY
+}
+
+/// What a connection takes at most besides [`Limits::held_bytes`]: at rest 4 KiB with TLS and as much in the kernel, and
+/// twice that while it shakes hands.
+const CONNECTION_BYTES: usize = 16 * 1024;
+
 impl Limits {
+    /// Lowers `connections`, `held_bytes` and `mailbox_bytes` so far that a server keeps within so many bytes of memory,
+    /// those of the kernel included: half of them for connections, 16 KiB each; a quarter for what is held; a
+    /// thirty-second for each loop's mailbox. The rest is for the threads' buffers and what the allocator wastes.
+    ///
+    /// ```
+    /// use webscale::Limits;
+    /// let limits = Limits::default().within(512 << 20);
+    /// assert_eq!((limits.connections, limits.held_bytes), (16_384, 128 << 20));
+    /// ```
+    #[must_use]
+    pub fn within(self, memory: usize) -> Self {
+        Self {
+            connections: self.connections.min(memory / 2 / CONNECTION_BYTES),
+            held_bytes: self.held_bytes.min(memory / 4),
+            mailbox_bytes: self.mailbox_bytes.min(memory / 32),
+            ..self
+        }
+    }
+
     /// The longest message that is let in, whole or in chunks.
     pub(crate) fn longest_message(&self) -> u64 {
         self.stream_bytes.max(self.message_bytes as u64)
+    }
+
+    /// What of it the kernel sees to.
+    pub(crate) fn tcp_options(&self) -> TcpOptions {
+        // The kernel keeps milliseconds in an int, and takes 0 as its own default.
+        let millis = self.user_timeout.as_millis().clamp(1, i32::MAX as u128);
+        TcpOptions {
+            notsent_lowat: u32::try_from(self.notsent_bytes).ok(),
+            user_timeout: if self.user_timeout == Duration::MAX {
+                None
+            } else {
+                u32::try_from(millis).ok().and_then(NonZero::new)
+            },
+        }
     }
 
     /// What is wrong with these limits, if anything.
@@ -121,12 +211,24 @@ impl Limits {
         if self.egress_high_water > self.egress_bytes {
             return Some("egress_high_water lies above egress_bytes");
         }
+        if self.notsent_bytes == 0 {
+            return Some("notsent_bytes is 0: the kernel would take nothing");
+        }
         if self.stream_bytes > 0 && self.message_bytes == 0 {
             return Some("stream_bytes needs message_bytes above 0: that is what a chunk holds");
+        }
+        if self.connections_per_address == 0 || self.handshakes_per_address == 0 {
+            return Some("a limit of zero for each address lets nobody in; usize::MAX switches it off");
+        }
+        if self.held_bytes < self.message_bytes {
+            return Some("held_bytes is below message_bytes: one message would be too much");
         }
         let turns = [self.turn_frames, self.turn_accepts, self.turn_handshakes];
         if turns.contains(&0) || self.turn_bytes == 0 || self.mailbox_items == 0 || self.worker_queue == 0 {
             return Some("a budget or queue of zero would stop everything");
+        }
+        if self.stuck_after.is_zero() {
+            return Some("stuck_after is zero: whatever works would count as stuck");
         }
         None
     }

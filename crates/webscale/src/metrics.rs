@@ -5,6 +5,7 @@ use std::sync::atomic::{
     Ordering::{Acquire, Relaxed, Release},
 };
 
+use crate::admission::Refusal;
 use crate::close::CloseKind;
 use crate::deflate::Coded;
 use crate::peer::Sent;
@@ -24,6 +25,20 @@ impl Counter {
     }
 }
 
+/// One value with one writer.
+#[derive(Default)]
+pub(crate) struct Gauge(AtomicU64);
+
+impl Gauge {
+    pub(crate) fn set(&self, value: usize) {
+        self.0.store(value as u64, Relaxed);
+    }
+
+    fn get(&self) -> u64 {
+        self.0.load(Relaxed)
+    }
+}
+
 /// The statuses that a rejection can have, by their first digit, from 2 on (RFC 9110 §15).
 const STATUS_CLASSES: [&str; 4] = ["2xx", "3xx", "4xx", "5xx"];
 
@@ -38,13 +53,18 @@ pub(crate) struct Metrics {
     /// By [`STATUS_CLASSES`].
     pub(crate) rejected: [Counter; STATUS_CLASSES.len()],
     pub(crate) http: Counter,
-    pub(crate) refused: Counter,
+    pub(crate) panics: Counter,
+    pub(crate) refused: [Counter; Refusal::COUNT],
     pub(crate) accept_pauses: Counter,
+    pub(crate) memory_pauses: Counter,
+    /// Bytes held now.
+    pub(crate) held: Gauge,
     pub(crate) bytes_in: Counter,
     pub(crate) bytes_out: Counter,
     pub(crate) messages_in: Counter,
     pub(crate) messages_out: Counter,
     pub(crate) messages_dropped: Counter,
+    pub(crate) messages_displaced: Counter,
     pub(crate) inflated: Codec,
     pub(crate) deflated: Codec,
     pub(crate) closes: [Counter; CloseKind::COUNT],
@@ -73,11 +93,16 @@ impl Metrics {
     pub(crate) fn count_sent(&self, sent: &Sent) {
         self.messages_out.add(sent.messages);
         self.messages_dropped.add(sent.dropped);
+        self.messages_displaced.add(sent.displaced);
         self.deflated.add(sent.deflated);
     }
 
     pub(crate) fn count_close(&self, kind: CloseKind) {
         self.closes[kind as usize].add(1);
+    }
+
+    pub(crate) fn count_refusal(&self, refusal: Refusal) {
+        self.refused[refusal as usize].add(1);
     }
 
     /// `status` is 200 to 599.
@@ -88,7 +113,8 @@ impl Metrics {
     }
 }
 
-/// All counters of a server or client at one moment, summed over its loops. All but `connections` only grow.
+/// All counters of a server or client at one moment, summed over its loops. All but `connections` and `held_bytes` only
+/// grow.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Snapshot {
     /// TCP connections that exist now, in whatever state.
@@ -99,16 +125,27 @@ pub struct Snapshot {
     pub connected: u64,
     /// TLS handshakes that resumed an earlier session.
     pub resumed: u64,
+    /// Times that the server's certificates changed ([`Tls::reload`](crate::Tls::reload), [`Tls::replace`](crate::Tls::replace)).
+    pub certificate_reloads: u64,
+    /// Times that they should have, but what was read was no good.
+    pub certificate_reloads_failed: u64,
     /// Opening handshakes that ended well.
     pub opened: u64,
     /// Opening handshakes that were answered with another status than 101; [`Snapshot::rejections`] tells them apart.
     pub rejected: u64,
     /// Plain HTTP requests that [`Handler::http`](crate::Handler::http) answered.
     pub http: u64,
-    /// Connections closed at accept, because of [`Limits::connections`](crate::Limits::connections).
+    /// Panics that were caught, in whatever method of the [`Handler`](crate::Handler).
+    pub panics: u64,
+    /// Connections closed at accept, because of a limit; [`Snapshot::refusals`] tells which. They are not counted as
+    /// accepted.
     pub refused: u64,
     /// Times that accepting was paused for want of descriptors.
     pub accept_pauses: u64,
+    /// Times that accepting was paused because of [`Limits::held_bytes`](crate::Limits::held_bytes).
+    pub memory_pauses: u64,
+    /// Bytes held for clients now, as [`Limits::held_bytes`](crate::Limits::held_bytes) counts them.
+    pub held_bytes: u64,
     /// Bytes received from sockets, TLS included.
     pub bytes_in: u64,
     /// Bytes that sockets took, TLS included.
@@ -120,6 +157,9 @@ pub struct Snapshot {
     /// Messages not sent: the peer did not read ([`SendError::Full`](crate::SendError::Full)), or the message was too long
     /// for any ([`SendError::TooLong`](crate::SendError::TooLong)).
     pub messages_dropped: u64,
+    /// Messages that were sent, and dropped for newer ones before the socket had them
+    /// ([`SlowConsumer::DropOldest`](crate::SlowConsumer::DropOldest)).
+    pub messages_displaced: u64,
     /// Messages that came compressed.
     pub inflated_messages: u64,
     /// Bytes of their payload as they came.
@@ -134,12 +174,19 @@ pub struct Snapshot {
     pub deflated_to_bytes: u64,
     closes: [u64; CloseKind::COUNT],
     rejections: [u64; STATUS_CLASSES.len()],
+    refusals: [u64; Refusal::COUNT],
 }
 
 impl Snapshot {
     /// The opening handshakes that were rejected, by class of status: `("4xx", 7)`. Their sum is `rejected`.
     pub fn rejections(&self) -> impl Iterator<Item = (&'static str, u64)> + '_ {
         STATUS_CLASSES.into_iter().zip(self.rejections)
+    }
+
+    /// The connections closed at accept, by the limit of [`Limits`](crate::Limits) that was reached: `connections`,
+    /// `address` (`connections_per_address`), `handshakes` (`handshakes_per_address`). Their sum is `refused`.
+    pub fn refusals(&self) -> impl Iterator<Item = (&'static str, u64)> + '_ {
+        Refusal::NAMES.into_iter().zip(self.refusals)
     }
 
     /// How connections ended, by cause: the name of the cause (as in [`CloseCause`](crate::CloseCause), in
@@ -168,13 +215,21 @@ impl Snapshot {
             *sum += rejections;
         }
         self.http += metrics.http.get();
-        self.refused += metrics.refused.get();
+        self.panics += metrics.panics.get();
+        for (sum, counter) in self.refusals.iter_mut().zip(&metrics.refused) {
+            let refusals = counter.get();
+            self.refused += refusals;
+            *sum += refusals;
+        }
         self.accept_pauses += metrics.accept_pauses.get();
+        self.memory_pauses += metrics.memory_pauses.get();
+        self.held_bytes += metrics.held.get();
         self.bytes_in += metrics.bytes_in.get();
         self.bytes_out += metrics.bytes_out.get();
         self.messages_in += metrics.messages_in.get();
         self.messages_out += metrics.messages_out.get();
         self.messages_dropped += metrics.messages_dropped.get();
+        self.messages_displaced += metrics.messages_displaced.get();
         self.inflated_messages += metrics.inflated.messages.get();
         self.inflated_from_bytes += metrics.inflated.from.get();
         self.inflated_to_bytes += metrics.inflated.to.get();

@@ -6,7 +6,9 @@ use std::time::Instant;
 
 use webscale_proto::{CloseCode, Data, MaskKey, Message, Role, encoder};
 
-use crate::deflate::{Coded, Compression, Compressors, Panicked};
+use crate::backlog::Backlog;
+use crate::deflate::{Coded, Compression, Compressors, Extension, Panicked};
+use crate::limits::SlowConsumer;
 use crate::mailbox::Mailbox;
 use crate::mask::MaskSource;
 use crate::prepared::Prepared;
@@ -32,8 +34,10 @@ impl fmt::Display for ConnectionId {
 pub enum SendError {
     /// The connection is closing or gone.
     Closed,
-    /// The peer does not read: [`Limits::egress_bytes`](crate::Limits::egress_bytes) are queued for it. Under
-    /// [`SlowConsumer::Close`](crate::SlowConsumer::Close) the connection is now closed with 1008.
+    /// The peer does not read: [`Limits::egress_bytes`](crate::Limits::egress_bytes) are queued for it, or its share of
+    /// [`Limits::held_bytes`](crate::Limits::held_bytes) while too much is held for all. Under
+    /// [`SlowConsumer::Close`](crate::SlowConsumer::Close) the connection is now closed with 1008; otherwise
+    /// [`Handler::drained`](crate::Handler::drained) says when they are gone.
     Full,
     /// The message alone is longer than [`Limits::egress_bytes`](crate::Limits::egress_bytes), whoever reads. Nothing
     /// was sent, and the connection lives on.
@@ -74,6 +78,7 @@ pub(crate) enum TimerRequest {
 pub(crate) struct Sent {
     pub(crate) messages: u64,
     pub(crate) dropped: u64,
+    pub(crate) displaced: u64,
     pub(crate) deflated: Coded,
 }
 
@@ -81,6 +86,7 @@ impl Sent {
     pub(crate) fn add(&mut self, other: Self) {
         self.messages += other.messages;
         self.dropped += other.dropped;
+        self.displaced += other.displaced;
         self.deflated.add(other.deflated);
     }
 }
@@ -91,6 +97,10 @@ pub(crate) struct Outgoing {
     pub(crate) frames: Vec<u8>,
     /// Bytes that fit into a connection's queue while it is empty.
     capacity: usize,
+    /// While too much is held for all: how many bytes may wait for a peer that does not keep up.
+    pub(crate) share: usize,
+    /// Bytes of it that are not to be had in this turn: what the socket was given, and what has its room kept.
+    taken: usize,
     /// Bytes that still fit into the connection's queue.
     pub(crate) room: usize,
     /// Something waits in that queue.
@@ -100,8 +110,10 @@ pub(crate) struct Outgoing {
     /// The handler's own close, when it closed during this turn.
     pub(crate) close: Option<(CloseCode, String)>,
     pub(crate) timer: Option<TimerRequest>,
-    /// Something did not fit.
+    /// Something did not fit, of which the consequences were not drawn yet.
     pub(crate) overflowed: bool,
+    /// Something did not fit in this turn.
+    pub(crate) refused: bool,
     /// The codec panicked.
     pub(crate) failed: bool,
     pub(crate) sent: Sent,
@@ -110,6 +122,8 @@ pub(crate) struct Outgoing {
     pub(crate) unfinished: Option<Data>,
     /// How messages to the connection of this turn are compressed.
     pub(crate) compression: Compression,
+    /// What waits for the connection of this turn and may be dropped for newer messages, where that is its way.
+    pub(crate) backlog: Option<Box<Backlog>>,
     compressors: Compressors,
 }
 
@@ -118,17 +132,21 @@ impl Outgoing {
         Self {
             frames: Vec::new(),
             capacity,
+            share: usize::MAX,
+            taken: 0,
             room: 0,
             is_backlogged: false,
             closed: false,
             close: None,
             timer: None,
             overflowed: false,
+            refused: false,
             failed: false,
             sent: Sent::default(),
             masks: MaskSource::new(role),
             unfinished: None,
             compression: Compression::Off,
+            backlog: None,
             compressors: Compressors::default(),
         }
     }
@@ -136,18 +154,118 @@ impl Outgoing {
     pub(crate) fn begin(&mut self, closed: bool) {
         debug_assert!(self.frames.is_empty() && self.close.is_none());
         self.closed = closed;
-        (self.timer, self.overflowed, self.failed, self.sent) = (None, false, false, Sent::default());
+        (self.timer, self.overflowed, self.refused) = (None, false, false);
+        (self.failed, self.sent) = (false, Sent::default());
     }
 
-    /// This many bytes wait in the connection's queue.
+    /// The connection opens, with its answer written: from here on it has its own way with a peer that does not read.
+    pub(crate) fn obey(&mut self, slow_consumer: SlowConsumer, extension: Option<&Extension>) {
+        if slow_consumer == SlowConsumer::DropOldest {
+            let remembers = extension.is_some_and(|extension| extension.compression.remembers());
+            let mut backlog = Backlog::new(remembers);
+            backlog.push_head(&self.frames);
+            self.frames.clear();
+            self.backlog = Some(Box::new(backlog));
+        }
+    }
+
+    /// Nothing was written yet, and the socket owes this many bytes.
     pub(crate) fn set_queued(&mut self, queued: usize) {
-        (self.room, self.is_backlogged) = (self.capacity.saturating_sub(queued), queued > 0);
+        let withheld = if queued > 0 { self.capacity.saturating_sub(self.share) } else { 0 };
+        (self.taken, self.is_backlogged) = (queued.saturating_add(withheld), queued > 0);
+        self.count_room();
+    }
+
+    /// On a worker: this much may be sent.
+    pub(crate) fn set_room(&mut self, room: usize) {
+        (self.taken, self.room) = (self.capacity.saturating_sub(room), room);
+    }
+
+    /// What a worker may send: older messages make way for it where they can.
+    pub(crate) fn room_for_worker(&self) -> usize {
+        self.room + self.backlog.as_ref().map_or(0, |backlog| backlog.droppable())
+    }
+
+    /// Keeps room for what is sent later.
+    pub(crate) fn reserve(&mut self, bytes: usize) {
+        self.taken += bytes;
+        self.room = self.room.saturating_sub(bytes);
+    }
+
+    /// Gives it back.
+    pub(crate) fn release(&mut self, bytes: usize) {
+        self.taken = self.taken.saturating_sub(bytes);
+        self.room += bytes;
+    }
+
+    /// The room beside what is taken and what stands in the backlog.
+    fn count_room(&mut self) {
+        let waiting = self.backlog.as_ref().map_or(0, |backlog| backlog.len());
+        self.room = self.capacity.saturating_sub(self.taken.saturating_add(waiting));
+    }
+
+    pub(crate) fn has_written(&self) -> bool {
+        !self.frames.is_empty() || self.backlog.as_ref().is_some_and(|backlog| !backlog.is_empty())
+    }
+
+    /// Puts what was written into the backlog, if there is one.
+    pub(crate) fn put_off(&mut self) {
+        if let Some(backlog) = &mut self.backlog {
+            backlog.push(&self.frames);
+            self.frames.clear();
+            self.count_room();
+        }
+    }
+
+    /// Drops the oldest messages until this many bytes fit, or none is left that may be dropped.
+    fn displace(&mut self, bytes: usize) {
+        self.put_off();
+        let Some(backlog) = &mut self.backlog else { return };
+        while self.taken + backlog.len() + bytes > self.capacity && backlog.drop_oldest().is_some() {
+            self.sent.displaced += 1;
+        }
+        self.count_room();
+    }
+
+    /// Whether dropping older messages can make room for this many bytes.
+    fn can_displace(&mut self, bytes: usize) -> bool {
+        self.put_off();
+        self.backlog.as_ref().is_some_and(|backlog| bytes <= self.room + backlog.droppable())
+    }
+
+    /// Makes room as far as the connection drops older messages for newer ones.
+    pub(crate) fn make_room(&mut self, bytes: usize) {
+        if bytes > self.room && self.can_displace(bytes) {
+            self.displace(bytes);
+        }
+    }
+
+    /// Takes what a worker wrote for this connection.
+    pub(crate) fn take_in(&mut self, frames: &[u8]) {
+        self.frames.extend_from_slice(frames);
+        self.room = self.room.saturating_sub(frames.len());
+        self.displace(0);
+    }
+
+    /// Gives away what a worker wrote.
+    pub(crate) fn hand_over(&mut self) -> Vec<u8> {
+        let Some(mut backlog) = self.backlog.take().filter(|backlog| !backlog.is_empty()) else {
+            return std::mem::take(&mut self.frames);
+        };
+        backlog.push(&self.frames);
+        self.frames.clear();
+        let mut frames = Vec::with_capacity(backlog.len());
+        while backlog.take(usize::MAX, |bytes| frames.extend_from_slice(bytes)).is_some() {}
+        frames
     }
 
     pub(crate) fn message(&mut self, message: Message<'_>) -> Result<(), SendError> {
         self.admit_message(message)?;
+        // One that is compressed with memory of others could not be dropped.
+        let as_it_is = self.is_backlogged && self.backlog.is_some() && self.compression.remembers();
         let Self { compressors, compression, .. } = self;
-        let compressed = compressors.compress(message.as_bytes(), compression);
+        let how = if as_it_is { &mut Compression::Off } else { compression };
+        let compressed = compressors.compress(message.as_bytes(), how);
         put(&mut self.frames, &mut self.sent, &mut self.room, self.masks.next(), message, compressed)
             .map_err(|Panicked| self.fail())?;
         self.compressors.shrink();
@@ -251,8 +369,9 @@ impl Outgoing {
             return Err(SendError::TooLong);
         }
         let bytes = frame_len(payload);
+        self.make_room(bytes);
         if bytes > self.room {
-            self.overflowed = true;
+            (self.overflowed, self.refused) = (true, true);
             return Err(SendError::Full);
         }
         self.room -= bytes;
@@ -330,8 +449,8 @@ impl<S> Peer<'_, S> {
     /// Sends one fragment of a message whose end is not known yet, in a frame of its own. The first one begins a message
     /// of its kind, `is_last` ends it; the last may be empty. The fragments may be sent from different calls of the
     /// handler, from workers too. They go uncompressed. What is to be sent in all may be longer than
-    /// [`Limits::egress_bytes`](crate::Limits::egress_bytes): send what [`Peer::room`] allows, and the rest later, for
-    /// example from [`Handler::timer`](crate::Handler::timer).
+    /// [`Limits::egress_bytes`](crate::Limits::egress_bytes): send what [`Peer::room`] allows, and the rest
+    /// from [`Handler::drained`](crate::Handler::drained).
     ///
     /// Until the last one, pings, pongs and a close may stand between, but no other message: [`Peer::send`] fails, and what
     /// [`Sender`]s send waits behind, up to `egress_bytes`; what is more falls under
@@ -344,8 +463,10 @@ impl<S> Peer<'_, S> {
         self.outgoing.fragment(data, is_last)
     }
 
-    /// How long a message, or a fragment, may be now without being refused as [`SendError::Full`], in bytes. On a worker:
-    /// as it was when the call began, less what was sent since.
+    /// How long a message, or a fragment, may be now without being refused as [`SendError::Full`] or taking the place of an
+    /// older one ([`SlowConsumer::DropOldest`](crate::SlowConsumer::DropOldest)), in bytes. On a worker: as it was when the
+    /// call began, less what was sent since. A handler that waits for more is told by
+    /// [`Handler::drained`](crate::Handler::drained).
     #[must_use]
     pub fn room(&self) -> usize {
         self.outgoing.room_for_message()

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 
 use webscale_proto::handshake;
 
+use crate::server::Handle;
 use crate::tls::TlsSession;
 
 /// A client's request: to open a connection, or of plain HTTP.
@@ -12,6 +13,7 @@ pub struct Request<'a> {
     head: &'a handshake::Request<'a>,
     peer_addr: SocketAddr,
     tls: Option<&'a TlsSession>,
+    server: &'a Handle,
 }
 
 impl<'a> Request<'a> {
@@ -19,8 +21,9 @@ impl<'a> Request<'a> {
         head: &'a handshake::Request<'a>,
         peer_addr: SocketAddr,
         tls: Option<&'a TlsSession>,
+        server: &'a Handle,
     ) -> Self {
-        Self { head, peer_addr, tls }
+        Self { head, peer_addr, tls, server }
     }
 
     /// `GET` or `HEAD`; what opens a connection is a `GET`.
@@ -83,6 +86,12 @@ impl<'a> Request<'a> {
     #[must_use]
     pub fn peer_addr(&self) -> SocketAddr {
         self.peer_addr
+    }
+
+    /// The server that is asked: its health and its counters, for who answers with them.
+    #[must_use]
+    pub fn server(&self) -> &Handle {
+        self.server
     }
 
     /// What TLS came to; `None` for `ws://` and plain HTTP.

@@ -1,5 +1,7 @@
 //! What a handler answers to a request.
 
+use crate::limits::SlowConsumer;
+
 /// A connection accepted by [`Handler::open`](crate::Handler::open). `Ok(session.into())` is enough where there is nothing to
 /// add.
 #[derive(Clone, Debug)]
@@ -7,13 +9,14 @@ pub struct Accept<S> {
     pub(crate) session: S,
     pub(crate) protocol: Option<String>,
     pub(crate) headers: Vec<(String, String)>,
+    pub(crate) slow_consumer: Option<SlowConsumer>,
 }
 
 impl<S> Accept<S> {
     /// Accepts, without a subprotocol.
     #[must_use]
     pub fn new(session: S) -> Self {
-        Self { session, protocol: None, headers: Vec::new() }
+        Self { session, protocol: None, headers: Vec::new(), slow_consumer: None }
     }
 
     /// Chooses one of the subprotocols that the client offered, as [`Request::select`](crate::Request::select) finds it. One
@@ -22,6 +25,20 @@ impl<S> Accept<S> {
     #[must_use]
     pub fn protocol(mut self, protocol: impl Into<String>) -> Self {
         self.protocol = Some(protocol.into());
+        self
+    }
+
+    /// What becomes of this connection when it does not read what is sent to it, in place of
+    /// [`Limits::slow_consumer`](crate::Limits::slow_consumer).
+    ///
+    /// ```
+    /// use webscale::{Accept, SlowConsumer};
+    /// // Prices: who is late wants the latest.
+    /// let accept = Accept::new(()).slow_consumer(SlowConsumer::DropOldest);
+    /// ```
+    #[must_use]
+    pub fn slow_consumer(mut self, policy: SlowConsumer) -> Self {
+        self.slow_consumer = Some(policy);
         self
     }
 
@@ -45,7 +62,7 @@ impl<S> From<S> for Accept<S> {
 /// What the status demands is added: `Allow` to 405, `Upgrade` and `Sec-WebSocket-Version` to 426. `Connection`,
 /// `Content-Length` and `Transfer-Encoding` are the library's. An answer that cannot be written (a name or value that would
 /// break the head, a field of the library's, a status outside 200 to 599, a body where none may be or one longer than
-/// [`Limits::egress_bytes`](crate::Limits::egress_bytes)) becomes a 500, and the log says why, once.
+/// [`Limits::egress_bytes`](crate::Limits::egress_bytes)) becomes a 500, and the log says why.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Response {
     pub(crate) status: u16,

@@ -48,6 +48,11 @@ impl Parcel {
             Self::Prepared(prepared) => prepared.message().len(),
         }
     }
+
+    /// What it counts for while it waits in its connection.
+    pub(crate) fn waiting_bytes(&self) -> usize {
+        self.len() + size_of::<Self>()
+    }
 }
 
 /// What other threads ask of a loop.

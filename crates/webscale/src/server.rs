@@ -4,23 +4,28 @@ use std::fmt;
 use std::io;
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::sync::Arc;
-use std::sync::atomic::AtomicUsize;
 use std::thread;
 
 use webscale_proto::{Deflate, Role};
 use webscale_sys::{Listener, limits, process};
 
+use crate::admission::Admission;
 use crate::connection::Config;
 use crate::event_loop::{EventLoop, Shared};
 use crate::handler::Handler;
+use crate::health::Health;
 use crate::kernel::{Kernel, Linux};
 use crate::limits::Limits;
 use crate::mailbox::Mailbox;
 use crate::metrics::{Metrics, Snapshot};
 use crate::origin::{OriginFault, Origins};
+use crate::prometheus;
+use crate::pulse::Vitals;
+use crate::response::Response;
 use crate::sender::Command;
 use crate::signals;
 use crate::tls::Tls;
+use crate::watchdog;
 use crate::worker::Workers;
 
 /// Connections that may wait to be accepted, for each loop; the kernel caps it at `net.core.somaxconn`.
@@ -189,6 +194,10 @@ impl ServerBuilder {
         let listeners =
             listeners(self.address.map_err(BuildError::NoAddress)?, self.threads, self.port_is_shared)?;
         let address = listeners[0].local_addr().map_err(BuildError::Resources)?;
+        let options = self.limits.tcp_options();
+        for listener in &listeners {
+            listener.set_options(options).map_err(BuildError::Resources)?;
+        }
         let handler = Arc::new(handler);
         let role = Role::Server;
         let workers = if self.workers == 0 {
@@ -197,7 +206,8 @@ impl ServerBuilder {
             Some(Workers::start(self.workers, role, &self.limits, &handler).map_err(BuildError::Resources)?)
         };
         let config = Config { origins: self.origins, ..Config::new(role, self.limits, self.deflate) };
-        let shared = Shared { handler, config, tls: self.tls, connections: AtomicUsize::new(0) };
+        let admission = Admission::new(&config.limits, self.threads);
+        let shared = Shared { handler, config, tls: self.tls.clone(), admission };
         let shared = Arc::new(shared);
         let mut loops = Vec::with_capacity(self.threads);
         for (index, listener) in listeners.into_iter().enumerate() {
@@ -205,7 +215,9 @@ impl ServerBuilder {
             let event_loop = EventLoop::new(index, shared.clone(), kernel, Some(listener), workers.as_ref());
             loops.push(event_loop.map_err(BuildError::Resources)?);
         }
-        let handle = Handle { loops: loops.iter().map(LoopHandle::of).collect() };
+        let handle = Handle::new(&loops, workers.as_ref(), self.tls, &shared.config.limits);
+        // Nobody has asked for it yet.
+        let _ = shared.config.handle.set(handle.clone());
         if self.signals {
             signals::shut_down_on_signals(handle.clone()).map_err(BuildError::Resources)?;
         }
@@ -285,10 +297,16 @@ impl<H: Handler> Server<H> {
         self.handle.clone()
     }
 
-    /// Serves, with one loop on the calling thread, until it was shut down by its [`Handle`] or a signal.
+    /// Serves until it was shut down by its [`Handle`] or a signal. Each loop has a thread of its own; the calling one
+    /// watches over them, and tells the log of those that are stuck ([`Limits::stuck_after`]).
     ///
     /// # Errors
     /// The kernel gave no thread, did not pin one, or epoll failed; the other loops are ended then, as by [`Handle::abort`].
+    ///
+    /// [`io::ErrorKind::TimedOut`]: a handler did not return, on a loop or a worker, until the shutdown's time was over and
+    /// [`Limits::stuck_after`] as well. The error names the thread. It is left behind, with what it holds: for a session that
+    /// is there, [`Handler::close`] is not called. So the time of a shutdown is bounded, whatever handlers do: end the
+    /// process then.
     pub fn run(self) -> io::Result<()> {
         let cpus = if self.pinned { process::allowed_cpus()? } else { Vec::new() };
         self.run_on(&cpus)
@@ -296,51 +314,10 @@ impl<H: Handler> Server<H> {
 
     fn run_on(self, cpus: &[usize]) -> io::Result<()> {
         let Self { loops, workers, handle, .. } = self;
-        let mut threads = Vec::new();
-        let mut loops = loops.into_iter().enumerate();
-        let first = loops.next();
-        let mut result = Ok(());
-        for (index, event_loop) in loops {
-            let (name, cpu) = (format!("loop-{index}"), cpus.get(index).copied());
-            let others = handle.clone();
-            match thread::Builder::new().name(name).spawn(move || run_one(event_loop, cpu, others)) {
-                Ok(thread) => threads.push(thread),
-                Err(error) => {
-                    result = Err(error);
-                    handle.abort();
-                }
-            }
-        }
-        if let Some((index, event_loop)) = first {
-            result = result.and(run_one(event_loop, cpus.get(index).copied(), handle));
-        }
-        for thread in threads {
-            let ended = thread.join().unwrap_or_else(|_| Err(io::Error::other("an event loop panicked")));
-            result = result.and(ended);
-        }
-        drop(workers);
-        result
-    }
-}
-
-/// Runs one loop; when it fails, the others end with it.
-fn run_one<H: Handler>(event_loop: EventLoop<H>, cpu: Option<usize>, others: Handle) -> io::Result<()> {
-    let mut alarm = Alarm(Some(others));
-    if let Some(cpu) = cpu {
-        process::pin_thread(&[cpu])?;
-    }
-    event_loop.run()?;
-    alarm.0 = None;
-    Ok(())
-}
-
-/// Ends the other loops when one ends with an error or a panic.
-struct Alarm(Option<Handle>);
-
-impl Drop for Alarm {
-    fn drop(&mut self) {
-        if let Some(others) = &self.0 {
-            others.abort();
+        let result = watchdog::run(loops, cpus, &handle);
+        match workers.map(Workers::end) {
+            Some(stuck) if !stuck.is_empty() => result.and(Err(watchdog::left_behind(&stuck))),
+            _ => result,
         }
     }
 }
@@ -348,33 +325,51 @@ impl Drop for Alarm {
 /// Steers a server or client from any thread. Cheap to clone.
 #[derive(Clone)]
 pub struct Handle {
-    pub(crate) loops: Vec<LoopHandle>,
+    loops: Vec<LoopHandle>,
+    pub(crate) vitals: Arc<Vitals>,
+    /// For its counters.
+    tls: Option<Tls>,
 }
 
 #[derive(Clone)]
-pub(crate) struct LoopHandle {
+struct LoopHandle {
     commands: Arc<Mailbox<Command>>,
     metrics: Arc<Metrics>,
 }
 
-impl LoopHandle {
-    pub(crate) fn of<H: Handler, K: Kernel>(event_loop: &EventLoop<H, K>) -> Self {
-        let outside = event_loop.outside();
-        Self { commands: outside.commands, metrics: outside.metrics }
-    }
-}
-
 impl Handle {
+    pub(crate) fn new<H: Handler, K: Kernel>(
+        loops: &[EventLoop<H, K>],
+        workers: Option<&Workers<H::Session>>,
+        tls: Option<Tls>,
+        limits: &Limits,
+    ) -> Self {
+        let outsides = loops.iter().map(EventLoop::outside);
+        let (loops, pulses) = outsides
+            .map(|outside| {
+                (LoopHandle { commands: outside.commands, metrics: outside.metrics }, outside.pulse)
+            })
+            .unzip();
+        Self { loops, tls, vitals: Arc::new(Vitals::new(pulses, workers.map(Workers::crew), limits)) }
+    }
+
+    /// Steers nothing: where there is a connection, but no server, as in tests.
+    pub(crate) fn of_nobody(limits: &Limits) -> Self {
+        Self { loops: Vec::new(), tls: None, vitals: Arc::new(Vitals::new(Vec::new(), None, limits)) }
+    }
+
     /// Stops accepting, closes every connection with 1001, and ends [`Server::run`] when all are gone, or after
     /// [`Limits::shutdown_time`] as [`Handle::abort`] does. Returns at once.
     pub fn shutdown(&self) {
+        self.vitals.shut_down();
         self.tell(|| Command::Shutdown);
     }
 
     /// Ends [`Server::run`] at once: connections are dropped, messages that no worker has begun are not handled. A handler
     /// that a worker is running is still awaited, as every session is given back to
-    /// [`Handler::close`](crate::Handler::close).
+    /// [`Handler::close`](crate::Handler::close); but for no longer than [`Limits::stuck_after`].
     pub fn abort(&self) {
+        self.vitals.abort();
         self.tell(|| Command::Abort);
     }
 
@@ -385,7 +380,38 @@ impl Handle {
         for event_loop in &self.loops {
             sum.add(&event_loop.metrics);
         }
+        if let Some(tls) = &self.tls {
+            (sum.certificate_reloads, sum.certificate_reloads_failed) = tls.reloads();
+        }
         sum
+    }
+
+    /// The answer to a scrape by Prometheus, in its text format 0.0.4: the state of health, and the counters as
+    /// [`Snapshot::prometheus`] writes them.
+    ///
+    /// ```
+    /// use webscale::{Request, Response};
+    ///
+    /// /// As in [`Handler::http`](webscale::Handler::http). Strangers learn from counters what an attack comes to, so
+    /// /// these are for this machine alone.
+    /// fn http(request: &Request<'_>) -> Response {
+    ///     match request.path() {
+    ///         "/healthz" => request.server().health().into(),
+    ///         "/metrics" if request.peer_addr().ip().is_loopback() => request.server().scrape(&[]),
+    ///         _ => Response::new(404, "nothing here\n"),
+    ///     }
+    /// }
+    /// ```
+    #[must_use]
+    pub fn scrape(&self, labels: &[(&str, &str)]) -> Response {
+        let text = prometheus::page(&self.metrics(), &self.health(), labels);
+        Response::new(200, text).header("Content-Type", prometheus::CONTENT_TYPE)
+    }
+
+    /// How it is now: worked out from what loops and workers note, which never waits for one that is stuck.
+    #[must_use]
+    pub fn health(&self) -> Health {
+        self.vitals.health()
     }
 
     fn tell(&self, command: impl Fn() -> Command) {

@@ -7,6 +7,7 @@ use std::thread;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::low_level::pipe;
 
+use crate::journal::{self, Level};
 use crate::server::Handle;
 
 /// Shuts down on the first SIGTERM or SIGINT of the process, and aborts on the second. The thread that listens lives as
@@ -19,7 +20,7 @@ pub(crate) fn shut_down_on_signals(handle: Handle) -> io::Result<()> {
         let mut byte = [0];
         let mut wait = || receiver.read_exact(&mut byte).is_ok();
         if wait() {
-            log::info!("shutting down; a second signal ends at once");
+            journal::write(Level::Info, format_args!("shutting down; a second signal ends at once"));
             handle.shutdown();
         }
         if wait() {

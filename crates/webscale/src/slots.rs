@@ -75,11 +75,14 @@ impl<T> Slots<T> {
 
     /// The tokens of all values, for a walk during which values may go.
     pub(crate) fn tokens(&self) -> Vec<Token> {
-        let full = self.slots.iter().enumerate().filter(|(_, slot)| slot.value.is_some());
-        full.filter_map(|(index, slot)| {
-            Some(Token { index: u32::try_from(index).ok()?, generation: slot.generation })
+        self.iter().map(|(token, _)| token).collect()
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (Token, &T)> {
+        self.slots.iter().enumerate().filter_map(|(index, slot)| {
+            let token = Token { index: u32::try_from(index).ok()?, generation: slot.generation };
+            Some((token, slot.value.as_deref()?))
         })
-        .collect()
     }
 }
 

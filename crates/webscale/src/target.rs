@@ -6,6 +6,7 @@ use std::net::{SocketAddr, ToSocketAddrs};
 
 use rustls::pki_types::ServerName;
 use webscale_proto::Deflate;
+use webscale_proto::handshake::client::OWN_FIELDS;
 
 use crate::tls::{ClientTls, TlsConfigError, TlsStream, server_name};
 
@@ -109,6 +110,9 @@ fn parse(url: &str) -> Result<Parts<'_>, TargetError> {
 }
 
 impl Target {
+    /// Header fields that the opening handshake has of its own, in small letters: they cannot be given.
+    pub const OWN_HEADERS: &[&str] = OWN_FIELDS;
+
     /// Takes a URL, and looks its host up (which may block). A `wss://` URL trusts the system's root certificates,
     /// unless [`Target::with_tls`] says otherwise.
     ///

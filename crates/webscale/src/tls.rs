@@ -5,11 +5,16 @@
 //! counters) and nothing else: no buffer.
 
 mod client;
+mod client_auth;
+mod identity;
+mod record;
 mod server;
 mod session;
 mod stream;
+mod tickets;
 
 use std::fmt;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -20,9 +25,13 @@ use rustls::{RootCertStore, SupportedProtocolVersion};
 
 pub(crate) use client::server_name;
 pub use client::{ClientTls, ClientTlsBuilder, TlsVersions};
-pub use server::{ClientAuth, Tls};
+pub use client_auth::ClientAuth;
+pub use server::Tls;
 pub use session::TlsSession;
 pub(crate) use stream::{Incoming, Opened, PeerSide, RECORD_BYTES, TlsStream};
+pub use tickets::TicketKeys;
+#[cfg(test)]
+pub(crate) use tickets::tests::Hand;
 
 const ALPN: &[u8] = b"http/1.1";
 static VERSIONS: [&SupportedProtocolVersion; 2] = [&rustls::version::TLS13, &rustls::version::TLS12];
@@ -35,7 +44,31 @@ pub enum TlsConfigError {
     Pem(PathBuf, pem::Error),
     /// The certificate file holds no certificate.
     NoCertificate(PathBuf),
-    /// The key is not the certificate's, or one of them is unusable.
+    /// A certificate of the chain in this file is none; its place, from 1.
+    Chain(PathBuf, usize),
+    /// The key is not that of the certificate in this file, or one of them is unusable.
+    Identity(PathBuf, rustls::Error),
+    /// The certificate is no longer valid.
+    Expired {
+        /// Its file.
+        path: PathBuf,
+        /// How long since.
+        seconds_ago: u64,
+    },
+    /// The certificate is not valid yet; or the clock is wrong.
+    NotYetValid {
+        /// Its file.
+        path: PathBuf,
+        /// How long until then.
+        in_seconds: u64,
+    },
+    /// The file of the tickets' secret cannot be read.
+    Secret(PathBuf, io::Error),
+    /// The tickets' secret has only so many bytes.
+    ShortSecret(usize),
+    /// There is no file to reload.
+    NoFiles,
+    /// The provider lacks something.
     Unusable(rustls::Error),
     /// No file of root certificates was found on this system.
     NoSystemRoots,
@@ -54,10 +87,33 @@ impl fmt::Display for TlsConfigError {
             Self::NoCertificate(path) => {
                 write!(f, "{} holds no PEM certificate (-----BEGIN CERTIFICATE-----)", path.display())
             }
-            Self::Unusable(rustls::Error::InconsistentKeys(_)) => {
-                f.write_str("the private key does not match the certificate")
+            Self::Chain(path, place) => write!(f, "certificate {place} in {} is broken", path.display()),
+            Self::Identity(path, rustls::Error::InconsistentKeys(_)) => {
+                write!(f, "the private key does not match the certificate in {}", path.display())
             }
-            Self::Unusable(error) => write!(f, "certificate or key cannot be used: {error}"),
+            Self::Identity(path, error) => {
+                write!(f, "the certificate in {}, or its key, cannot be used: {error}", path.display())
+            }
+            Self::Expired { path, seconds_ago } => {
+                write!(f, "the certificate in {} expired {} ago", path.display(), Span(*seconds_ago))
+            }
+            Self::NotYetValid { path, in_seconds } => {
+                let (path, span) = (path.display(), Span(*in_seconds));
+                write!(
+                    f,
+                    "the certificate in {path} is not valid before {span} from now, or the clock is wrong"
+                )
+            }
+            Self::Secret(path, error) => write!(f, "cannot read {}: {error}", path.display()),
+            Self::ShortSecret(bytes) => {
+                let least = TicketKeys::SECRET_BYTES_MIN;
+                write!(
+                    f,
+                    "a secret of {bytes} bytes can be guessed: it wants {least} or more, all of them random"
+                )
+            }
+            Self::NoFiles => f.write_str("no certificate was read from a file: there is nothing to reload"),
+            Self::Unusable(error) => write!(f, "TLS cannot be set up: {error}"),
             Self::NoSystemRoots => f.write_str("no root certificates found on this system; name a CA file"),
             Self::HostName(host) => write!(f, "{host:?} is neither a DNS name nor an IP address"),
         }
@@ -65,6 +121,18 @@ impl fmt::Display for TlsConfigError {
 }
 
 impl std::error::Error for TlsConfigError {}
+
+/// Seconds, in the greatest unit that fits twice.
+struct Span(u64);
+
+impl fmt::Display for Span {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        const UNITS: [(u64, &str); 3] = [(86_400, "days"), (3600, "hours"), (60, "minutes")];
+        let unit = UNITS.into_iter().find(|(seconds, _)| self.0 / seconds >= 2);
+        let (seconds, name) = unit.unwrap_or((1, "seconds"));
+        write!(f, "{} {name}", self.0 / seconds)
+    }
+}
 
 fn provider() -> Arc<CryptoProvider> {
     Arc::new(aws_lc_rs::default_provider())

@@ -9,14 +9,19 @@ use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
+use std::time::Duration;
 
 use webscale_proto::{Chunk, CloseCode, Data, Message, Role};
 
+use crate::backlog::Backlog;
 use crate::deflate::Compression;
 use crate::handler::Handler;
+use crate::health::Stuck;
 use crate::limits::Limits;
 use crate::mailbox::Mailbox;
+use crate::panics;
 use crate::peer::{ConnectionId, Outgoing, Peer, Sent, TimerRequest};
+use crate::pulse::Crew;
 use crate::sender::{Command, OwnedMessage};
 
 /// Where the results of one loop's jobs go.
@@ -56,6 +61,8 @@ pub(crate) struct Job<S> {
     pub(crate) delivery: Delivery,
     /// Bytes that may be sent.
     pub(crate) room: usize,
+    /// Empty; where the connection drops older messages for newer ones.
+    pub(crate) backlog: Option<Box<Backlog>>,
     pub(crate) compression: Compression,
     /// The connection's message in fragments.
     pub(crate) unfinished: Option<Data>,
@@ -75,17 +82,24 @@ pub(crate) struct Done<S> {
     pub(crate) timer: Option<TimerRequest>,
     pub(crate) overflowed: bool,
     pub(crate) panicked: bool,
+    /// Bytes of the message.
+    pub(crate) bytes: usize,
 }
 
 struct Queue<S> {
     jobs: VecDeque<Job<S>>,
     closed: bool,
+    /// Threads that have not ended.
+    workers: usize,
 }
 
 struct Shared<S> {
     queue: Mutex<Queue<S>>,
     available: Condvar,
+    /// A worker has ended.
+    ended: Condvar,
     capacity: usize,
+    crew: Arc<Crew>,
 }
 
 impl<S> Shared<S> {
@@ -98,6 +112,9 @@ impl<S> Shared<S> {
         let mut queue = self.lock();
         loop {
             if let Some(job) = queue.jobs.pop_front() {
+                if queue.jobs.len() <= self.capacity / 2 {
+                    self.crew.queue_has_room();
+                }
                 return Some(job);
             }
             if queue.closed {
@@ -119,6 +136,7 @@ impl<S> Pool<S> {
     pub(crate) fn submit(&self, job: Job<S>) -> Result<(), Job<S>> {
         let mut queue = self.shared.lock();
         if queue.jobs.len() >= self.shared.capacity {
+            self.shared.crew.queue_is_full();
             return Err(job);
         }
         queue.jobs.push_back(job);
@@ -141,12 +159,20 @@ impl<S> Pool<S> {
         withdrawn
     }
 
+    /// The workers that have a session of this loop and are stuck.
+    pub(crate) fn stuck(&self, event_loop: u32) -> Vec<Stuck> {
+        self.shared.crew.stuck_for(event_loop)
+    }
+
     pub(crate) fn reply_to(&self) -> DoneMailbox<S> {
         self.done.clone()
     }
 }
 
-/// The threads. Dropping this waits until the jobs handed in are done.
+/// How often the end of the pool is looked at while handlers run.
+const LOOK: Duration = Duration::from_millis(100);
+
+/// The threads. Dropping this waits until the jobs handed in are done, or those that are not are stuck.
 pub(crate) struct Workers<S> {
     shared: Arc<Shared<S>>,
     threads: Vec<JoinHandle<()>>,
@@ -160,15 +186,16 @@ impl<S: Send + 'static> Workers<S> {
         handler: &Arc<H>,
     ) -> io::Result<Self> {
         let (capacity, egress) = (limits.worker_queue, limits.egress_bytes);
-        let queue = Mutex::new(Queue { jobs: VecDeque::new(), closed: false });
-        let shared = Arc::new(Shared { queue, available: Condvar::new(), capacity });
+        let queue = Mutex::new(Queue { jobs: VecDeque::new(), closed: false, workers: 0 });
+        let crew = Arc::new(Crew::new(threads, limits.stuck_after));
+        let shared =
+            Arc::new(Shared { queue, available: Condvar::new(), ended: Condvar::new(), capacity, crew });
         let mut workers = Self { shared, threads: Vec::with_capacity(threads) };
         for index in 0..threads {
             let (shared, handler) = (workers.shared.clone(), handler.clone());
-            let thread = thread::Builder::new().name(format!("worker-{index}"));
-            workers
-                .threads
-                .push(thread.spawn(move || work(&shared, &*handler, Outgoing::new(role, egress)))?);
+            let work = move || work(index, &shared, &*handler, Outgoing::new(role, egress));
+            workers.threads.push(thread::Builder::new().name(format!("worker-{index}")).spawn(work)?);
+            workers.shared.lock().workers += 1;
         }
         Ok(workers)
     }
@@ -190,32 +217,74 @@ impl<S: Send + 'static> Workers<S> {
         self.shared.lock().jobs.pop_front()
     }
 
+    pub(crate) fn crew(&self) -> Arc<Crew> {
+        self.shared.crew.clone()
+    }
+
     pub(crate) fn pool(&self, done: DoneMailbox<S>) -> Pool<S> {
         Pool { shared: self.shared.clone(), done }
     }
 }
 
-impl<S> Drop for Workers<S> {
-    fn drop(&mut self) {
-        self.shared.lock().closed = true;
+impl<S> Workers<S> {
+    /// Waits until the jobs handed in are done, or those that are not are stuck: these come back, and their threads are
+    /// left behind.
+    pub(crate) fn end(mut self) -> Vec<Stuck> {
+        self.close()
+    }
+
+    fn close(&mut self) -> Vec<Stuck> {
+        let mut queue = self.shared.lock();
+        queue.closed = true;
         self.shared.available.notify_all();
-        for thread in self.threads.drain(..) {
+        let mut stuck = Vec::new();
+        while queue.workers > stuck.len() {
+            let waited = self.shared.ended.wait_timeout(queue, LOOK);
+            queue = waited.unwrap_or_else(PoisonError::into_inner).0;
+            stuck = self.shared.crew.stuck();
+        }
+        drop(queue);
+        for thread in self.threads.drain(..).filter(|thread| stuck.is_empty() || thread.is_finished()) {
             // A worker catches its handlers' panics.
             let _ = thread.join();
+        }
+        stuck
+    }
+}
+
+impl<S> Drop for Workers<S> {
+    fn drop(&mut self) {
+        if !self.threads.is_empty() {
+            self.close();
         }
     }
 }
 
-fn work<H: Handler>(shared: &Shared<H::Session>, handler: &H, mut outgoing: Outgoing) {
+/// Says that a worker has ended, whatever ended it.
+struct Ending<'a, S>(&'a Shared<S>);
+
+impl<S> Drop for Ending<'_, S> {
+    fn drop(&mut self) {
+        self.0.lock().workers -= 1;
+        self.0.ended.notify_all();
+    }
+}
+
+fn work<H: Handler>(index: usize, shared: &Shared<H::Session>, handler: &H, mut outgoing: Outgoing) {
+    panics::enrol();
+    let _ending = Ending(shared);
     while let Some(job) = shared.next() {
+        shared.crew.work(index, job.id);
         run(job, handler, &mut outgoing);
+        shared.crew.rest(index);
     }
 }
 
 pub(crate) fn run<H: Handler>(job: Job<H::Session>, handler: &H, outgoing: &mut Outgoing) {
-    let Job { id, mut session, delivery, room, compression, unfinished, commands, reply_to } = job;
+    let Job { id, mut session, delivery, room, backlog, compression, unfinished, commands, reply_to } = job;
     outgoing.begin(false);
-    outgoing.room = room;
+    outgoing.backlog = backlog;
+    outgoing.set_room(room);
     (outgoing.compression, outgoing.unfinished) = (compression, unfinished);
     let result = catch_unwind(AssertUnwindSafe(|| {
         let mut peer = Peer { session: &mut session, outgoing, id, commands: &commands };
@@ -224,7 +293,7 @@ pub(crate) fn run<H: Handler>(job: Job<H::Session>, handler: &H, outgoing: &mut 
     let done = Done {
         id,
         session,
-        frames: std::mem::take(&mut outgoing.frames),
+        frames: outgoing.hand_over(),
         compression: std::mem::take(&mut outgoing.compression),
         unfinished: outgoing.unfinished.take(),
         sent: outgoing.sent,
@@ -232,6 +301,7 @@ pub(crate) fn run<H: Handler>(job: Job<H::Session>, handler: &H, outgoing: &mut 
         timer: outgoing.timer.take(),
         overflowed: outgoing.overflowed,
         panicked: result.is_err() || outgoing.failed,
+        bytes: delivery.data.borrowed().len(),
     };
     // A loop does not end before it has back what it lent.
     drop(reply_to.push_unbounded(done));

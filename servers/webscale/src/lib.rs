@@ -2,11 +2,17 @@
 
 #![forbid(unsafe_code)]
 
+pub mod logger;
+pub mod status;
+
 use std::hint::black_box;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-use webscale::{Accept, CloseCode, Handle, Handler, Limits, Message, Peer, Reject, Request, SendError};
+use status::Readers;
+use webscale::{
+    Accept, CloseCode, Handle, Handler, Limits, Message, Peer, Reject, Request, Response, SendError,
+};
 use workload::{
     Mode,
     parse::{parse_borrowed, parse_owned},
@@ -28,13 +34,14 @@ pub enum Json {
 pub struct Ingest {
     json: Json,
     failed: Arc<AtomicU64>,
+    readers: Readers,
 }
 
 impl Ingest {
-    /// Deserialises with `json`.
+    /// Deserialises with `json`, and tells its metrics to `readers`.
     #[must_use]
-    pub fn new(json: Json) -> Self {
-        Self { json, failed: Arc::default() }
+    pub fn new(json: Json, readers: Readers) -> Self {
+        Self { json, failed: Arc::default(), readers }
     }
 
     /// Messages that did not fit so far; goes on counting.
@@ -49,6 +56,10 @@ impl Handler for Ingest {
 
     fn open(&self, _: &Request<'_>) -> Result<Accept<()>, Reject> {
         Ok(().into())
+    }
+
+    fn http(&self, request: &Request<'_>) -> Response {
+        status::answer(request, self.readers)
     }
 
     fn message(&self, peer: &mut Peer<'_, ()>, message: Message<'_>) {
@@ -68,15 +79,19 @@ impl Handler for Ingest {
     }
 }
 
-/// Sends every message back.
-#[derive(Debug)]
-pub struct Echo;
+/// Sends every message back, and tells its metrics to these.
+#[derive(Debug, Default)]
+pub struct Echo(pub Readers);
 
 impl Handler for Echo {
     type Session = ();
 
     fn open(&self, _: &Request<'_>) -> Result<Accept<()>, Reject> {
         Ok(().into())
+    }
+
+    fn http(&self, request: &Request<'_>) -> Response {
+        status::answer(request, self.0)
     }
 
     fn message(&self, peer: &mut Peer<'_, ()>, message: Message<'_>) {

@@ -11,7 +11,8 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::{io, thread};
 
-use server_webscale::{Echo, Ingest, Json, counts, limits};
+use server_webscale::status::Readers;
+use server_webscale::{Echo, Ingest, Json, counts, limits, logger};
 use signal_hook::{consts::SIGUSR1, low_level::pipe};
 use webscale::{Handle, Handler, Server, Tls};
 use workload::{
@@ -54,13 +55,14 @@ fn main() -> ExitCode {
 }
 
 fn serve(options: &Options<Extra>) -> Result<(), Failure> {
+    logger::install();
     match options.mode {
         Mode::Ingest => {
-            let ingest = Ingest::new(options.extra.json);
+            let ingest = Ingest::new(options.extra.json, Readers::default());
             let failed = ingest.failed();
             run(options, ingest, &failed)
         }
-        Mode::Echo => run(options, Echo, &Arc::default()),
+        Mode::Echo => run(options, Echo::default(), &Arc::default()),
     }
 }
 
@@ -82,7 +84,9 @@ fn run<H: Handler>(options: &Options<Extra>, handler: H, failed: &Arc<AtomicU64>
     count_on_signal(mode, handle.clone(), failed.clone())
         .map_err(|error| Failure::Run(format!("cannot listen for signals: {error}")))?;
     report::listening(server.local_addr(), secure);
-    server.run().map_err(|error| Failure::Run(format!("cannot go on: {error}")))?;
+    let ended = server.run();
+    logger::flush();
+    ended.map_err(|error| Failure::Run(format!("cannot go on: {error}")))?;
     report::counts(&counts(mode, &handle, failed));
     Ok(())
 }

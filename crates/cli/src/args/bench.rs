@@ -14,6 +14,8 @@ use anyhow::Context;
 use webscale_load::bench::{BenchError, Plan, Program};
 use webscale_load::observe::Observer;
 
+use super::OutputArgs;
+
 pub(crate) use endpoint::EndpointArgs;
 pub(crate) use load::LoadArgs;
 pub(crate) use message::MessageArgs;
@@ -55,12 +57,8 @@ pub(crate) struct BenchArgs {
     pub(crate) message: MessageArgs,
     #[command(flatten)]
     pub(crate) machine: MachineArgs,
-    /// Write the result as JSON, to FILE or else to stdout in place of the text
-    #[arg(long, value_name = "FILE", num_args = 0..=1, default_missing_value = "-", help_heading = "Output")]
-    pub(crate) json: Option<PathBuf>,
-    /// Write one HTML page with plots, which opens offline
-    #[arg(long, value_name = "FILE", help_heading = "Output")]
-    pub(crate) html: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) output: OutputArgs,
     /// Write every second of the load as comma-separated values
     #[arg(long, value_name = "FILE", help_heading = "Output")]
     pub(crate) csv: Option<PathBuf>,
@@ -74,8 +72,8 @@ pub(crate) struct MachineArgs {
     /// not have enough ports]
     #[arg(long, value_name = "ADDR")]
     pub(crate) source: Vec<IpAddr>,
-    /// Measure CPU and memory of this process of the server; may be repeated [default: all that listen at the URL's
-    /// address, if it is one of this machine]
+    /// Measure CPU and memory of this process of the server and of all that it starts; may be repeated [default: all that
+    /// listen at the URL's address, if it is one of this machine]
     #[arg(long, value_name = "PID")]
     pub(crate) pid: Vec<u32>,
     /// Do not look for the server's processes

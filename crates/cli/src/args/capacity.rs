@@ -1,6 +1,5 @@
 //! `capacity`: what can be typed, and the search that it makes.
 
-use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::ValueEnum;
@@ -9,7 +8,7 @@ use webscale_load::capacity::{Find, Settings};
 use webscale_load::schedule::Ramp;
 
 use super::bench::{EndpointArgs, MachineArgs, MessageArgs};
-use super::units;
+use super::{OutputArgs, units};
 use crate::exit::Usage;
 
 /// Find the most that a WebSocket server holds, and name what stops it.
@@ -40,12 +39,8 @@ pub(crate) struct CapacityArgs {
     pub(crate) message: MessageArgs,
     #[command(flatten)]
     pub(crate) machine: MachineArgs,
-    /// Write the result as JSON, to FILE or else to stdout in place of the text
-    #[arg(long, value_name = "FILE", num_args = 0..=1, default_missing_value = "-", help_heading = "Output")]
-    pub(crate) json: Option<PathBuf>,
-    /// Write one HTML page with plots, which opens offline
-    #[arg(long, value_name = "FILE", help_heading = "Output")]
-    pub(crate) html: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) output: OutputArgs,
 }
 
 /// What is looked for.

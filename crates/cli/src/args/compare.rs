@@ -1,9 +1,9 @@
 //! `compare`: what can be typed, and the settings that it makes.
 
-use std::path::PathBuf;
-
 use webscale_load::compare::contestant::{Contestant, Extra};
 use webscale_load::compare::settings::Settings;
+
+use super::OutputArgs;
 
 /// Build several servers, load them in turn, and print their figures side by side.
 ///
@@ -30,19 +30,16 @@ pub(crate) struct CompareArgs {
     /// Only these, separated by commas: skeleton, tokio, tokio-4k, webscale, webscale-serde
     #[arg(long, value_name = "NAMES", value_delimiter = ',', value_parser = contestant)]
     pub(crate) servers: Vec<Contestant>,
-    /// One more server, of your own: {port}, {cert} and {key} are filled in. It has to speak wss:// on 127.0.0.1 within
-    /// 20 s, answer pings and read what is sent; may be repeated
+    /// One more server, of your own: a command of the shell in which {port}, {cert} and {key} are filled in. It has to speak
+    /// wss:// on 127.0.0.1 within 20 s, answer pings and read what is sent; what it starts is measured and ended with it;
+    /// may be repeated
     #[arg(long, value_name = "NAME=COMMAND", value_parser = extra)]
     pub(crate) extra: Vec<&'static Extra>,
     /// Use the servers that an earlier comparison built; compile times are those measured then
     #[arg(long)]
     pub(crate) reuse_builds: bool,
-    /// Write all figures and every run as JSON, to FILE or else to stdout in place of the table
-    #[arg(long, value_name = "FILE", num_args = 0..=1, default_missing_value = "-")]
-    pub(crate) json: Option<PathBuf>,
-    /// Write one HTML page with plots, which opens offline
-    #[arg(long, value_name = "FILE")]
-    pub(crate) html: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) output: OutputArgs,
 }
 
 /// Reads `NAME=COMMAND`.
@@ -89,8 +86,7 @@ mod tests {
             servers: servers.to_vec(),
             extra: Vec::new(),
             reuse_builds: false,
-            json: None,
-            html: None,
+            output: OutputArgs { json: None, html: None },
         }
         .settings()
     }

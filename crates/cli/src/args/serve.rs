@@ -5,21 +5,31 @@ use std::path::PathBuf;
 
 use clap::ValueEnum;
 use webscale::Origins;
+use workload::Mode;
 
 use super::units;
+
+mod limits;
+mod status;
+pub(crate) use limits::LimitArgs;
+pub(crate) use status::StatusArgs;
 
 /// Serve WebSockets: echo, or parse the 10 kB JSON message.
 ///
 /// Without --cert and --key it makes a certificate that signs itself; without --plain it speaks wss:// only. Prints
-/// `listening on wss://…` when it accepts. The first SIGTERM or Ctrl-C closes every client with 1001 and ends with exit
+/// `listening on wss://…` when it accepts. SIGHUP reads the files of --cert, --key and --client-ca again, for clients that
+/// connect from then on; if one of them is no good, what is in use stays, and stderr says why. The first SIGTERM or Ctrl-C closes every client with 1001 and ends with exit
 /// code 0 and one line of counts; a second one ends at once.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
   webscale serve --mode echo --plain
   webscale serve --listen 0.0.0.0:9001 --cert cert.pem --key key.pem --mode ingest
+  webscale serve --cert cert.pem --key key.pem --client-ca ca.pem
   webscale serve --origin https://example.com --origin http://localhost:8080
-  webscale serve --processes 2 --threads 1")]
+  webscale serve --processes 2 --threads 1
+  webscale serve --listen 0.0.0.0:9001 --status 127.0.0.1:9100
+  webscale serve --listen 0.0.0.0:9001 --memory 1GiB --max-per-address 200 --max-handshakes-per-address 50")]
 pub(crate) struct ServeArgs {
     /// Address and port; port 0 lets the kernel choose
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:9001", value_parser = address)]
@@ -28,7 +38,7 @@ pub(crate) struct ServeArgs {
     #[arg(long, value_enum, default_value_t = ModeArg::Echo)]
     pub(crate) mode: ModeArg,
     /// ws:// without TLS
-    #[arg(long, conflicts_with_all = ["cert", "key"])]
+    #[arg(long, conflicts_with_all = ["cert", "key", "client_ca"])]
     pub(crate) plain: bool,
     /// Certificate chain, PEM, the server's own first
     #[arg(long, value_name = "FILE", requires = "key")]
@@ -36,6 +46,16 @@ pub(crate) struct ServeArgs {
     /// Its private key, PEM
     #[arg(long, value_name = "FILE", requires = "cert")]
     pub(crate) key: Option<PathBuf>,
+    /// Let in only clients with a certificate of this authority, PEM
+    #[arg(long, value_name = "FILE")]
+    pub(crate) client_ca: Option<PathBuf>,
+    /// With --client-ca: let in clients without a certificate, too
+    #[arg(long, requires = "client_ca")]
+    pub(crate) client_ca_optional: bool,
+    /// Have clients resume their TLS sessions also at other machines, and after a restart: the secret that all of them
+    /// share, a file of 32 random bytes or more (head -c 32 /dev/urandom) [default: within this server, until it ends]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["plain", "client_ca"])]
+    pub(crate) ticket_secret: Option<PathBuf>,
     /// Event loops, each on a thread [default: one a processor]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub(crate) threads: Option<u16>,
@@ -55,9 +75,23 @@ pub(crate) struct ServeArgs {
     /// repeated [default: the server's own]
     #[arg(long = "origin", value_name = "ORIGIN", value_parser = origin)]
     pub(crate) origins: Vec<String>,
+    #[command(flatten)]
+    pub(crate) limits: LimitArgs,
+    #[command(flatten)]
+    pub(crate) status: StatusArgs,
     /// Share the port with the sibling that has it: for the children of --processes
     #[arg(long, hide = true)]
     pub(crate) share_port: bool,
+    /// Read from stdin what the parent hands down: for the children of --processes
+    #[arg(long, hide = true)]
+    pub(crate) inherit: bool,
+}
+
+impl ServeArgs {
+    /// There are files for SIGHUP to read again.
+    pub(crate) fn can_reload(&self) -> bool {
+        self.cert.is_some() || self.client_ca.is_some()
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -66,6 +100,15 @@ pub(crate) enum ModeArg {
     Echo,
     /// Parse every message into a struct, and count
     Ingest,
+}
+
+impl From<ModeArg> for Mode {
+    fn from(mode: ModeArg) -> Self {
+        match mode {
+            ModeArg::Echo => Self::Echo,
+            ModeArg::Ingest => Self::Ingest,
+        }
+    }
 }
 
 fn address(text: &str) -> Result<SocketAddr, String> {

@@ -3,42 +3,45 @@
 //! Each process has its own limit of descriptors (RLIMIT_NOFILE); the kernel spreads connections over their listeners. The
 //! parent serves nobody: it starts the others, passes signals on, and adds up their counts.
 
-use std::fs;
 use std::io::{self, BufRead, BufReader, Read};
 use std::net::SocketAddr;
-use std::os::unix::fs::DirBuilderExt;
 use std::os::unix::net::UnixStream;
-use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::sync::mpsc;
 use std::thread;
 
 use anyhow::{Context, bail};
-use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::low_level::pipe;
-use webscale_load::cert::{Existing, issue};
 use webscale_sys::process;
 use workload::report::{self, Counts};
 
+use super::inheritance::Inheritance;
 use crate::args::{ModeArg, ServeArgs};
 
 const LISTENING: &str = "listening on ";
 
 /// What the parent waits for.
+#[derive(Clone, Copy)]
 enum Event {
-    Signal,
+    /// SIGTERM or SIGINT.
+    End,
+    /// SIGHUP.
+    Reload,
     /// A child's stdout ended; its counts, if it came that far.
     Ended(Option<Counts>),
 }
 
-pub(super) fn run(args: &ServeArgs) -> anyhow::Result<()> {
+pub(super) fn run(args: &ServeArgs, inheritance: &Inheritance) -> anyhow::Result<()> {
     let (events, event) = mpsc::channel();
-    watch_signals(events.clone())?;
-    let certificate = certificate(args)?;
+    watch_signals(&[SIGTERM, SIGINT], &events, Event::End)?;
+    if args.can_reload() {
+        watch_signals(&[SIGHUP], &events, Event::Reload)?;
+    }
     let mut children = Children(Vec::new());
     let mut address = args.listen;
     for index in 0..args.processes {
-        let mut child = spawn(args, address, index > 0, certificate.as_ref())?;
+        let mut child = spawn(args, address, index, inheritance)?;
         let stdout = child.stdout.take().context("a child without stdout")?;
         children.0.push(child);
         let mut lines = BufReader::new(stdout);
@@ -47,8 +50,6 @@ pub(super) fn run(args: &ServeArgs) -> anyhow::Result<()> {
         let events = events.clone();
         thread::spawn(move || events.send(Event::Ended(last_counts(lines))));
     }
-    // Every process has read it: should we be killed, no key stays behind.
-    drop(certificate);
     report::listening(address, !args.plain);
     supervise(&mut children, &event)
 }
@@ -61,10 +62,11 @@ fn supervise(children: &mut Children, event: &mpsc::Receiver<Event>) -> anyhow::
     let mut running = children.0.len();
     while running > 0 {
         match event.recv()? {
-            Event::Signal => {
+            Event::End => {
                 signals += 1;
                 children.terminate();
             }
+            Event::Reload => children.hang_up(),
             Event::Ended(counts) => {
                 running -= 1;
                 if signals == 0 {
@@ -101,8 +103,8 @@ fn add(sum: Option<Counts>, counts: Option<Counts>) -> Option<Counts> {
 fn spawn(
     args: &ServeArgs,
     address: SocketAddr,
-    share_port: bool,
-    certificate: Option<&Certificate>,
+    index: u16,
+    inheritance: &Inheritance,
 ) -> anyhow::Result<Child> {
     let mut command = Command::new(std::env::current_exe().context("this program's own file")?);
     let mode = match args.mode {
@@ -117,23 +119,34 @@ fn spawn(
     if let Some(bytes) = args.max_message {
         command.args(["--max-message", &bytes.to_string()]);
     }
+    command.args(args.limits.share(args.processes));
     if args.deflate {
         command.arg("--deflate");
     }
     for origin in &args.origins {
         command.args(["--origin", origin]);
     }
-    if share_port {
+    command.args(args.status.share(index));
+    if index > 0 {
         command.arg("--share-port");
     }
-    match certificate {
-        Some(Certificate { cert, key, .. }) => command.arg("--cert").arg(cert).arg("--key").arg(key),
-        None => command.arg("--plain"),
-    };
-    command.stdin(Stdio::null()).stdout(Stdio::piped());
+    for (flag, file) in [("--cert", &args.cert), ("--key", &args.key), ("--client-ca", &args.client_ca)] {
+        if let Some(file) = file {
+            command.arg(flag).arg(file);
+        }
+    }
+    if args.client_ca_optional {
+        command.arg("--client-ca-optional");
+    }
+    if args.plain {
+        command.arg("--plain");
+    }
+    command.arg("--inherit").stdin(Stdio::piped()).stdout(Stdio::piped());
     // A process group of its own: Ctrl-C reaches the children through us, once.
     std::os::unix::process::CommandExt::process_group(&mut command, 0);
-    process::spawn_bound(&mut command, &[]).context("starting a process")
+    let mut child = process::spawn_bound(&mut command, &[]).context("starting a process")?;
+    inheritance.pass_on(child.stdin.take().context("a child without stdin")?)?;
+    Ok(child)
 }
 
 fn wait_until_it_listens(lines: &mut BufReader<ChildStdout>) -> anyhow::Result<SocketAddr> {
@@ -149,64 +162,33 @@ fn last_counts(lines: BufReader<ChildStdout>) -> Option<Counts> {
     lines.lines().map_while(Result::ok).filter_map(|line| Counts::from_line(&line)).last()
 }
 
-fn watch_signals(events: mpsc::Sender<Event>) -> io::Result<()> {
+fn watch_signals(signals: &[i32], events: &mpsc::Sender<Event>, event: Event) -> io::Result<()> {
     let (mut receiver, sender) = UnixStream::pair()?;
-    pipe::register(SIGTERM, sender.try_clone()?)?;
-    pipe::register(SIGINT, sender)?;
+    for signal in signals {
+        pipe::register(*signal, sender.try_clone()?)?;
+    }
+    let events = events.clone();
     let listen = move || {
-        while receiver.read_exact(&mut [0]).is_ok() && events.send(Event::Signal).is_ok() {}
+        while receiver.read_exact(&mut [0]).is_ok() && events.send(event).is_ok() {}
     };
     thread::Builder::new().name("signals".into()).spawn(listen).map(drop)
-}
-
-/// The certificate for all children: the one that was named, or one made here.
-struct Certificate {
-    cert: PathBuf,
-    key: PathBuf,
-    _scratch: Option<Scratch>,
-}
-
-fn certificate(args: &ServeArgs) -> anyhow::Result<Option<Certificate>> {
-    if args.plain {
-        return Ok(None);
-    }
-    if let (Some(cert), Some(key)) = (&args.cert, &args.key) {
-        return Ok(Some(Certificate { cert: cert.clone(), key: key.clone(), _scratch: None }));
-    }
-    let scratch = Scratch::new()?;
-    let files = issue(&[])?.write(&scratch.0, Existing::Keep)?;
-    Ok(Some(Certificate { cert: files.cert, key: files.key, _scratch: Some(scratch) }))
-}
-
-/// A directory of ours alone, gone in the end.
-struct Scratch(PathBuf);
-
-impl Scratch {
-    fn new() -> anyhow::Result<Self> {
-        let path = std::env::temp_dir().join(format!("webscale-{}", std::process::id()));
-        fs::DirBuilder::new().mode(0o700).create(&path).with_context(|| describe(&path))?;
-        Ok(Self(path))
-    }
-}
-
-fn describe(path: &Path) -> String {
-    format!("making the directory {}", path.display())
-}
-
-impl Drop for Scratch {
-    fn drop(&mut self) {
-        // The system clears its directory for temporary files as well.
-        let _ = fs::remove_dir_all(&self.0);
-    }
 }
 
 struct Children(Vec<Child>);
 
 impl Children {
     fn terminate(&self) {
+        self.signal(process::terminate);
+    }
+
+    fn hang_up(&self) {
+        self.signal(process::hang_up);
+    }
+
+    fn signal(&self, send: impl Fn(&Child) -> io::Result<()>) {
         for child in &self.0 {
             // One that has ended needs no signal.
-            let _ = process::terminate(child);
+            let _ = send(child);
         }
     }
 }

@@ -3,7 +3,7 @@
 
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdout, Command, Output, Stdio};
+use std::process::{Child, ChildStderr, ChildStdout, Command, Output, Stdio};
 
 /// What the command did with these arguments and no input.
 pub(crate) fn webscale(args: &[&str]) -> Output {
@@ -30,11 +30,23 @@ pub(crate) struct Server {
 
 impl Server {
     pub(crate) fn start(args: &[&str]) -> Server {
+        Self::start_with(args, Stdio::inherit())
+    }
+
+    /// The same with what it says on stderr.
+    pub(crate) fn start_heard(args: &[&str]) -> (Server, BufReader<ChildStderr>) {
+        let mut server = Self::start_with(args, Stdio::piped());
+        let stderr = server.child.stderr.take().unwrap();
+        (server, BufReader::new(stderr))
+    }
+
+    fn start_with(args: &[&str], stderr: Stdio) -> Server {
         let mut child = Command::new(env!("CARGO_BIN_EXE_webscale"))
             .args(["serve", "--listen", "127.0.0.1:0"])
             .args(args)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
+            .stderr(stderr)
             .spawn()
             .unwrap();
         let mut stdout = BufReader::new(child.stdout.take().unwrap());
@@ -69,10 +81,18 @@ pub(crate) fn signal(pid: u32, name: &str) {
     assert!(Command::new("kill").args(["-s", name, &pid.to_string()]).status().unwrap().success());
 }
 
-/// The process ids of the children of `pid`.
+/// Reads the progress of a load until it measures.
+pub(crate) fn until_measuring(stderr: &mut impl BufRead) {
+    let measures = |line: Result<String, _>| line.unwrap().starts_with("measuring");
+    assert!(stderr.lines().any(measures), "it ended early");
+}
+
+/// The process ids of what the threads of `pid` started.
 pub(crate) fn children(pid: u32) -> Vec<u32> {
-    let text = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap();
-    text.split_whitespace().map(|pid| pid.parse().unwrap()).collect()
+    let threads = std::fs::read_dir(format!("/proc/{pid}/task")).unwrap();
+    let of_thread = |thread: std::fs::DirEntry| std::fs::read_to_string(thread.path().join("children"));
+    let texts: String = threads.filter_map(|thread| of_thread(thread.unwrap()).ok()).collect();
+    texts.split_whitespace().map(|pid| pid.parse().unwrap()).collect()
 }
 
 /// A directory of its own; removed when dropped.

@@ -7,45 +7,12 @@ use crate::host::Host;
 use crate::parameters::Parameters;
 use crate::puppet::{Peer, exported};
 
-crate::tests!(
-    node,
-    Peer::Node,
-    messages,
-    without_tls,
-    fragments,
-    our_fragments,
-    pings,
-    compression,
-    parameters,
-    closing,
-    refusals,
-    origins
-);
-crate::tests!(
-    python,
-    Peer::Python,
-    messages,
-    without_tls,
-    fragments,
-    our_fragments,
-    pings,
-    compression,
-    parameters,
-    closing,
-    refusals,
-    origins
-);
-crate::tests!(
-    chromium,
-    Peer::Chromium,
-    messages,
-    our_fragments,
-    pings,
-    compression,
-    closing,
-    refusals,
-    origins
-);
+crate::tests!(node: Peer::Node, python: Peer::Python => [
+    messages, without_tls, fragments, our_fragments, pings, compression, parameters, closing, refusals, origins
+]);
+crate::tests!(chromium: Peer::Chromium => [
+    messages, our_fragments, pings, compression, closing, refusals, origins
+]);
 
 /// One connection of a client: where to, with what, and what it does there.
 struct Scene {

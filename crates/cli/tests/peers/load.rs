@@ -7,8 +7,8 @@ use crate::parameters::Parameters;
 use crate::puppet::Peer;
 use crate::servers::Servers;
 
-crate::tests!(node, Peer::Node, counts_agree, counts_agree_over_tls, faults_are_found);
-crate::tests!(python, Peer::Python, counts_agree, counts_agree_over_tls);
+crate::tests!(node: Peer::Node => [counts_agree, counts_agree_over_tls, faults_are_found]);
+crate::tests!(python: Peer::Python => [counts_agree, counts_agree_over_tls]);
 
 /// Clients of a load, and messages that each of them sends while it is measured.
 const CLIENTS: u64 = 10;

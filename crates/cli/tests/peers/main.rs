@@ -15,9 +15,12 @@ mod parameters;
 mod puppet;
 mod servers;
 
-/// The tests of a module, each a function that takes a peer, for one peer.
+/// The tests of a module, each a function that takes a peer, for one peer or several.
 macro_rules! tests {
-    ($module:ident, $peer:expr, $($test:ident),+) => {
+    ($($module:ident: $peer:expr),+ => $tests:tt) => {
+        $(crate::tests!(@of $module, $peer, $tests);)+
+    };
+    (@of $module:ident, $peer:expr, [$($test:ident),+]) => {
         mod $module {
             use crate::puppet::Peer;
             $(

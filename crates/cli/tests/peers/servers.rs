@@ -9,30 +9,9 @@ use crate::message::Owned;
 use crate::parameters::Parameters;
 use crate::puppet::{Peer, Puppet};
 
-crate::tests!(
-    node,
-    Peer::Node,
-    messages,
-    without_tls,
-    fragments,
-    pings,
-    compression,
-    parameters,
-    closing,
-    refusals
-);
-crate::tests!(
-    python,
-    Peer::Python,
-    messages,
-    without_tls,
-    fragments,
-    pings,
-    compression,
-    parameters,
-    closing,
-    refusals
-);
+crate::tests!(node: Peer::Node, python: Peer::Python => [
+    messages, without_tls, fragments, pings, compression, parameters, closing, refusals
+]);
 
 /// Some servers in one process of another make.
 pub(crate) struct Servers {

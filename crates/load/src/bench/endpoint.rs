@@ -14,19 +14,6 @@ use super::plan::{Plan, Trust};
 use super::template::{Template, TemplateError};
 use super::tickets::{Collects, Tickets};
 
-/// Header fields that the handshake writes itself (RFC 6455 §4.1).
-const RESERVED: [&str; 9] = [
-    "host",
-    "upgrade",
-    "connection",
-    "content-length",
-    "transfer-encoding",
-    "sec-websocket-key",
-    "sec-websocket-version",
-    "sec-websocket-protocol",
-    "sec-websocket-extensions",
-];
-
 /// What the clients ask for besides the URL.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Handshake {
@@ -110,7 +97,7 @@ impl Header {
         if !is_token(name) {
             return Err(HeaderError::Character("the name"));
         }
-        if RESERVED.iter().any(|reserved| name.eq_ignore_ascii_case(reserved)) {
+        if Target::OWN_HEADERS.iter().any(|reserved| name.eq_ignore_ascii_case(reserved)) {
             return Err(HeaderError::Reserved(name.into()));
         }
         Ok(Header { name: name.into(), value })

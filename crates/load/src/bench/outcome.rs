@@ -16,9 +16,9 @@ use crate::measure::kernel::{MachineShare, Sockets};
 use crate::measure::process::{Memory, Switches};
 
 /// Schedule lag above this share of the latency limit: the generator was late, not the server.
-const LAG_SHARE_MAX: f64 = 0.10;
+pub(crate) const LAG_SHARE_MAX: f64 = 0.10;
 /// A generator's core above this share has no room to be on time.
-const CORE_SHARE_MAX: f64 = 0.80;
+pub(crate) const CORE_SHARE_MAX: f64 = 0.80;
 /// Sent below this share of what was due: the load was not the one that was asked for.
 const SENT_SHARE_MIN: f64 = 0.999;
 
@@ -27,6 +27,9 @@ const LITTLE_ERROR_MAX: f64 = 0.05;
 
 /// Of a run that was cut shorter, the shares say nothing: it may be microseconds.
 const SHARES_FROM_SECONDS: f64 = 1.0;
+
+/// Other programs that take more than this, in processors, disturb a load.
+const DISTURBED_FROM: f64 = 0.2;
 
 /// Everything that a load found.
 #[derive(Debug, Clone, Serialize)]
@@ -87,6 +90,11 @@ impl Outcome {
     pub fn generator_to_server(&self) -> Option<f64> {
         let server = self.server.as_ref()?.cpu_seconds;
         (server > 0.0).then(|| self.generator.cpu_seconds / server)
+    }
+
+    /// What other programs took, in processors, if that is enough to disturb.
+    pub fn disturbed(&self) -> Option<f64> {
+        self.other_programs.filter(|processors| *processors > DISTURBED_FROM)
     }
 }
 
@@ -217,7 +225,7 @@ pub struct Generator {
 /// What the server's processes took together.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct ServerUse {
-    /// Which ones, also those that ended.
+    /// Which ones, also those that ended; of those that they have started, the ones that lived at the end.
     pub pids: Vec<u32>,
     /// Before the first connection.
     pub memory_idle: Memory,

@@ -136,7 +136,7 @@ pub struct Plan {
     pub latency_limit: Duration,
     /// Source addresses, used in turn. Empty: the system's choice, or several of 127/8 where one is not enough.
     pub sources: Vec<IpAddr>,
-    /// The server's processes, if they are to be measured.
+    /// The server's processes, if they are to be measured, with all that they start.
     pub pids: Vec<u32>,
     /// One event loop for each entry, on that processor if one is named.
     pub loops: Vec<Option<usize>>,

@@ -18,7 +18,7 @@ enum Unmeasured {
 
 impl Plan {
     /// Takes the processes that listen at the URL's address for the server, where that is on this machine. Tells the
-    /// observer which they are, or why there are none.
+    /// observer which they are with all that they have started, or why there are none.
     ///
     /// # Errors
     /// When the URL is none, or its host cannot be found.
@@ -27,8 +27,8 @@ impl Plan {
             return Ok(());
         }
         match find(&Endpoint::new(self)?) {
-            Ok(pids) => {
-                observer.note(&format!("measures the server: {}", group::names(&pids)));
+            Ok((pids, all)) => {
+                observer.note(&format!("measures the server: {}", group::names(&all.pids())));
                 self.pids = pids;
             }
             Err(why) => observer.note(&format!("the server's process is not measured: {why}")),
@@ -37,12 +37,13 @@ impl Plan {
     }
 }
 
-fn find(endpoint: &Endpoint) -> Result<Vec<u32>, Unmeasured> {
+/// Those that listen, and all that they have started beside.
+fn find(endpoint: &Endpoint) -> Result<(Vec<u32>, Group), Unmeasured> {
     let mut found = endpoint.addresses().iter().map(|address| listener::holders(*address));
     let first = found.next().unwrap_or(Ok(Vec::new()));
     let pids = found.fold(first, Result::or)?;
-    let mut group = Group::open(&pids)?;
+    let mut group = Group::with_started(&pids)?;
     // Whoever may see where a socket belongs may not see all the rest.
     let _ = (group.memory(), group.descriptors());
-    group.take_lost().map_or(Ok(pids), |error| Err(error.into()))
+    group.take_lost().map_or(Ok((pids, group)), |error| Err(error.into()))
 }

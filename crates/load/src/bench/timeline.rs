@@ -304,7 +304,7 @@ impl Timeline {
             }
         }
         if self.samples.len() > self.most {
-            self.samples = thinned(&self.samples, self.most / 2);
+            self.samples = joined(&self.samples, 2);
             self.seconds_each *= 2;
             self.in_last = self.seconds_each;
         }
@@ -315,8 +315,19 @@ impl Timeline {
     }
 }
 
-/// The server's threads with their shares, summed over the time of these samples and divided by it; the busiest first.
+/// The server's threads that did something over the time of these samples, the busiest first.
 pub fn threads_of_server<'a>(samples: impl Iterator<Item = &'a Sample>) -> Vec<ThreadShare> {
+    busiest(thread_means(samples))
+}
+
+/// The greatest share that one thread of the server had over the measured part; none where no thread was seen.
+pub(crate) fn busiest_thread(samples: &[Sample]) -> Option<ThreadShare> {
+    let measured = samples.iter().filter(|sample| sample.phase == Phase::Measuring);
+    thread_means(measured).into_iter().max_by(|one, other| one.share.total_cmp(&other.share))
+}
+
+/// The server's threads with their shares, summed over the time of these samples and divided by it.
+fn thread_means<'a>(samples: impl Iterator<Item = &'a Sample>) -> Vec<ThreadShare> {
     let mut sums: BTreeMap<u32, ThreadShare> = BTreeMap::new();
     let mut seconds = 0.0;
     for (length, server) in
@@ -329,17 +340,22 @@ pub fn threads_of_server<'a>(samples: impl Iterator<Item = &'a Sample>) -> Vec<T
         }
     }
     let mean = |thread: ThreadShare| ThreadShare { share: thread.share / seconds, ..thread };
-    busiest(sums.into_values().map(mean).collect())
+    sums.into_values().map(mean).collect()
 }
 
-/// At most about `most` samples over the same time, neighbours joined evenly.
+/// At most about `most` samples over the same time, neighbours of one phase joined evenly.
 pub fn thinned(samples: &[Sample], most: usize) -> Vec<Sample> {
-    let each = samples.len().div_ceil(most.max(1)).max(1);
+    joined(samples, samples.len().div_ceil(most.max(1)).max(1))
+}
+
+/// Each so many samples as one, but none across phases: each phase begins and ends when it did.
+fn joined(samples: &[Sample], each: usize) -> Vec<Sample> {
     let join = |group: &[Sample]| {
         let (first, rest) = group.split_first()?;
         Some(rest.iter().fold(first.clone(), |sum, sample| sum.join(sample)))
     };
-    samples.chunks(each).filter_map(join).collect()
+    let phases = samples.chunk_by(|one, other| one.phase == other.phase);
+    phases.flat_map(|phase| phase.chunks(each)).filter_map(join).collect()
 }
 
 #[cfg(test)]
@@ -425,6 +441,36 @@ mod tests {
         assert_eq!(samples.last().unwrap().at_seconds, 1000.0);
         let lengths: f64 = samples.iter().map(|sample| sample.length_seconds).sum();
         assert!((lengths - 1000.0).abs() < 1e-9);
+    }
+
+    #[test]
+    fn a_day_keeps_its_phases_apart() {
+        const PHASES: [(Phase, u32); 5] = [
+            (Phase::Connecting, 75),
+            (Phase::Resting, 1),
+            (Phase::WarmingUp, 30),
+            (Phase::Measuring, 86_290),
+            (Phase::Draining, 4),
+        ];
+        let mut timeline = Timeline::new();
+        let phases = PHASES.iter().flat_map(|(phase, seconds)| (0..*seconds).map(|_| *phase));
+        (1..).zip(phases).for_each(|(at, phase)| timeline.push(Sample { phase, ..sample(at) }));
+        let kept = timeline.into_samples();
+        assert!((SAMPLES_MAX / 2..=SAMPLES_MAX).contains(&kept.len()), "{}", kept.len());
+        for samples in [thinned(&kept, 240), kept] {
+            let mut end = 0.0;
+            for (phase, seconds) in PHASES {
+                let of_phase = || samples.iter().filter(|sample| sample.phase == phase);
+                end += f64::from(seconds);
+                assert_eq!(of_phase().next_back().unwrap().at_seconds, end, "{phase:?}");
+                let length: f64 = of_phase().map(|sample| sample.length_seconds).sum();
+                assert!((length - f64::from(seconds)).abs() < 1e-6, "{phase:?}: {length}");
+                let offered: u64 = of_phase().map(|sample| sample.offered).sum();
+                assert_eq!(offered, u64::from(seconds) * 10, "{phase:?}");
+            }
+            assert!(samples.windows(2).all(|pair| pair[0].phase == pair[1].phase
+                || pair[0].at_seconds + pair[1].length_seconds == pair[1].at_seconds));
+        }
     }
 
     #[test]

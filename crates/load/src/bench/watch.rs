@@ -70,7 +70,7 @@ impl Watch {
     /// When a process is not there, or may not be read: better now than after the load.
     pub(crate) fn new(server: &[u32], parts: &[u32]) -> Result<Watch, BenchError> {
         let own = [&[std::process::id()], parts].concat();
-        let mut server = if server.is_empty() { None } else { Some(Group::open(server)?) };
+        let mut server = if server.is_empty() { None } else { Some(Group::with_started(server)?) };
         if let Some(server) = &mut server {
             server_mark(server);
             server.take_lost().map_or(Ok(()), Err)?;
@@ -133,6 +133,7 @@ impl Watch {
     fn poll_costly(&mut self, usage: &mut Usage) {
         usage.kernel_socket_bytes = Sockets::read().ok().map(|sockets| sockets.total_bytes());
         let (Some(group), Some(server)) = (&mut self.server, &mut usage.server) else { return };
+        group.look();
         server.pss_bytes = group.memory().map(|memory| memory.pss_bytes);
         server.descriptors = group.descriptors();
         self.peak_pss_bytes = self.peak_pss_bytes.max(server.pss_bytes.unwrap_or(0));
@@ -258,6 +259,7 @@ fn shares(now: &Cpu, last: &Cpu) -> (f64, Vec<ThreadShare>) {
 }
 
 fn server_mark(server: &mut Group) -> Option<ServerMark> {
+    server.look();
     // The CPU time first: reading the rest costs the server some.
     let cpu_ns = server.cpu()?.total_ns;
     Some(ServerMark {

@@ -4,7 +4,7 @@ use serde::Serialize;
 
 use super::witness::{InAll, Witness};
 use crate::bench::outcome::Outcome;
-use crate::observe::Phase;
+use crate::bench::timeline::busiest_thread;
 
 /// A server's thread, or all that it may use, above this share is full.
 const FULL: f64 = 0.9;
@@ -14,9 +14,6 @@ const MACHINE_FULL: f64 = 0.95;
 const DESCRIPTORS_SPARE: u64 = 8;
 /// A network interface above this share of its speed is full.
 const NETWORK_FULL: f64 = 0.9;
-
-/// Other programs that take more than this share of a processor disturb a step.
-const DISTURBED: f64 = 0.2;
 
 /// What there is too little of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -126,7 +123,7 @@ pub(crate) fn judge(outcome: &Outcome, witness: &Witness, at: u32) -> Binding {
         Some((resource, why)) => (resource, [vec![why], problems].concat()),
         None => (unexplained(outcome), [problems, vec![cpu_text(outcome)]].concat()),
     };
-    if let Some(others) = outcome.other_programs.filter(|share| *share > DISTURBED) {
+    if let Some(others) = outcome.disturbed() {
         evidence.push(format!("other programs took {others:.1} processors meanwhile"));
     }
     Binding { resource, at, evidence }
@@ -176,8 +173,8 @@ fn memory(witness: &Witness) -> Found {
 }
 
 fn processors(outcome: &Outcome, witness: &Witness) -> Found {
-    if let Some((name, share)) = busiest_thread(outcome).filter(|(_, share)| *share >= FULL) {
-        let text = format!("its thread {name:?} used {:.0} % of a processor", share * 100.0);
+    if let Some(thread) = busiest_thread(&outcome.timeline).filter(|thread| thread.share >= FULL) {
+        let text = format!("its thread {:?} used {:.0} % of a processor", thread.name, thread.share * 100.0);
         return Some((Resource::ServerCpu, text));
     }
     let server = outcome.server.as_ref()?;
@@ -197,34 +194,13 @@ fn processors(outcome: &Outcome, witness: &Witness) -> Found {
     }
     let busy = outcome.machine.busy + outcome.machine.stolen;
     let load = outcome.generator.cpu_seconds / outcome.measured_seconds;
-    let is_ours = outcome.other_programs.is_none_or(|others| others <= DISTURBED);
-    (busy >= MACHINE_FULL && is_ours).then(|| {
+    (busy >= MACHINE_FULL && outcome.disturbed().is_none()).then(|| {
         let (busy, server, load) = (busy * 100.0, share * 100.0, load * 100.0);
         (
             Resource::MachineCpu,
             format!("all processors are {busy:.0} % busy: server {server:.0} %, load {load:.0} %"),
         )
     })
-}
-
-/// The greatest share that one thread of the server had over the measured part.
-pub(super) fn busiest_thread(outcome: &Outcome) -> Option<(String, f64)> {
-    let measured: Vec<_> = outcome
-        .timeline
-        .iter()
-        .filter(|sample| sample.phase == Phase::Measuring && sample.server.is_some())
-        .collect();
-    let mut seconds = 0.0;
-    let mut shares = std::collections::BTreeMap::<u32, (String, f64)>::new();
-    for sample in &measured {
-        seconds += sample.length_seconds;
-        for thread in sample.server.iter().flat_map(|server| &server.threads) {
-            let entry = shares.entry(thread.tid).or_insert((thread.name.clone(), 0.0));
-            entry.1 += thread.share * sample.length_seconds;
-        }
-    }
-    let (name, busy) = shares.into_values().max_by(|a, b| a.1.total_cmp(&b.1))?;
-    (seconds > 0.0).then(|| (name, busy / seconds))
 }
 
 fn network(outcome: &Outcome, witness: &Witness) -> Found {
@@ -246,8 +222,10 @@ fn unexplained(outcome: &Outcome) -> Resource {
 }
 
 fn cpu_text(outcome: &Outcome) -> String {
-    match (busiest_thread(outcome), &outcome.server) {
-        (Some((_, share)), _) => format!("its busiest thread used {:.0} % of a processor", share * 100.0),
+    match (busiest_thread(&outcome.timeline), &outcome.server) {
+        (Some(thread), _) => {
+            format!("its busiest thread used {:.0} % of a processor", thread.share * 100.0)
+        }
         (None, Some(server)) => format!("it used {:.0} % of a processor", server.cpu_share * 100.0),
         (None, None) => "its CPU is not known: --pid names its process".into(),
     }

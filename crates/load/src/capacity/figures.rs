@@ -2,9 +2,10 @@
 
 use serde::Serialize;
 
-use super::binding::{Binding, busiest_thread};
+use super::binding::Binding;
 use super::search::Step;
 use crate::bench::outcome::Outcome;
+use crate::bench::timeline::busiest_thread;
 use crate::compare::figures::{Line, Spread};
 
 /// One step of a search.
@@ -56,7 +57,7 @@ impl StepReport {
             p50_us: latency.map(|latency| latency.p50),
             p99_us: latency.map(|latency| latency.p99),
             server_cpu: server.map(|server| server.cpu_share),
-            server_busiest_thread: busiest_thread(outcome).map(|(_, share)| share),
+            server_busiest_thread: busiest_thread(&outcome.timeline).map(|thread| thread.share),
             server_pss_bytes: server.map(|server| server.memory_loaded.pss_bytes),
             load_busiest_thread: outcome.generator.busiest_thread,
         }

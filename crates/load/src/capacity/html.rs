@@ -1,7 +1,7 @@
 //! The page of a search: the result, its steps, and latency and CPU over what was tried.
 
 use super::{Capacity, Find, StepReport};
-use crate::measure::host::Host;
+use crate::report::facts::{Fact, fact, host, run};
 use crate::report::page::{Figure, Page, Table, Tone};
 use crate::report::plot::{Axis, LinePlot, Series};
 use crate::report::unit::Unit;
@@ -118,27 +118,10 @@ fn steps(capacity: &Capacity) -> Table {
     table
 }
 
-fn facts(capacity: &Capacity) -> Vec<(String, String)> {
-    let made = &capacity.provenance;
+fn facts(capacity: &Capacity) -> Vec<Fact> {
     let resolution = format!("{:.0} % below the boundary at most", capacity.resolution * 100.0);
-    let own = [
-        ("command", made.command.clone()),
-        ("version", format!("webscale {}", made.version)),
-        ("began", made.began.clone()),
-        ("resolution", resolution),
-    ];
-    own.map(|(name, value)| (name.to_owned(), value)).into_iter().chain(host_facts(&made.host)).collect()
-}
-
-/// The machine, for the end of a page.
-pub(crate) fn host_facts(host: &Host) -> Vec<(String, String)> {
-    let aes = if host.aes { "AES instructions" } else { "no AES instructions" };
-    let kind = if host.virtual_machine { "virtual machine" } else { "no hypervisor" };
-    vec![
-        ("processor".into(), format!("{}; {} logical processors, {aes}, {kind}", host.cpu, host.cpus)),
-        ("memory".into(), Unit::Bytes.format(host.memory_bytes as f64)),
-        ("kernel".into(), format!("Linux {}", host.kernel)),
-    ]
+    let made = &capacity.provenance;
+    [run(made), vec![fact("resolution", resolution)], host(&made.host)].concat()
 }
 
 #[cfg(test)]

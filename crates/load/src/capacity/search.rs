@@ -51,6 +51,16 @@ pub enum Trial {
     Over(Binding),
 }
 
+impl Trial {
+    /// What stopped it, unless it was held.
+    pub fn binding(&self) -> Option<&Binding> {
+        match self {
+            Trial::Held => None,
+            Trial::NotHeld(binding) | Trial::Refused(binding, _) | Trial::Over(binding) => Some(binding),
+        }
+    }
+}
+
 /// A search that is under way.
 #[derive(Debug, Clone)]
 pub struct Search {
@@ -158,7 +168,6 @@ impl Search {
             most: (most > 0).then_some(most),
             confirmed,
             binding: self.over.clone().or(lowest).or(ceiling),
-            steps: self.steps,
         }
     }
 }
@@ -172,8 +181,6 @@ pub struct Found {
     pub confirmed: bool,
     /// What stopped more; none where nothing did below the most that was to be tried, or the search was ended.
     pub binding: Option<Binding>,
-    /// Steps that were tried.
-    pub steps: u32,
 }
 
 #[cfg(test)]

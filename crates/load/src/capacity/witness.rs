@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use crate::compare::figures::Line;
 use crate::doctor::{Cgroups, ProcessLimits, Root};
+use crate::measure::family::{PROCESSES_MAX, family};
 use crate::measure::kernel::{page_bytes, parse_sockstat};
 use crate::measure::process::{kilobytes, value};
 use crate::observe::{Observer, Phase, Progress};
@@ -19,6 +20,9 @@ const LIMIT_REACHED: f64 = 0.8;
 #[derive(Debug, Clone)]
 pub(crate) struct Witness {
     root: Root,
+    /// The server's processes that were named.
+    pids: Vec<u32>,
+    /// The same, and all that they have started.
     servers: Vec<Seen>,
     ooms_before: Option<u64>,
     memory_total: Option<u64>,
@@ -69,20 +73,10 @@ impl Witness {
     /// Looks for the first time. Without `pids` only the machine is seen. `growth` is what [`Witness::address_space`] was
     /// after earlier loads, with their clients.
     pub(crate) fn new(root: Root, pids: &[u32], growth: &[(f64, f64)]) -> Witness {
-        let seen = |pid: &u32| Seen {
-            pid: *pid,
-            limits: ProcessLimits::read(&root, &pid.to_string()),
-            descriptors: 0,
-            address_space: 0,
-            group: None,
-            processors: processors(&root, *pid),
-            threads: None,
-            runnable: 0.0,
-        };
-        let servers = pids.iter().map(seen).collect();
         let meminfo = root.text("proc/meminfo").unwrap_or_default();
         let mut witness = Witness {
-            servers,
+            pids: pids.to_vec(),
+            servers: Vec::new(),
             ooms_before: ooms(&root),
             memory_total: kilobytes(&meminfo, "MemTotal:"),
             memory_available: None,
@@ -104,10 +98,8 @@ impl Witness {
 
     /// Looks again; what is worse than before is kept.
     pub(crate) fn look(&mut self) {
+        self.look_at_servers();
         let root = &self.root;
-        for server in &mut self.servers {
-            server.look(root);
-        }
         let meminfo = root.text("proc/meminfo").unwrap_or_default();
         if let Some(available) = kilobytes(&meminfo, "MemAvailable:") {
             self.memory_available =
@@ -121,11 +113,24 @@ impl Witness {
         }
     }
 
-    /// Whether a process of the server has ended.
+    /// Forgets what the server's processes had started and has ended, and looks at the others.
+    fn look_at_servers(&mut self) {
+        let root = &self.root;
+        let family = family(&root.path("proc"), &self.pids);
+        self.servers.retain(|server| family.contains(&server.pid));
+        for pid in family.into_iter().take(PROCESSES_MAX) {
+            if !self.servers.iter().any(|server| server.pid == pid) {
+                self.servers.push(Seen::new(root, pid));
+            }
+        }
+        self.servers.iter_mut().for_each(|server| server.look(root));
+    }
+
+    /// Whether a process of the server that was named has ended.
     pub(crate) fn is_gone(&self) -> bool {
-        self.servers.iter().any(|server| {
+        self.pids.iter().any(|pid| {
             // A process that ended and was not waited for still has a directory, but no memory.
-            let memory = self.root.text(&format!("proc/{}/statm", server.pid));
+            let memory = self.root.text(&format!("proc/{pid}/statm"));
             memory.is_none_or(|text| text.starts_with("0 "))
         })
     }
@@ -224,6 +229,19 @@ impl Witness {
 }
 
 impl Seen {
+    fn new(root: &Root, pid: u32) -> Seen {
+        Seen {
+            pid,
+            limits: ProcessLimits::read(root, &pid.to_string()),
+            descriptors: 0,
+            address_space: 0,
+            group: None,
+            processors: processors(root, pid),
+            threads: None,
+            runnable: 0.0,
+        }
+    }
+
     fn look(&mut self, root: &Root) {
         let pid = self.pid.to_string();
         self.descriptors = self.descriptors.max(root.list(&format!("proc/{pid}/fd")).len() as u64);
@@ -331,48 +349,31 @@ impl Observer for Witnessed<'_> {
 
 #[cfg(test)]
 mod tests {
-    use std::fs;
-
     use super::super::binding::Resource;
     use super::*;
+    use crate::doctor::machine::Machine;
 
-    /// A machine of files with one process, 7; removed when dropped.
-    struct Machine(PathBuf);
-
-    impl Machine {
-        fn new(name: &str) -> Machine {
-            let machine =
-                Machine(std::env::temp_dir().join(format!("webscale-witness-{name}-{}", std::process::id())));
-            machine.write("proc/7/statm", "900 800 0 0 0 0 0\n");
-            machine.write("proc/7/status", "Cpus_allowed_list:\t0-2,5\n");
-            machine.write("proc/meminfo", "MemTotal: 1000000 kB\nMemAvailable: 500000 kB\n");
-            machine.write("proc/sys/net/ipv4/tcp_mem", "100 200 300\n");
-            machine.write("proc/net/sockstat", "TCP: inuse 7 orphan 0 tw 3 alloc 9 mem 12\n");
-            machine.write("proc/vmstat", "oom_kill 3\n");
-            machine
-        }
-
-        fn write(&self, file: &str, text: &str) {
-            let path = self.0.join(file);
-            fs::create_dir_all(path.parent().unwrap()).unwrap();
-            fs::write(path, text).unwrap();
-        }
-
-        fn witness(&self, growth: &[(f64, f64)]) -> Witness {
-            Witness::new(Root::new(&self.0), &[7], growth)
-        }
+    /// A machine with one process, 7.
+    fn machine(name: &str) -> Machine {
+        const FILES: [(&str, &str); 6] = [
+            ("proc/7/statm", "900 800 0 0 0 0 0\n"),
+            ("proc/7/status", "Cpus_allowed_list:\t0-2,5\n"),
+            ("proc/meminfo", "MemTotal: 1000000 kB\nMemAvailable: 500000 kB\n"),
+            ("proc/sys/net/ipv4/tcp_mem", "100 200 300\n"),
+            ("proc/net/sockstat", "TCP: inuse 7 orphan 0 tw 3 alloc 9 mem 12\n"),
+            ("proc/vmstat", "oom_kill 3\n"),
+        ];
+        Machine::new(&format!("witness-{name}"), &FILES)
     }
 
-    impl Drop for Machine {
-        fn drop(&mut self) {
-            let _ = fs::remove_dir_all(&self.0);
-        }
+    fn witness(machine: &Machine, growth: &[(f64, f64)]) -> Witness {
+        Witness::new(machine.root(), &[7], growth)
     }
 
     #[test]
     fn nothing_is_wrong_on_a_calm_machine() {
-        let machine = Machine::new("calm");
-        let witness = machine.witness(&[]);
+        let machine = machine("calm");
+        let witness = witness(&machine, &[]);
         assert!(!witness.is_gone() && witness.processors() == 4.0);
         assert_eq!(
             (witness.memory_exhausted(), witness.tcp_memory_pressed(), witness.tracked()),
@@ -382,8 +383,8 @@ mod tests {
 
     #[test]
     fn the_worst_is_remembered() {
-        let machine = Machine::new("worst");
-        let mut witness = machine.witness(&[]);
+        let machine = machine("worst");
+        let mut witness = witness(&machine, &[]);
         machine.write("proc/net/sockstat", "TCP: inuse 7 orphan 0 tw 3 alloc 9 mem 250\n");
         machine.write("proc/meminfo", "MemTotal: 1000000 kB\nMemAvailable: 9000 kB\n");
         witness.look();
@@ -395,7 +396,7 @@ mod tests {
 
     #[test]
     fn clients_beyond_the_descriptors_of_all_processes_are_refused() {
-        let machine = Machine::new("descriptors");
+        let machine = machine("descriptors");
         for (pid, held, limit) in [(7, 10, 100), (8, 20, 200)] {
             (0..held).for_each(|number| machine.write(&format!("proc/{pid}/fd/{number}"), ""));
             let limits = format!(
@@ -403,7 +404,9 @@ mod tests {
             );
             machine.write(&format!("proc/{pid}/limits"), &limits);
         }
-        let witness = Witness::new(Root::new(&machine.0), &[7, 8], &[]);
+        // What a named process has started is of the server.
+        machine.write("proc/8/stat", "8 (worker) S 7 7 7 0 -1 0 0 0 0 0 7 5 0 0 20 0 1 0 99 1");
+        let witness = Witness::new(machine.root(), &[7], &[]);
         let all = witness.descriptors_in_all().unwrap();
         assert_eq!(all, InAll { held: 30, limit: 300, processes: 2 });
         assert_eq!(all.refuse(270), None);
@@ -411,22 +414,22 @@ mod tests {
         assert_eq!((binding.resource, most), (Resource::ServerDescriptors, 254));
         assert!(binding.sentence().contains("30 of 300"), "{}", binding.sentence());
         // Of a process whose limit is not known nothing can be said.
-        assert_eq!(Witness::new(Root::new(&machine.0), &[7, 9], &[]).descriptors_in_all(), None);
-        assert_eq!(Witness::new(Root::new(&machine.0), &[], &[]).descriptors_in_all(), None);
+        assert_eq!(Witness::new(machine.root(), &[7, 9], &[]).descriptors_in_all(), None);
+        assert_eq!(Witness::new(machine.root(), &[], &[]).descriptors_in_all(), None);
     }
 
     #[test]
     fn a_death_for_want_of_memory() {
-        let machine = Machine::new("death");
+        let machine = machine("death");
         let limits = "Max open files 100 100 files\nMax address space 400000000 400000000 bytes\n";
         machine.write("proc/7/limits", limits);
-        let witness = machine.witness(&[(100.0, 120e6), (200.0, 220e6)]);
+        let witness = witness(&machine, &[(100.0, 120e6), (200.0, 220e6)]);
         // It had grown by a megabyte a client.
         assert!(witness.memory_limit(360).is_some_and(|text| text.contains("380 of 400 MB")));
         assert_eq!(witness.memory_limit(210), None);
         machine.write("proc/vmstat", "oom_kill 4\n");
         assert!(witness.memory_limit(210).is_some_and(|text| text.contains("killed 1 process")));
-        fs::remove_file(machine.0.join("proc/7/statm")).unwrap();
+        machine.remove("proc/7/statm");
         assert!(witness.is_gone());
     }
 }

@@ -3,14 +3,13 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::io;
-use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
-use rustix::process::{Pid, Signal};
 use serde::{Deserialize, Serialize};
 
+use super::job::Job;
 use super::workspace::{Scratch, Workspace};
 
 /// Why a server was not built.
@@ -166,12 +165,11 @@ const POLL: Duration = Duration::from_millis(50);
 
 /// Runs cargo to its end and returns what it wrote on stdout.
 fn run(command: &mut Command, stopped: &dyn Fn() -> bool) -> Result<String, BuildError> {
-    command.stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
-    let mut child =
-        webscale_sys::process::spawn_bound(command, &[]).map_err(|source| BuildError::NoCargo { source })?;
-    let stdout = child.stdout.take().map(read_to_end);
-    let stderr = child.stderr.take().map(read_to_end);
-    let status = wait(&mut child, stopped);
+    command.stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut job = Job::start(command, &[]).map_err(|source| BuildError::NoCargo { source })?;
+    let stdout = job.leader().stdout.take().map(read_to_end);
+    let stderr = job.leader().stderr.take().map(read_to_end);
+    let status = wait(job, stopped);
     let text = |reader: Option<std::thread::JoinHandle<String>>| {
         reader.and_then(|reader| reader.join().ok()).unwrap_or_default()
     };
@@ -194,25 +192,16 @@ fn read_to_end(mut pipe: impl io::Read + Send + 'static) -> std::thread::JoinHan
     })
 }
 
-fn wait(child: &mut Child, stopped: &dyn Fn() -> bool) -> Result<ExitStatus, BuildError> {
-    let failed = |source| BuildError::Io { path: "cargo".into(), source };
+/// Stopped, it ends cargo with its compilers, which would otherwise go on for nobody.
+fn wait(mut job: Job, stopped: &dyn Fn() -> bool) -> Result<ExitStatus, BuildError> {
     loop {
-        if let Some(status) = child.try_wait().map_err(failed)? {
+        if let Some(status) = job.ended().map_err(|source| BuildError::Io { path: "cargo".into(), source })? {
             return Ok(status);
         }
         if stopped() {
-            end_group(child);
-            child.wait().map_err(failed)?;
             return Err(BuildError::Interrupted);
         }
         std::thread::sleep(POLL);
-    }
-}
-
-/// Ends cargo with its compilers, which would otherwise go on for nobody. It fails only when they have ended.
-fn end_group(leader: &Child) {
-    if let Some(group) = i32::try_from(leader.id()).ok().and_then(Pid::from_raw) {
-        let _ = rustix::process::kill_process_group(group, Signal::TERM);
     }
 }
 

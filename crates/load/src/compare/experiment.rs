@@ -105,13 +105,9 @@ fn build_all(
     let row = |contestant: &Contestant| {
         let built = contestant.package().map(|package| &builds[package]);
         Row {
-            contestant: *contestant,
             build: built.and_then(|built| built.as_ref().ok().cloned()),
             error: built.and_then(|built| Some(format!("not built: {}", built.as_ref().err()?))),
-            peak_heap_bytes: None,
-            max_clients: None,
-            max_clients_confirmed: false,
-            stopped_by: None,
+            ..Row::new(*contestant)
         }
     };
     settings.servers.iter().map(row).collect()
@@ -298,16 +294,7 @@ impl Experiment<'_> {
 
     fn report(&self, contestant: Contestant) -> ServerReport {
         let row = self.rows.iter().find(|row| row.contestant == contestant);
-        let nothing = Row {
-            contestant,
-            build: None,
-            error: None,
-            peak_heap_bytes: None,
-            max_clients: None,
-            max_clients_confirmed: false,
-            stopped_by: None,
-        };
-        ServerReport::new(row.unwrap_or(&nothing), &self.runs)
+        ServerReport::new(row.unwrap_or(&Row::new(contestant)), &self.runs)
     }
 
     /// The most clients of a main load that was held within the limits.

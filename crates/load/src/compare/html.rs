@@ -5,9 +5,10 @@ use super::figures::Spread;
 use super::report::{Comparison, ServerReport};
 use super::runner::{Purpose, Run};
 use super::table::{FIGURES, notes};
-use crate::capacity::html::{host_facts, plots};
+use crate::capacity::html::plots;
 use crate::capacity::search::Step;
 use crate::capacity::{Find, StepReport};
+use crate::report::facts::{Fact, fact, host};
 use crate::report::page::{Page, Table, Tone};
 use crate::report::plot::{Bar, BarPlot};
 use crate::report::unit::Unit;
@@ -91,11 +92,10 @@ fn bars(comparison: &Comparison) -> Vec<String> {
             name: server.name.to_owned(),
             value: value(server),
             range: range(server).map(|spread| (spread.min, spread.max)),
-            note: String::new(),
             colour,
         };
         let bars = comparison.servers.iter().enumerate().map(bar).collect();
-        BarPlot { title: title.into(), description: String::new(), unit, bars }.html()
+        BarPlot { title: title.into(), unit, bars }.html()
     };
     vec![
         plot(
@@ -132,18 +132,15 @@ fn step(run: &Run) -> StepReport {
     StepReport::new(step, &run.outcome, run.binding.clone())
 }
 
-fn facts(comparison: &Comparison) -> Vec<(String, String)> {
+fn facts(comparison: &Comparison) -> Vec<Fact> {
     let machine = &comparison.machine;
-    let mut facts = vec![
-        ("command".to_owned(), machine.command.clone()),
-        ("commit".to_owned(), machine.commit.clone()),
-        ("compiler".to_owned(), machine.rustc.clone()),
+    let own = vec![
+        fact("command", &machine.command),
+        fact("commit", &machine.commit),
+        fact("compiler", &machine.rustc),
     ];
-    facts.extend(host_facts(&machine.host));
     let mut text = String::new();
     notes(&mut text, comparison);
-    facts.extend(
-        text.lines().filter(|line| !line.is_empty()).map(|line| ("note".to_owned(), line.to_owned())),
-    );
-    facts
+    let notes = text.lines().filter(|line| !line.is_empty()).map(|line| fact("note", line));
+    own.into_iter().chain(host(&machine.host)).chain(notes).collect()
 }

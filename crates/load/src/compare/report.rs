@@ -141,6 +141,21 @@ pub(crate) struct Row {
     pub(crate) stopped_by: Option<String>,
 }
 
+impl Row {
+    /// Of a contestant that was not run yet, nor built.
+    pub(crate) fn new(contestant: Contestant) -> Row {
+        Row {
+            contestant,
+            build: None,
+            error: None,
+            peak_heap_bytes: None,
+            max_clients: None,
+            max_clients_confirmed: false,
+            stopped_by: None,
+        }
+    }
+}
+
 /// The runs of one contestant for one purpose that count, in order.
 fn counted(runs: &[Run], contestant: Contestant, purpose: Purpose) -> impl Iterator<Item = &Run> {
     let is =

@@ -3,9 +3,8 @@
 use std::ffi::OsString;
 use std::io::{self, BufRead, BufReader, Read};
 use std::net::{TcpListener, TcpStream};
-use std::os::unix::process::CommandExt;
 use std::path::Path;
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Command, ExitStatus, Stdio};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -13,9 +12,8 @@ use std::time::{Duration, Instant};
 use workload::report::Counts;
 
 use super::contestant::Extra;
+use super::job::Job;
 use crate::cert::Files;
-
-use crate::measure::process::{Process, ProcessError};
 
 /// How long a server may take until it accepts, answer a count, or end.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -44,9 +42,6 @@ pub enum ServerError {
     /// It is alive and says nothing.
     #[error("the server said nothing for {} s", PATIENCE.as_secs())]
     Silent,
-    /// Its process could not be measured.
-    #[error(transparent)]
-    Process(#[from] ProcessError),
 }
 
 fn said(stderr: &str) -> String {
@@ -69,14 +64,13 @@ pub struct Launch<'a> {
 /// A running server; killed when dropped.
 #[derive(Debug)]
 pub struct Server {
-    child: Child,
+    job: Job,
     url: String,
     stdout: Receiver<String>,
     stderr: Stderr,
     /// It prints what it counted when it ends.
     counts: bool,
     terminated: bool,
-    ended: Option<ExitStatus>,
 }
 
 impl Server {
@@ -91,10 +85,9 @@ impl Server {
     ) -> Result<Server, ServerError> {
         let failed = |source| ServerError::Start { binary: "sh".into(), source };
         let address = TcpListener::bind("127.0.0.1:0").and_then(|port| port.local_addr()).map_err(failed)?;
-        let mut command = Command::new("sh");
-        // With `exec`, the process that is measured is the server and not a shell.
         let line = extra.command(address.port(), &certificate.cert, &certificate.key);
-        command.args(["-c", &format!("exec {line}")]);
+        let mut command = Command::new("sh");
+        command.args(["-c", &line]);
         let mut server = Server::spawn(&mut command, cpu, "sh")?;
         (server.counts, server.url) = (false, format!("wss://{address}"));
         let deadline = Instant::now() + PATIENCE;
@@ -126,18 +119,16 @@ impl Server {
     /// Starts the process, on its processor if one is named.
     fn spawn(command: &mut Command, cpu: Option<usize>, name: &str) -> Result<Server, ServerError> {
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        // Ctrl-C is for us: we end the server when we have what we need of it.
-        command.process_group(0);
         let cpus: Vec<usize> = cpu.into_iter().collect();
-        let mut child = webscale_sys::process::spawn_bound(command, &cpus)
+        let mut job = Job::start(command, &cpus)
             .map_err(|source| ServerError::Start { binary: name.to_owned(), source })?;
         let (lines, stdout) = mpsc::channel();
-        if let Some(pipe) = child.stdout.take() {
+        if let Some(pipe) = job.leader().stdout.take() {
             // Ends with the pipe, or when nobody listens any more.
             std::thread::spawn(move || read_lines(pipe, |line| lines.send(line).is_ok()));
         }
-        let stderr = Stderr::follow(child.stderr.take());
-        Ok(Server { child, url: String::new(), stdout, stderr, counts: true, terminated: false, ended: None })
+        let stderr = Stderr::follow(job.leader().stderr.take());
+        Ok(Server { job, url: String::new(), stdout, stderr, counts: true, terminated: false })
     }
 
     /// Where it accepts: `wss://127.0.0.1:PORT`.
@@ -145,31 +136,25 @@ impl Server {
         &self.url
     }
 
-    /// Its process id.
+    /// The process that was started, which leads the group of all that it starts.
     pub fn pid(&self) -> u32 {
-        self.child.id()
-    }
-
-    /// Its process, for measuring.
-    ///
-    /// # Errors
-    /// When it has ended.
-    pub fn process(&self) -> Result<Process, ServerError> {
-        Ok(Process::open(self.pid())?)
+        self.job.id()
     }
 
     /// Why it ended, if it has.
     pub fn death(&mut self) -> Option<ServerError> {
-        let status = self.ended.or_else(|| self.child.try_wait().ok().flatten())?;
-        self.ended = Some(status);
+        let status = self.ended()?;
         Some(ServerError::Died { status: status.to_string(), stderr: self.stderr.last_line() })
+    }
+
+    fn ended(&mut self) -> Option<ExitStatus> {
+        self.job.ended().ok().flatten()
     }
 
     /// Asks the server to end (SIGTERM), once: a second signal would have it drop its clients.
     pub fn terminate(&mut self) {
         if !std::mem::replace(&mut self.terminated, true) {
-            // A failure means that it ended just now, which is found out later.
-            let _ = webscale_sys::process::terminate(&self.child);
+            self.job.terminate();
         }
     }
 
@@ -190,7 +175,7 @@ impl Server {
         let counts = self.expect_line(Counts::from_line)?;
         self.wait_for_end()?;
         match self.death() {
-            Some(_) if self.ended.is_some_and(|status| status.success()) => Ok(Some(counts)),
+            Some(_) if self.ended().is_some_and(|status| status.success()) => Ok(Some(counts)),
             Some(death) => Err(death),
             None => Err(ServerError::Silent),
         }
@@ -225,16 +210,6 @@ impl Server {
             std::thread::sleep(LOOK_EVERY);
         }
         Ok(())
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        if self.ended.is_none() {
-            // Both fail only when it has ended already.
-            let _ = self.child.kill();
-            let _ = self.child.wait();
-        }
     }
 }
 
@@ -281,6 +256,8 @@ impl Stderr {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::measure::family::family;
+    use crate::measure::process::{Process, ProcessError};
 
     fn launch<'a>(binary: &'a str, arguments: &[&str]) -> Launch<'a> {
         Launch {
@@ -304,7 +281,7 @@ mod tests {
         )
         .unwrap();
         assert_eq!(server.url(), "ws://127.0.0.1:9");
-        let mut process = server.process().unwrap();
+        let mut process = Process::open(server.pid()).unwrap();
         assert!(process.cpu().unwrap().total_ns > 0);
         let counts = server.finish().unwrap().unwrap();
         assert_eq!((counts.messages, counts.connections), (12, 3));
@@ -317,6 +294,30 @@ mod tests {
         let files = Files { cert: file("c"), key: file("k"), ca_cert: file("ca"), ca_key: file("cak") };
         let error = Server::start_extra(Extra::new("x", "cat {cert}"), &files, None).unwrap_err().to_string();
         assert!(error.contains("the server ended") && error.contains("/nonexistent/c"), "{error}");
+    }
+
+    /// Not a test: a server of a user's own, this very program, which accepts at a port and no more.
+    #[test]
+    fn extra_server() {
+        let Some(port) = std::env::var("EXTRA_PORT").ok().and_then(|port| port.parse().ok()) else { return };
+        let listener = TcpListener::bind(("127.0.0.1", port)).unwrap();
+        listener.incoming().for_each(drop);
+    }
+
+    #[test]
+    fn a_command_is_measured_and_ended_with_all_that_it_starts() {
+        let file = |name: &str| Path::new("/nonexistent").join(name);
+        let files = Files { cert: file("c"), key: file("k"), ca_cert: file("ca"), ca_key: file("cak") };
+        let own = std::env::current_exe().unwrap();
+        let own = format!("{} --exact compare::server::tests::extra_server", own.display());
+        let line = format!("sleep 600 & EXTRA_PORT={{port}} {own}; true");
+        let server = Server::start_extra(Extra::new("x", line), &files, None).unwrap();
+        let address = server.url().strip_prefix("wss://").unwrap().to_owned();
+        assert!(TcpStream::connect(&address).is_ok());
+        // The shell, what it left behind, and the server.
+        assert_eq!(family(Path::new("/proc"), &[server.pid()]).len(), 3);
+        server.finish().unwrap();
+        assert!(TcpStream::connect(&address).is_err());
     }
 
     #[test]

@@ -8,9 +8,6 @@ use super::figures::Spread;
 use super::report::{Comparison, ServerReport};
 use crate::table::Look;
 
-/// Other programs that take more than this share of a processor disturb a run.
-const DISTURBED: f64 = 0.2;
-
 /// The whole comparison as text: the table, then what has to be known to read it.
 pub fn text(comparison: &Comparison, look: Look) -> String {
     let mut text = format!("{}\n\n", table(comparison, look));
@@ -128,11 +125,7 @@ pub(super) fn notes(text: &mut String, comparison: &Comparison) {
         let percent = (noise.cpu_ratio - 1.0).abs() * 100.0;
         line(format!("Noise floor: {} twice differed by {percent:.1} % in CPU.", noise.server));
     }
-    let disturbed = comparison
-        .runs
-        .iter()
-        .filter_map(|run| run.outcome.other_programs)
-        .filter(|share| *share > DISTURBED);
+    let disturbed = comparison.runs.iter().filter_map(|run| run.outcome.disturbed());
     if let Some(spread) = Spread::of(disturbed) {
         let (runs, all, most) = (spread.runs, comparison.runs.len(), spread.max);
         line(format!(

@@ -48,24 +48,16 @@ impl Cgroups {
 
     /// The memory limit with the least left.
     pub(crate) fn memory(&self, root: &Root) -> Option<Limit> {
-        let reclaimable = |text: &str, key: &str| value(text, key)?.trim().parse::<u64>().ok();
-        let v1 = self.memory.as_ref().and_then(|path| {
-            tightest("sys/fs/cgroup/memory", path, |directory| {
-                let cache = root.text(&format!("{directory}/memory.stat"));
-                let cache = cache.and_then(|text| reclaimable(&text, "total_inactive_file ")).unwrap_or(0);
-                let limit = limit(root, directory, "memory.limit_in_bytes", "memory.usage_in_bytes")?;
-                Some(Limit { used: limit.used.saturating_sub(cache), ..limit })
+        let v1 = ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file ");
+        let v2 = ("memory.max", "memory.current", "inactive_file ");
+        let of = |mount: &str, path: &Option<String>, (most, used, cache): (&str, &str, &str)| {
+            tightest(mount, path.as_ref()?, |directory| {
+                let limit = limit(root, directory, most, used)?;
+                let reclaimable = reclaimable(root, directory, cache).unwrap_or(0);
+                Some(Limit { used: limit.used.saturating_sub(reclaimable), ..limit })
             })
-        });
-        let v2 = self.unified.as_ref().and_then(|path| {
-            tightest("sys/fs/cgroup", path, |directory| {
-                let cache = root.text(&format!("{directory}/memory.stat"));
-                let cache = cache.and_then(|text| reclaimable(&text, "inactive_file ")).unwrap_or(0);
-                let limit = limit(root, directory, "memory.max", "memory.current")?;
-                Some(Limit { used: limit.used.saturating_sub(cache), ..limit })
-            })
-        });
-        v1.or(v2)
+        };
+        of("sys/fs/cgroup/memory", &self.memory, v1).or_else(|| of("sys/fs/cgroup", &self.unified, v2))
     }
 
     /// The limit of tasks with the least left.
@@ -89,6 +81,11 @@ fn tightest(mount: &str, path: &str, limit: impl Fn(&str) -> Option<Limit>) -> O
         .iter()
         .filter_map(|directory| limit(directory))
         .min_by_key(|limit| limit.limit.saturating_sub(limit.used))
+}
+
+/// Memory of files that nobody uses now: the kernel takes it back before it kills.
+fn reclaimable(root: &Root, directory: &str, key: &str) -> Option<u64> {
+    value(&root.text(&format!("{directory}/memory.stat"))?, key)?.trim().parse().ok()
 }
 
 fn limit(root: &Root, directory: &str, limit: &str, used: &str) -> Option<Limit> {

@@ -1,13 +1,8 @@
 //! Over a made-up machine: files below a temporary directory.
 
-use std::fs;
-use std::path::{Path, PathBuf};
-
+use super::machine::Machine;
 use super::*;
 use crate::table::Look;
-
-/// A machine of files; removed when dropped.
-struct Machine(PathBuf);
 
 /// As a stock server with 16 GB: each line is a file and its text.
 const STOCK: [(&str, &str); 22] = [
@@ -41,22 +36,14 @@ const STOCK: [(&str, &str); 22] = [
 
 impl Machine {
     fn stock(name: &str) -> Machine {
-        let path = std::env::temp_dir().join(format!("webscale-doctor-{name}-{}", std::process::id()));
-        let machine = Machine(path);
-        STOCK.iter().for_each(|(file, text)| machine.write(file, text));
+        let machine = Machine::new(&format!("doctor-{name}"), &STOCK);
         machine.write("proc/cpuinfo", "processor\t: 0\nflags\t\t: fpu pclmulqdq aes avx2\n");
         machine.write("sys/devices/system/cpu/cpu0/cpufreq/scaling_governor", "performance\n");
         machine
     }
 
-    fn write(&self, file: &str, text: &str) {
-        let path = self.0.join(file);
-        fs::create_dir_all(path.parent().unwrap_or(Path::new("/"))).unwrap();
-        fs::write(path, text).unwrap();
-    }
-
     fn without(self, file: &str) -> Machine {
-        fs::remove_file(self.0.join(file)).unwrap();
+        self.remove(file);
         self
     }
 
@@ -66,17 +53,11 @@ impl Machine {
     }
 
     fn examine(&self, need: &Need) -> Diagnosis {
-        examine(&Root::new(&self.0), need)
+        examine(&self.root(), need)
     }
 
     fn check(&self, name: &str, need: &Need) -> Check {
         self.examine(need).checks.into_iter().find(|check| check.name == name).unwrap()
-    }
-}
-
-impl Drop for Machine {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0);
     }
 }
 
@@ -229,7 +210,7 @@ fn queues_and_processors_are_never_short() {
 #[test]
 fn a_load_asks_only_what_it_does_not_find_out() {
     let machine = Machine::stock("before").without("proc/meminfo");
-    let diagnosis = before_load(&Root::new(&machine.0), &Need::of(3_000_000));
+    let diagnosis = before_load(&machine.root(), &Need::of(3_000_000));
     assert!(diagnosis.checks.iter().all(|check| !check.name.starts_with("RLIMIT")));
     let watches =
         diagnosis.with(Verdict::Short).find(|check| check.name == "epoll max_user_watches").unwrap();

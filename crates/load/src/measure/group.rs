@@ -1,13 +1,19 @@
 //! Several processes measured as one: a server that forked, or a load that is made by several.
 
+use std::path::Path;
 use std::time::Instant;
 
+use super::family::{PROCESSES_MAX, family};
 use super::process::{Cpu, Memory, Process, ProcessError, Switches};
 
 /// Processes whose figures are summed. One that ends keeps its part of the CPU time.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Group {
     members: Vec<Member>,
+    /// What they start is measured, too.
+    follows: bool,
+    /// CPU time of what they had started, and that has ended.
+    past_ns: u64,
     lost: Option<ProcessError>,
 }
 
@@ -16,29 +22,55 @@ struct Member {
     process: Process,
     cpu_ns: u64,
     alive: bool,
+    /// It was started by another member, and may end when its work is done.
+    started: bool,
 }
 
 impl Group {
-    /// Measures these processes.
-    pub fn new(processes: Vec<Process>) -> Group {
-        let member = |process| Member { process, cpu_ns: 0, alive: true };
-        Group { members: processes.into_iter().map(member).collect(), lost: None }
-    }
-
     /// Measures the processes with these ids.
     ///
     /// # Errors
     /// When one of them is not there.
     pub fn open(pids: &[u32]) -> Result<Group, ProcessError> {
-        Ok(Group::new(pids.iter().copied().map(Process::open).collect::<Result<_, _>>()?))
+        let member =
+            |pid: &u32| Ok(Member { process: Process::open(*pid)?, cpu_ns: 0, alive: true, started: false });
+        Ok(Group { members: pids.iter().map(member).collect::<Result<_, _>>()?, ..Group::default() })
     }
 
-    /// Measures one more.
-    pub fn push(&mut self, process: Process) {
-        self.members.push(Member { process, cpu_ns: 0, alive: true });
+    /// Measures the processes with these ids and all that they have started. What they start later is found by
+    /// [`Group::look`].
+    ///
+    /// # Errors
+    /// When one of them is not there.
+    pub fn with_started(pids: &[u32]) -> Result<Group, ProcessError> {
+        let mut group = Group { follows: true, ..Group::open(pids)? };
+        group.look();
+        Ok(group)
     }
 
-    /// The processes that were named, also those that ended.
+    /// Looks for processes that the members have started, if that is wanted.
+    pub fn look(&mut self) {
+        if !self.follows {
+            return;
+        }
+        let living = self.members.iter().filter(|member| member.alive);
+        let pids: Vec<u32> = living.map(|member| member.process.pid()).collect();
+        for pid in family(Path::new("/proc"), &pids) {
+            if pids.contains(&pid) {
+                continue;
+            }
+            if self.members.len() >= PROCESSES_MAX {
+                self.lost.get_or_insert(ProcessError::TooMany { most: PROCESSES_MAX });
+                return;
+            }
+            // One that has ended by now is nothing to measure.
+            if let Ok(process) = Process::open(pid) {
+                self.members.push(Member { process, cpu_ns: 0, alive: true, started: true });
+            }
+        }
+    }
+
+    /// The processes that were named, also those that ended, and what they have started that lives.
     pub fn pids(&self) -> Vec<u32> {
         self.members.iter().map(|member| member.process.pid()).collect()
     }
@@ -67,7 +99,7 @@ impl Group {
             sum.threads.extend(cpu.threads);
             Ok(())
         });
-        sum.total_ns = self.members.iter().map(|member| member.cpu_ns).sum();
+        sum.total_ns = self.past_ns + self.members.iter().map(|member| member.cpu_ns).sum::<u64>();
         self.is_alive().then_some(sum)
     }
 
@@ -116,22 +148,39 @@ impl Group {
         for member in self.members.iter_mut().filter(|member| member.alive) {
             if let Err(error) = read(member) {
                 member.alive = false;
-                self.lost.get_or_insert(error);
+                if !(member.started && matches!(error, ProcessError::Gone { .. })) {
+                    self.lost.get_or_insert(error);
+                }
             }
         }
+        let past_ns = &mut self.past_ns;
+        self.members.retain(|member| {
+            let stays = member.alive || !member.started;
+            *past_ns += if stays { 0 } else { member.cpu_ns };
+            stays
+        });
     }
 }
 
+/// Of several processes, so many are named.
+const NAMED_MAX: usize = 3;
+
 /// These processes, for people.
 pub fn names(pids: &[u32]) -> String {
-    let numbers: Vec<String> = pids.iter().map(ToString::to_string).collect();
+    let numbers: Vec<String> = pids.iter().take(NAMED_MAX).map(ToString::to_string).collect();
     let noun = if pids.len() == 1 { "process" } else { "processes" };
-    format!("{noun} {}", numbers.join(", "))
+    let more = match pids.len() - numbers.len() {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
+    format!("{noun} {}{more}", numbers.join(", "))
 }
 
 #[cfg(test)]
 mod tests {
-    use std::process::{Child, Command};
+    use std::collections::BTreeSet;
+    use std::io::{BufRead, BufReader, Write};
+    use std::process::{Child, Command, Stdio};
 
     use super::*;
 
@@ -153,6 +202,38 @@ mod tests {
         other.kill().unwrap();
         other.wait().unwrap();
         assert_eq!((group.cpu(), group.is_alive()), (None, false));
+    }
+
+    #[test]
+    fn what_a_process_starts_is_measured_while_it_lives_and_counted_for_ever() {
+        let script = "read go; sleep 600 & echo $!; read go; kill $!; wait; echo ended; read go";
+        let mut shell = Command::new("sh");
+        let mut shell =
+            shell.args(["-c", script]).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        let mut lines = BufReader::new(shell.stdout.take().unwrap()).lines();
+        let mut stdin = shell.stdin.take().unwrap();
+        let mut go = || {
+            writeln!(stdin).unwrap();
+            lines.next().unwrap().unwrap()
+        };
+        let pid = shell.id();
+        let mut group = Group::with_started(&[pid]).unwrap();
+        assert_eq!(group.pids(), [pid]);
+        let started: u32 = go().parse().unwrap();
+        group.look();
+        assert_eq!(group.pids(), [pid, started]);
+        let during = group.cpu().unwrap();
+        let total_ns = during.total_ns;
+        assert_eq!(during.threads.into_keys().collect::<BTreeSet<_>>(), BTreeSet::from([pid, started]));
+        assert_eq!(go(), "ended");
+        assert!(group.memory().is_some());
+        group.look();
+        assert_eq!(group.pids(), [pid]);
+        assert!(group.cpu().unwrap().total_ns >= total_ns && group.lost().is_none());
+        // Who was named is missed.
+        shell.kill().unwrap();
+        shell.wait().unwrap();
+        assert!(group.cpu().is_none() && group.lost().is_some());
     }
 
     #[test]

@@ -40,6 +40,12 @@ pub enum ProcessError {
         /// What the system said.
         source: io::Error,
     },
+    /// It has started more processes than are measured.
+    #[error("the server has more than {most} processes, which cannot all be measured: --no-pid does without")]
+    TooMany {
+        /// The most that are.
+        most: usize,
+    },
     /// The kernel wrote something that this program does not know.
     #[error("{file} of process {pid} has an unknown format")]
     Format {
@@ -246,20 +252,34 @@ impl Process {
     }
 }
 
+/// What `/proc/PID/stat` says (proc_pid_stat(5)).
 #[derive(Debug, PartialEq, Eq)]
-struct Stat {
+pub(crate) struct Stat {
+    /// Field 3: it has not ended.
+    pub(crate) lives: bool,
+    /// Field 4.
+    pub(crate) parent: u32,
+    /// Field 5: the process group.
+    pub(crate) group: u32,
     /// utime + stime: fields 14 and 15.
     cpu_ticks: u64,
     /// starttime: field 22. With the id it names one process for as long as the machine runs.
     started_ticks: u64,
 }
 
-fn parse_stat(text: &str) -> Option<Stat> {
+pub(crate) fn parse_stat(text: &str) -> Option<Stat> {
     // The name (field 2) stands in parentheses and may itself hold spaces and parentheses.
     let (_, after_name) = text.rsplit_once(')')?;
     let fields: Vec<&str> = after_name.split_ascii_whitespace().collect();
     let field = |number: usize| fields.get(number - 3)?.parse::<u64>().ok();
-    Some(Stat { cpu_ticks: field(14)? + field(15)?, started_ticks: field(22)? })
+    Some(Stat {
+        // A zombie, or one that is just being taken away.
+        lives: !fields.first()?.starts_with(['Z', 'X']),
+        parent: fields.get(1)?.parse().ok()?,
+        group: fields.get(2)?.parse().ok()?,
+        cpu_ticks: field(14)? + field(15)?,
+        started_ticks: field(22)?,
+    })
 }
 
 fn parse_schedstat(text: &str) -> Option<u64> {
@@ -300,7 +320,9 @@ mod tests {
 
     #[test]
     fn stat_with_parentheses_in_the_name() {
-        assert_eq!(parse_stat(STAT), Some(Stat { cpu_ticks: 12, started_ticks: 71155 }));
+        let stat = Stat { lives: true, parent: 3850, group: 3850, cpu_ticks: 12, started_ticks: 71155 };
+        assert_eq!(parse_stat(STAT), Some(stat));
+        assert!(!parse_stat(&STAT.replace(" S ", " Z ")).unwrap().lives);
         assert_eq!(parse_stat("3866 (cat) R 1 2"), None);
         assert_eq!(parse_stat(""), None);
     }

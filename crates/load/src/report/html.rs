@@ -1,9 +1,10 @@
 //! The page of one load.
 
+use super::facts::{Fact, fact, host, run};
 use super::page::{Figure, Page, Table, Tone};
 use super::plot::{Axis, Band, LinePlot, Series};
 use super::unit::Unit;
-use crate::bench::outcome::{Outcome, ServerUse};
+use crate::bench::outcome::{CORE_SHARE_MAX, LAG_SHARE_MAX, Outcome, ServerUse};
 use crate::bench::timeline::{Sample, ThreadShare, thinned, threads_of_server};
 use crate::histogram::Summary;
 use crate::measure::group;
@@ -85,9 +86,8 @@ fn figures(outcome: &Outcome) -> Vec<Figure> {
     if let Some(latency) = &outcome.latency_us {
         let (us, corrected) = (|us| Unit::Microseconds.format(us), &latency.corrected);
         figures.push(Figure::new("Latency p50", us(corrected.p50), "half of the messages"));
-        let limit = Unit::Seconds.format(outcome.latency_limit_seconds);
-        let limit =
-            if outcome.latency_limit_seconds < 1.0 { us(outcome.latency_limit_seconds * 1e6) } else { limit };
+        let seconds = outcome.latency_limit_seconds;
+        let limit = if seconds < 1.0 { us(seconds * 1e6) } else { Unit::Seconds.format(seconds) };
         figures.push(Figure::new("Latency p99", us(corrected.p99), format!("limit {limit}")));
     }
     if let Some(server) = &outcome.server {
@@ -420,45 +420,29 @@ fn generator_plots(outcome: &Outcome, samples: &[Sample]) -> Vec<String> {
     let lag = vec![series("sent late by, p99", samples, |sample| sample.lag_p99_us)];
     vec![
         LinePlot {
-            limit: Some((0.8, "saturated".into())),
+            limit: Some((CORE_SHARE_MAX, "saturated".into())),
             ..over_time("Generator CPU", samples, Unit::Processor, cpu)
         }
         .html(),
         LinePlot {
-            limit: Some((outcome.latency_limit_seconds * 1e5, "saturated".into())),
+            limit: Some((outcome.latency_limit_seconds * LAG_SHARE_MAX * 1e6, "saturated".into())),
             ..over_time("Schedule lag", samples, Unit::Microseconds, lag)
         }
         .html(),
     ]
 }
 
-fn provenance(outcome: &Outcome) -> Vec<(String, String)> {
-    let (made, machine) = (&outcome.provenance, &outcome.machine);
-    let host = &made.host;
-    let kind = if host.virtual_machine { "virtual machine" } else { "no hypervisor" };
-    let aes = if host.aes { "AES instructions" } else { "no AES instructions" };
-    let percent = |share: f64| Unit::Processor.format(share);
-    let mut facts = vec![
-        ("command", made.command.clone()),
-        ("version", format!("webscale {}", made.version)),
-        ("began", made.began.clone()),
-        ("processor", format!("{}; {} logical processors, {aes}, {kind}", host.cpu, host.cpus)),
-        ("memory", Unit::Bytes.format(host.memory_bytes as f64)),
-        ("kernel", format!("Linux {}", host.kernel)),
-        (
-            "whole machine",
-            format!(
-                "{} busy, {} in interrupts, {} stolen, while it was measured",
-                percent(machine.busy),
-                percent(machine.interrupts),
-                percent(machine.stolen)
-            ),
-        ),
-    ];
-    if let Some(others) = outcome.other_programs {
-        facts.push(("other programs", format!("{others:.2} processors, neither the server nor the load")));
-    }
-    facts.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
+fn provenance(outcome: &Outcome) -> Vec<Fact> {
+    let [busy, interrupts, stolen] =
+        [outcome.machine.busy, outcome.machine.interrupts, outcome.machine.stolen]
+            .map(|share| Unit::Processor.format(share));
+    let machine = format!("{busy} busy, {interrupts} in interrupts, {stolen} stolen, while it was measured");
+    let others = outcome.other_programs.map(|others| {
+        fact("other programs", format!("{others:.2} processors, neither the server nor the load"))
+    });
+    let all =
+        [run(&outcome.provenance), host(&outcome.provenance.host), vec![fact("whole machine", machine)]];
+    all.into_iter().flatten().chain(others).collect()
 }
 
 #[cfg(test)]

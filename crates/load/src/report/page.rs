@@ -106,7 +106,7 @@ impl Page {
     /// A table.
     pub fn table(&mut self, table: &Table) {
         let class = if table.columns.len() < 3 { "card narrow" } else { "card" };
-        self.push(&format!("<div class=\"{class}\">{}</div>\n", table.html("")));
+        self.push(&format!("<div class=\"{class}\">{}</div>\n", table.html(|_| String::new())));
     }
 
     /// Names and what belongs to them.
@@ -150,13 +150,9 @@ impl Table {
         self.rows.push(cells.into_iter().collect());
     }
 
-    fn html(&self, class: &str) -> String {
-        self.html_with(class, |_| String::new())
-    }
-
     /// `attributes` says what stands in the tag of row `n`; it has to be markup.
-    pub(super) fn html_with(&self, class: &str, attributes: impl Fn(usize) -> String) -> String {
-        let mut html = format!("<table class=\"{class}\">");
+    pub(super) fn html(&self, attributes: impl Fn(usize) -> String) -> String {
+        let mut html = String::from("<table>");
         if !self.caption.is_empty() {
             let _ = write!(html, "<caption>{}</caption>", escape(&self.caption));
         }
@@ -236,8 +232,8 @@ mod tests {
     fn tables_have_heads_for_rows_and_columns() {
         let mut table = Table::new("", &["a", "b"]);
         table.row(["x".to_owned(), "1".to_owned()]);
-        let expected = "<table class=\"\"><thead><tr><th scope=\"col\">a</th><th scope=\"col\">b</th></tr></thead>\
+        let expected = "<table><thead><tr><th scope=\"col\">a</th><th scope=\"col\">b</th></tr></thead>\
                         <tbody><tr><th scope=\"row\">x</th><td>1</td></tr></tbody></table>";
-        assert_eq!(table.html(""), expected);
+        assert_eq!(table.html(|_| String::new()), expected);
     }
 }

@@ -146,7 +146,7 @@ impl LinePlot {
         let _ = writeln!(
             html,
             "<details><summary>Table</summary><div class=\"scroll\">{}</div></details></figure>",
-            self.table().html_with("", |at| format!(" data-x=\"{:.1}\"", x.at(self.x[at]) * BOX))
+            self.table().html(|at| format!(" data-x=\"{:.1}\"", x.at(self.x[at]) * BOX))
         );
         html
     }
@@ -322,8 +322,6 @@ pub struct Bar {
     pub value: Option<f64>,
     /// The least and the greatest that were measured, drawn as a line over it.
     pub range: Option<(f64, f64)>,
-    /// What stands behind the value; may be empty.
-    pub note: String,
     /// Which of the colours it has, from 0.
     pub colour: usize,
 }
@@ -333,8 +331,6 @@ pub struct Bar {
 pub struct BarPlot {
     /// What it shows.
     pub title: String,
-    /// What a reader should know; may be empty.
-    pub description: String,
     /// In what the values are.
     pub unit: Unit,
     /// From top to bottom.
@@ -348,10 +344,9 @@ impl BarPlot {
         let longest = self.bars.iter().map(reach).filter(|reach| reach.is_finite()).fold(0.0, f64::max);
         let longest = if longest > 0.0 { longest } else { 1.0 };
         let rows: String = self.bars.iter().map(|bar| self.row(bar, longest)).collect();
-        let (title, description) = (escape(&self.title), escape(&self.description));
+        let title = escape(&self.title);
         format!(
-            "<figure><figcaption><h3>{title}</h3><p>{description}</p></figcaption><table class=\"bars\"><tbody>{rows}\
-             </tbody></table></figure>\n"
+            "<figure><figcaption><h3>{title}</h3></figcaption><table class=\"bars\"><tbody>{rows}</tbody></table></figure>\n"
         )
     }
 
@@ -375,11 +370,10 @@ impl BarPlot {
             );
         }
         let value = bar.value.map_or_else(|| "–".to_owned(), |value| self.unit.format(value));
-        let (name, note) = (escape(&bar.name), escape(&bar.note));
-        let note = if note.is_empty() { note } else { format!(" {note}") };
+        let name = escape(&bar.name);
         format!(
             "<tr><th scope=\"row\">{name}</th><td class=\"bar\" aria-hidden=\"true\"><div class=\"track\">{track}</div></td>\
-             <td>{value}{note}</td></tr>"
+             <td>{value}</td></tr>"
         )
     }
 }
@@ -434,20 +428,12 @@ mod tests {
 
     #[test]
     fn bars_are_a_table() {
-        let bar = |name: &str, value, range| Bar {
-            name: name.into(),
-            value,
-            range,
-            note: String::new(),
-            colour: 0,
-        };
+        let bar = |name: &str, value, range| Bar { name: name.into(), value, range, colour: 0 };
         let bars = vec![bar("<a>", Some(10.0), Some((8.0, 20.0))), bar("b", None, None)];
-        let html =
-            BarPlot { title: "CPU".into(), description: String::new(), unit: Unit::Microseconds, bars }
-                .html();
+        let html = BarPlot { title: "CPU".into(), unit: Unit::Microseconds, bars }.html();
         assert!(html.contains("width:50.0%") && html.contains("left:40.0%;width:60.0%"), "{html}");
         assert!(html.contains("&lt;a&gt;") && html.contains("<td>10 µs</td>") && html.contains("<td>–</td>"));
-        let nothing = BarPlot { title: "".into(), description: "".into(), unit: Unit::Count, bars: vec![] };
+        let nothing = BarPlot { title: "".into(), unit: Unit::Count, bars: vec![] };
         assert!(nothing.html().contains("<tbody></tbody>"));
     }
 }

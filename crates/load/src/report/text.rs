@@ -9,8 +9,6 @@ use crate::histogram::Summary;
 use crate::measure::group;
 use crate::observe::Phase;
 
-/// Processes of a server that are named one by one.
-const PROCESSES_MAX: usize = 3;
 /// Threads of a server that are named.
 const THREADS_MAX: usize = 3;
 
@@ -116,12 +114,7 @@ fn probed(outcome: &Outcome) -> String {
 }
 
 fn server_use(text: &mut String, outcome: &Outcome, server: &ServerUse) {
-    let named = server.pids.get(..PROCESSES_MAX).unwrap_or(&server.pids);
-    let more = match server.pids.len() - named.len() {
-        0 => String::new(),
-        more => format!(" and {more} more"),
-    };
-    line!(text, "server       {}{more}; {} threads", group::names(named), server.threads);
+    line!(text, "server       {}; {} threads", group::names(&server.pids), server.threads);
     let mut cpu = format!("{} of a core", Unit::Processor.format(server.cpu_share));
     if let Some(us) = server.cpu_us_per_message {
         cpu += &format!(", {} a message", Unit::Microseconds.format(us));
@@ -178,7 +171,7 @@ fn usage(text: &mut String, outcome: &Outcome) {
         machine.interrupts * 100.0,
         machine.stolen * 100.0
     );
-    if let Some(others) = outcome.other_programs.filter(|share| *share > 0.2) {
+    if let Some(others) = outcome.disturbed() {
         line!(text, "disturbed    other programs took {others:.1} processors");
     }
 }

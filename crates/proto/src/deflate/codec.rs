@@ -285,10 +285,8 @@ fn checked(
     if !text {
         return Ok((Message::Binary(bytes), utf8));
     }
-    let text = utf8.split(bytes).map_err(|_| ProtocolError::InvalidUtf8)?;
-    if progress == Progress::Complete {
-        utf8.finish().map_err(|_| ProtocolError::InvalidUtf8)?;
-    }
+    let is_last = progress == Progress::Complete;
+    let text = utf8.split(bytes, is_last).map_err(|_| ProtocolError::InvalidUtf8)?;
     Ok((Message::Text(text), utf8))
 }
 

@@ -1,16 +1,19 @@
 //! The protocol's side of a connection: opening handshake, messages, closing handshake.
 
+use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use webscale_proto::{CloseCode, CloseFrame, CloseState, Data, Decoder, ProtocolError};
+use webscale_proto::{CloseCode, CloseFrame, CloseState, Data, Decoder, FrameHeader, ProtocolError};
 
 use super::opening::Opening;
 use super::{Context, Dial, Fate, Handler};
+use crate::admission::Handshake;
 use crate::byte_queue::ByteQueue;
 use crate::close::{Close, CloseCause, CloseKind, Timeout};
 use crate::deflate::{Compression, Extension};
 use crate::limits::SlowConsumer;
+use crate::metrics::Metrics;
 use crate::peer::{Outgoing, Peer};
 use crate::sender::Parcel;
 use crate::tls::TlsSession;
@@ -53,11 +56,12 @@ pub(super) struct Open<S> {
     unfinished: Option<Data>,
     /// The user's timer fired while a worker had the session.
     pub(super) timer_missed: bool,
+    slow_consumer: SlowConsumer,
 }
 
 #[derive(Default)]
 struct Waiting {
-    parcels: Vec<Parcel>,
+    parcels: VecDeque<Parcel>,
     bytes: usize,
 }
 
@@ -65,8 +69,9 @@ struct Waiting {
 const _: () = assert!(size_of::<Open<()>>() <= 160);
 
 impl<S> Open<S> {
-    pub(super) fn new(session: S, extension: Option<Extension>) -> Self {
+    pub(super) fn new(session: S, extension: Option<Extension>, slow_consumer: SlowConsumer) -> Self {
         Self {
+            slow_consumer,
             session: Some(session),
             decoder: Decoder::new(),
             extension,
@@ -97,22 +102,42 @@ impl<S> Open<S> {
 impl<S> Open<S> {
     /// Keeps what may not stand between the fragments of a message until that is finished.
     fn wait(&mut self, parcel: Parcel, outgoing: &mut Outgoing) {
-        let bytes = parcel.len() + size_of::<Parcel>();
-        if bytes > outgoing.room {
-            // One that would never fit is the sender's fault, and not the peer's.
-            outgoing.overflowed |= outgoing.would_fit(parcel.len());
+        let bytes = parcel.waiting_bytes();
+        // The message in fragments can be ended whatever waits.
+        let needed = bytes + FrameHeader::MAX_LEN;
+        // One that would never fit is the sender's fault, and not the peer's.
+        let would_fit = outgoing.would_fit(parcel.len());
+        if would_fit {
+            outgoing.make_room(needed);
+            self.displace(needed, outgoing);
+        }
+        if needed > outgoing.room {
+            outgoing.overflowed |= would_fit;
+            outgoing.refused |= would_fit;
             outgoing.sent.dropped += 1;
         } else {
-            outgoing.room -= bytes;
+            outgoing.reserve(bytes);
             let waiting = self.waiting.get_or_insert_default();
             waiting.bytes += bytes;
-            waiting.parcels.push(parcel);
+            waiting.parcels.push_back(parcel);
+        }
+    }
+
+    /// Where older messages make way for newer ones, those that wait do as well.
+    fn displace(&mut self, needed: usize, outgoing: &mut Outgoing) {
+        let Some(waiting) = self.waiting.as_mut().filter(|_| outgoing.backlog.is_some()) else { return };
+        while needed > outgoing.room
+            && let Some(oldest) = waiting.parcels.pop_front()
+        {
+            waiting.bytes -= oldest.waiting_bytes();
+            outgoing.release(oldest.waiting_bytes());
+            outgoing.sent.displaced += 1;
         }
     }
 
     fn send_waiting(&mut self, outgoing: &mut Outgoing) {
         let Some(waiting) = self.waiting.take() else { return };
-        outgoing.room += waiting.bytes;
+        outgoing.release(waiting.bytes);
         for parcel in waiting.parcels {
             let _ = outgoing.parcel(&parcel);
         }
@@ -123,8 +148,8 @@ impl<S> Open<S> {
 pub(super) enum Outcome<S> {
     /// More bytes are needed.
     Going(Box<Opening<S>>),
-    /// Done; this many bytes of the input were its own.
-    Open(S, Option<Extension>, usize),
+    /// Done; `used` bytes of the input were its own.
+    Open { session: S, extension: Option<Extension>, slow_consumer: SlowConsumer, used: usize },
     /// It failed: the session (client role), what to tell it, and whether an answer was written that should be delivered.
     Failed(Option<S>, Close, Fate),
 }
@@ -146,6 +171,13 @@ impl<S: Send + 'static> Channel<S> {
         }
     }
 
+    /// The handshake counts as one under way until it ends.
+    pub(crate) fn admitted(&mut self, handshake: Option<Handshake>) {
+        if let Stage::Opening(opening) = &mut self.stage {
+            opening.admitted(handshake);
+        }
+    }
+
     pub(crate) fn is_open(&self) -> bool {
         matches!(self.stage, Stage::Open(_))
     }
@@ -158,7 +190,7 @@ impl<S: Send + 'static> Channel<S> {
     /// What waits for the end of a message in fragments has its room: what is sent before must leave it.
     pub(crate) fn reserve_waiting(&self, outgoing: &mut Outgoing) {
         if let Stage::Open(Open { waiting: Some(waiting), .. }) = &self.stage {
-            outgoing.room = outgoing.room.saturating_sub(waiting.bytes);
+            outgoing.reserve(waiting.bytes);
         }
     }
 
@@ -179,7 +211,6 @@ impl<S: Send + 'static> Channel<S> {
         matches!(&self.stage, Stage::Open(open) if open.is_blocked() && open.session.is_some())
     }
 
-    #[cfg(any(test, fuzzing))]
     pub(super) fn buffered(&self) -> usize {
         match &self.stage {
             Stage::Open(open) => {
@@ -199,6 +230,15 @@ impl<S: Send + 'static> Channel<S> {
         match &self.stage {
             Stage::Open(open) => open.pending.as_ref().map_or(0, |pending| pending.len()),
             Stage::Opening(_) | Stage::Over => 0,
+        }
+    }
+
+    /// What an opening handshake and codecs of its own take besides.
+    pub(super) fn overhead(&self) -> usize {
+        match &self.stage {
+            Stage::Opening(opening) => size_of::<Opening<S>>() + opening.buffered(),
+            Stage::Open(open) => open.extension.as_ref().map_or(0, Extension::codecs),
+            Stage::Over => 0,
         }
     }
 
@@ -262,10 +302,11 @@ impl<S: Send + 'static> Channel<S> {
         match opening.receive(context, bytes) {
             Outcome::Going(opening) => self.stage = Stage::Opening(opening),
             Outcome::Failed(session, close, fate) => self.finish(context, session, close, fate),
-            Outcome::Open(session, extension, used) => {
-                self.stage = Stage::Open(Open::new(session, extension));
+            Outcome::Open { session, extension, slow_consumer, used } => {
                 context.metrics.opened.add(1);
                 context.outgoing.closed = false;
+                context.outgoing.obey(slow_consumer, extension.as_ref());
+                self.stage = Stage::Open(Open::new(session, extension, slow_consumer));
                 self.lend(context.outgoing);
                 self.call(context, |handler, peer| handler.opened(peer));
                 self.receive(context, bytes.get(used..).unwrap_or_default());
@@ -423,6 +464,16 @@ impl<S: Send + 'static> Channel<S> {
         }
     }
 
+    /// The handler's session is here, and messages may be sent.
+    pub(crate) fn is_free(&self) -> bool {
+        matches!(&self.stage, Stage::Open(open) if open.session.is_some() && open.closing.may_send_data())
+    }
+
+    /// What was queued is gone.
+    pub(crate) fn drained<H: Handler<Session = S>>(&mut self, context: &mut Context<'_, H>) {
+        self.call(context, |handler, peer| handler.drained(peer));
+    }
+
     /// Runs a method of the handler on the session, if it is here.
     fn call<H, F>(&mut self, context: &mut Context<'_, H>, method: F)
     where
@@ -444,6 +495,7 @@ impl<S: Send + 'static> Channel<S> {
         }
         let overflowed = std::mem::take(&mut context.outgoing.overflowed);
         if !fine || context.outgoing.failed {
+            context.metrics.panics.add(1);
             let reason = "the server failed to handle a message";
             return self.fail(context, CloseCode::INTERNAL_ERROR, reason, CloseCause::Panic);
         }
@@ -453,7 +505,7 @@ impl<S: Send + 'static> Channel<S> {
             open.next = None;
             open.closed_by_us = Some(Box::new(Close::new(code, reason, CloseCause::Local)));
         }
-        if overflowed && context.config.limits.slow_consumer == SlowConsumer::Close {
+        if overflowed && open.slow_consumer == SlowConsumer::Close {
             let reason = "messages are not read as fast as they are sent";
             self.fail(context, CloseCode::POLICY, reason, CloseCause::SlowConsumer);
         }
@@ -485,7 +537,7 @@ impl<S: Send + 'static> Channel<S> {
         self.end = Some(close.cause.kind());
         context.fate = fate;
         if let Some(session) = session {
-            call_close(context.handler, session, close);
+            call_close(context.handler, context.metrics, session, close);
         }
     }
 }
@@ -509,8 +561,10 @@ impl From<Option<CloseFrame<'_>>> for PeerClose {
 }
 
 /// Tells the handler that a session is over. A panic there has nobody left to be told.
-pub(crate) fn call_close<H: Handler>(handler: &H, session: H::Session, close: Close) {
-    let _ = catch_unwind(AssertUnwindSafe(|| handler.close(session, close)));
+pub(crate) fn call_close<H: Handler>(handler: &H, metrics: &Metrics, session: H::Session, close: Close) {
+    if catch_unwind(AssertUnwindSafe(|| handler.close(session, close))).is_err() {
+        metrics.panics.add(1);
+    }
 }
 
 /// Runs a method of the handler; false when it panicked.

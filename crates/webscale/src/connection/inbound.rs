@@ -144,19 +144,23 @@ impl<S: Send + 'static> Channel<S> {
             return;
         }
         let (Some(session), Some(delivery)) = (open.session.take(), open.next.take()) else { return };
-        let ends_message = delivery.part.ends_message();
+        let (ends_message, bytes) = (delivery.part.ends_message(), delivery.data.borrowed().len());
         let job = Job {
             id: context.id,
             session,
             delivery: *delivery,
-            room: context.outgoing.room,
+            room: context.outgoing.room_for_worker(),
+            backlog: context.outgoing.backlog.as_ref().map(|backlog| Box::new(backlog.another())),
             compression: context.outgoing.compression.hand_over(),
             unfinished: context.outgoing.unfinished,
             commands: context.commands.clone(),
             reply_to: pool.reply_to(),
         };
         match pool.submit(job) {
-            Ok(()) => context.metrics.messages_in.add(u64::from(ends_message)),
+            Ok(()) => {
+                context.metrics.messages_in.add(u64::from(ends_message));
+                context.lent += bytes;
+            }
             Err(job) => {
                 open.session = Some(job.session);
                 open.next = Some(Box::new(job.delivery));
@@ -179,8 +183,7 @@ impl<S: Send + 'static> Channel<S> {
         if outgoing.closed {
             (sent.messages, sent.deflated) = Default::default();
         } else {
-            outgoing.frames.extend_from_slice(&done.frames);
-            outgoing.room = outgoing.room.saturating_sub(done.frames.len());
+            outgoing.take_in(&done.frames);
             outgoing.closed = done.close.is_some();
         }
         outgoing.sent.add(sent);
@@ -194,7 +197,6 @@ impl<S: Send + 'static> Channel<S> {
         if let Some(close) = close_later {
             self.close(context, close.code, &close.reason, close.cause);
         }
-        self.submit(context);
     }
 }
 

@@ -2,11 +2,15 @@
 
 use std::io::{self, ErrorKind};
 
+use webscale_sys::TcpOptions;
+
 use super::{Handler, Socket, Turn, Wire};
+use crate::backlog::Backlog;
 use crate::byte_queue::ByteQueue;
 use crate::egress::Sealed;
 use crate::limits::Limits;
 use crate::metrics::Metrics;
+use crate::peer::Outgoing;
 use crate::tls::{Incoming, Opened, PeerSide, TlsStream};
 
 /// Plaintext that is sealed at a time, so that a large message needs no second copy of itself.
@@ -43,6 +47,8 @@ pub(crate) struct Link<K> {
     /// The incomplete TLS record at the end of what was received; no memory while there is none.
     kept: Vec<u8>,
     egress: ByteQueue,
+    /// What waits behind `egress` and may be dropped, where that is the connection's way. Empty while `egress` is.
+    pub(super) backlog: Option<Box<Backlog>>,
 }
 
 pub(crate) enum Received {
@@ -66,6 +72,7 @@ impl<K: Socket> Link<K> {
             peer_ended: false,
             kept: Vec::new(),
             egress: ByteQueue::default(),
+            backlog: None,
         }
     }
 
@@ -98,15 +105,21 @@ impl<K: Socket> Link<K> {
         }
     }
 
-    #[cfg(any(test, fuzzing))]
     pub(super) fn buffered(&self) -> usize {
-        self.kept.capacity() + self.egress.capacity()
+        let backlog = self.backlog.as_ref().map_or(0, |backlog| backlog.capacity());
+        self.kept.capacity() + self.egress.capacity() + backlog
     }
 
     pub(super) fn wants_write(&self) -> bool {
         self.phase == Phase::Connecting || (!self.egress.is_empty() && self.phase != Phase::Dead)
     }
 
+    #[cfg(test)]
+    pub(super) fn queued_in_all(&self) -> usize {
+        self.egress.len() + self.backlog.as_ref().map_or(0, |backlog| backlog.len())
+    }
+
+    /// Bytes that the socket owes; behind them stands the backlog.
     pub(super) fn queued(&self) -> usize {
         self.egress.len()
     }
@@ -123,10 +136,11 @@ impl<K: Socket> Link<K> {
     }
 
     /// The socket says that it is connected, or why not; then TLS begins.
-    pub(super) fn connected(&mut self, sealed: &mut Sealed) -> io::Result<()> {
+    pub(super) fn connected(&mut self, options: TcpOptions, sealed: &mut Sealed) -> io::Result<()> {
         if let Some(error) = self.socket.take_error()? {
             return Err(error);
         }
+        self.socket.set_options(options)?;
         if let Security::Tls(tls) = &mut self.security {
             tls.open_records(&mut [], sealed, &mut |_| {}).map_err(io::Error::other)?;
         }
@@ -194,25 +208,70 @@ impl<K: Socket> Link<K> {
     /// Seals what the turn wrote and sends it, all at once; what the socket does not take is queued.
     pub(super) fn flush<H: Handler>(&mut self, turn: &mut Turn<'_, H>) -> io::Result<()> {
         let (wire, metrics) = (&mut *turn.wire, turn.context.metrics);
-        let frames = &mut turn.context.outgoing.frames;
+        let outgoing = &mut *turn.context.outgoing;
         let result = if self.phase == Phase::Dead {
             Ok(())
         } else {
-            self.seal_and_transmit(frames, &mut wire.sealed, metrics)
+            self.send_turn(outgoing, &mut wire.sealed, metrics)
         };
         wire.sealed.clear(KEEP_BYTES);
-        frames.clear();
-        frames.shrink_to(KEEP_BYTES);
+        outgoing.frames.clear();
+        outgoing.frames.shrink_to(KEEP_BYTES);
+        self.watch_congestion(&turn.context.config.limits, outgoing.backlog.as_deref());
+        self.backlog = outgoing.backlog.take();
         if self.phase == Phase::Dead {
             return Ok(());
         }
-        self.congested = self.is_above(&turn.context.config.limits);
         result?;
         self.end_of_flight();
         Ok(())
     }
 
+    fn send_turn(
+        &mut self,
+        outgoing: &mut Outgoing,
+        sealed: &mut Sealed,
+        metrics: &Metrics,
+    ) -> io::Result<()> {
+        let is_little = self.egress.is_empty() && outgoing.frames.len() <= SEAL_BYTES;
+        if outgoing.backlog.as_ref().is_some_and(|backlog| !is_little || !backlog.is_empty()) {
+            // What TLS has to say by itself lies in `sealed`, and was sealed before.
+            self.transmit(sealed.as_slice(), metrics)?;
+            sealed.clear(KEEP_BYTES);
+            outgoing.put_off();
+            self.catch_up(outgoing, sealed, metrics)?;
+        }
+        self.seal_and_transmit(&outgoing.frames, sealed, metrics)
+    }
+
+    /// Gives the socket what stands in the backlog, piece by piece until it takes no more; in the end all of it.
+    fn catch_up(
+        &mut self,
+        outgoing: &mut Outgoing,
+        sealed: &mut Sealed,
+        metrics: &Metrics,
+    ) -> io::Result<()> {
+        let Some(backlog) = &mut outgoing.backlog else { return Ok(()) };
+        while self.egress.is_empty() || self.phase == Phase::Finishing {
+            let sent = backlog.take(SEAL_BYTES, |piece| self.seal_pieces(piece, sealed, metrics));
+            let Some(sent) = sent else { break };
+            sent?;
+            self.transmit(sealed.as_slice(), metrics)?;
+            sealed.clear(KEEP_BYTES);
+        }
+        Ok(())
+    }
+
     fn seal_and_transmit(&mut self, frames: &[u8], sealed: &mut Sealed, metrics: &Metrics) -> io::Result<()> {
+        self.seal_pieces(frames, sealed, metrics)?;
+        if self.phase == Phase::Finishing && !matches!(self.security, Security::Plain) {
+            self.end_tls(sealed);
+        }
+        self.transmit(sealed.as_slice(), metrics)
+    }
+
+    /// Seals `frames`, and sends all but the last piece; without TLS it sends all.
+    fn seal_pieces(&mut self, frames: &[u8], sealed: &mut Sealed, metrics: &Metrics) -> io::Result<()> {
         if matches!(self.security, Security::Plain) {
             return self.transmit(frames, metrics);
         }
@@ -224,10 +283,7 @@ impl<K: Socket> Link<K> {
                 sealed.clear(KEEP_BYTES);
             }
         }
-        if self.phase == Phase::Finishing {
-            self.end_tls(sealed);
-        }
-        self.transmit(sealed.as_slice(), metrics)
+        Ok(())
     }
 
     fn seal(&mut self, plaintext: &[u8], sealed: &mut Sealed) -> io::Result<()> {
@@ -261,19 +317,23 @@ impl<K: Socket> Link<K> {
         Ok(())
     }
 
-    /// The socket takes bytes again.
-    pub(super) fn drain(&mut self, limits: &Limits, metrics: &Metrics) -> io::Result<()> {
-        if !self.egress.is_empty() {
-            let taken = send(&mut self.socket, self.egress.as_slice(), metrics)?;
-            self.egress.consume(taken);
-            self.congested = self.is_above(limits);
+    /// The socket takes bytes again. Says whether it took any.
+    pub(super) fn drain<H: Handler>(&mut self, turn: &mut Turn<'_, H>) -> io::Result<bool> {
+        if self.egress.is_empty() {
+            return Ok(false);
         }
-        Ok(())
+        let (wire, metrics) = (&mut *turn.wire, turn.context.metrics);
+        let taken = send(&mut self.socket, self.egress.as_slice(), metrics)?;
+        self.egress.consume(taken);
+        let outgoing = &mut *turn.context.outgoing;
+        self.catch_up(outgoing, &mut wire.sealed, metrics)?;
+        self.watch_congestion(&turn.context.config.limits, outgoing.backlog.as_deref());
+        Ok(taken > 0)
     }
 
-    fn is_above(&self, limits: &Limits) -> bool {
+    fn watch_congestion(&mut self, limits: &Limits, backlog: Option<&Backlog>) {
         let mark = if self.congested { limits.egress_high_water / 2 } else { limits.egress_high_water };
-        self.egress.len() > mark
+        self.congested = self.egress.len() + backlog.map_or(0, Backlog::len) > mark;
     }
 
     /// When all is sent, a finishing link ends our direction and waits for the peer's.

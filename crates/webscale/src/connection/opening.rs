@@ -10,6 +10,7 @@ use webscale_proto::{Agreed, CloseCode, Deflate, Role};
 
 use super::channel::Outcome;
 use super::{Context, Dial, Fate, Handler};
+use crate::admission::Handshake;
 use crate::close::{Close, CloseCause};
 use crate::deflate::Extension;
 use crate::peer::Outgoing;
@@ -35,11 +36,13 @@ struct Asking {
     peer_addr: SocketAddr,
     server_name: Option<String>,
     tls: Option<TlsSession>,
+    /// What it takes of the limits of handshakes.
+    _handshake: Option<Handshake>,
 }
 
 impl<S> Opening<S> {
     pub(super) fn server(peer_addr: SocketAddr) -> Self {
-        let asking = Asking { peer_addr, server_name: None, tls: None };
+        let asking = Asking { peer_addr, server_name: None, tls: None, _handshake: None };
         Self { head: Vec::new(), side: Side::Server(asking) }
     }
 
@@ -61,6 +64,16 @@ impl<S> Opening<S> {
         match &mut self.side {
             Side::Server(_) => None,
             Side::Client { dial, .. } => Some(dial),
+        }
+    }
+
+    pub(super) fn buffered(&self) -> usize {
+        self.head.capacity()
+    }
+
+    pub(super) fn admitted(&mut self, handshake: Option<Handshake>) {
+        if let Side::Server(asking) = &mut self.side {
+            asking._handshake = handshake;
         }
     }
 
@@ -101,8 +114,7 @@ impl<S> Opening<S> {
         let is_server = matches!(self.side, Side::Server(_));
         if is_server {
             let late = Response::new(408, "the opening handshake took too long\n");
-            let status = answer::write(context, &late, self.head.starts_with(b"HEAD "));
-            context.metrics.count_rejection(status);
+            answer::turn_away(context, &late, self.head.starts_with(b"HEAD "));
         }
         is_server
     }
@@ -165,7 +177,8 @@ impl<S> Opening<S> {
                 match verify_response(head, &key, &offered, target.deflate.as_ref()) {
                     Ok(response) => {
                         let extension = extension(target.deflate.as_ref(), response.deflate(), Role::Client);
-                        Outcome::Open(session, extension, used)
+                        let slow_consumer = context.config.limits.slow_consumer;
+                        Outcome::Open { session, extension, slow_consumer, used }
                     }
                     Err(error) => Outcome::Failed(Some(session), failure(error.to_string()), Fate::Drop),
                 }

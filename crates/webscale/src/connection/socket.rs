@@ -3,7 +3,7 @@
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 
-use webscale_sys::TcpSocket;
+use webscale_sys::{TcpOptions, TcpSocket};
 
 /// What a connection needs of its socket: the real one, or a test's.
 pub(crate) trait Socket: Sized {
@@ -13,6 +13,7 @@ pub(crate) trait Socket: Sized {
     fn send(&mut self, bytes: &[u8]) -> io::Result<usize>;
     fn shutdown_write(&mut self) -> io::Result<()>;
     fn take_error(&mut self) -> io::Result<Option<io::Error>>;
+    fn set_options(&mut self, options: TcpOptions) -> io::Result<()>;
 }
 
 impl Socket for TcpSocket {
@@ -36,5 +37,9 @@ impl Socket for TcpSocket {
 
     fn take_error(&mut self) -> io::Result<Option<io::Error>> {
         Self::take_error(self)
+    }
+
+    fn set_options(&mut self, options: TcpOptions) -> io::Result<()> {
+        Self::set_options(self, options)
     }
 }

@@ -24,7 +24,11 @@ mod operations;
 pub(crate) mod play;
 mod recorder;
 #[cfg(test)]
+mod resumption;
+#[cfg(test)]
 mod sending;
+#[cfg(test)]
+mod slow;
 mod socket;
 #[cfg(test)]
 mod streaming;

@@ -2,7 +2,6 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use webscale_sys::Interest;
@@ -12,10 +11,11 @@ use crate::clock::Time;
 use crate::close::CloseCause;
 use crate::connection::Connection;
 use crate::handler::Handler;
+use crate::journal::{self, Level};
 use crate::kernel::Kernel;
 use crate::tls::Tls;
 
-/// How long accepting rests when there is no descriptor left.
+/// How long accepting rests when there is no descriptor left, or too much is held.
 const ACCEPT_REST: Duration = Duration::from_millis(100);
 
 /// A listening socket, and what keeps it from being read.
@@ -42,32 +42,49 @@ impl<K: Kernel> Listening<K> {
         self.spare = None;
         drop(kernel.accept(&self.listener));
         self.spare = kernel.waker().ok();
+        self.pause(kernel, now);
+    }
+
+    /// Lets connections wait in the backlog for a moment.
+    pub(super) fn pause(&mut self, kernel: &K, now: Time) {
         self.resting_until = Some(now + ACCEPT_REST);
         // Fails only where the listener is not watched, which is what is wanted.
         let _ = kernel.modify(&self.listener, LISTENER, Interest::default());
     }
 
-    pub(super) fn end_rest(&mut self, kernel: &K, now: Time) {
-        if self.resting_until.is_some_and(|until| until <= now) {
+    /// Whether a rest is over now.
+    pub(super) fn end_rest(&mut self, kernel: &K, now: Time) -> bool {
+        let is_over = self.resting_until.is_some_and(|until| until <= now);
+        if is_over {
             self.resting_until = None;
             if self.spare.is_none() {
                 self.spare = kernel.waker().ok();
             }
             let _ = kernel.modify(&self.listener, LISTENER, Interest::READ);
         }
+        is_over
     }
 }
 
 impl<H: Handler, K: Kernel> EventLoop<H, K> {
     /// Takes connections from the backlog, as many as a turn allows.
     pub(super) fn accept(&mut self) {
+        if self.account.look() {
+            return self.pause_for_memory();
+        }
         for _ in 0..self.shared.config.limits.turn_accepts {
             let Some(listening) = &mut self.listening else { return };
             match self.kernel.accept(&listening.listener) {
-                Ok((socket, peer_addr)) => self.accepted(socket, peer_addr),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
+                Ok((socket, peer_addr)) => {
+                    self.pulse.resume_accepting();
+                    self.accepted(socket, peer_addr);
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    return self.pulse.resume_accepting();
+                }
                 Err(error) if is_exhausted(&error) => {
                     self.metrics.accept_pauses.add(1);
+                    self.pulse.pause_accepting(self.now);
                     return listening.rest(&self.kernel, self.now);
                 }
                 // The connection was gone before it was taken.
@@ -76,25 +93,26 @@ impl<H: Handler, K: Kernel> EventLoop<H, K> {
         }
     }
 
+    /// A connection came, and is closed where a limit refuses it.
     pub(super) fn accepted(&mut self, socket: K::Socket, peer_addr: SocketAddr) {
-        let limits = &self.shared.config.limits;
-        if self.shared.connections.fetch_add(1, Ordering::Relaxed) >= limits.connections {
-            self.shared.connections.fetch_sub(1, Ordering::Relaxed);
-            self.metrics.refused.add(1);
-            return;
-        }
+        let (place, handshake) = match self.shared.admission.admit(peer_addr.ip()) {
+            Ok(admitted) => admitted,
+            // Counted before the client sees it.
+            Err(refusal) => return self.metrics.count_refusal(refusal),
+        };
         self.metrics.accepted.add(1);
         let tls = match self.shared.tls.as_ref().map(Tls::accept).transpose() {
             Ok(tls) => tls,
             Err(error) => {
-                log::error!("TLS cannot begin: {error}");
+                journal::write(Level::Error, format_args!("TLS cannot begin: {error}"));
                 self.metrics.count_close(CloseCause::Tls(error).kind());
-                self.shared.connections.fetch_sub(1, Ordering::Relaxed);
                 return;
             }
         };
-        let connection = Connection::accepted(socket, tls, peer_addr, self.now, limits);
-        self.register(connection);
+        let limits = &self.shared.config.limits;
+        let mut connection = Connection::accepted(socket, tls, peer_addr, self.now, limits);
+        connection.channel.admitted(handshake);
+        self.register(connection, place);
     }
 }
 

@@ -4,7 +4,6 @@ use std::collections::VecDeque;
 use std::io;
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use webscale_proto::CloseCode;
 
@@ -16,6 +15,7 @@ use crate::handler::Handler;
 use crate::kernel::Kernel;
 use crate::mailbox::Mailbox;
 use crate::metrics::Metrics;
+use crate::pulse::Pulse;
 use crate::sender::Command;
 use crate::target::Target;
 use crate::tls::TlsStream;
@@ -37,6 +37,7 @@ pub(crate) struct Outside<S> {
     pub(crate) commands: Arc<Mailbox<Command>>,
     pub(crate) connects: Arc<Mailbox<Connect<S>>>,
     pub(crate) metrics: Arc<Metrics>,
+    pub(crate) pulse: Arc<Pulse>,
 }
 
 /// Empty lists, to be swapped for those that the mailboxes have filled.
@@ -96,9 +97,10 @@ impl<H: Handler, K: Kernel> EventLoop<H, K> {
 
     fn connect(&mut self, connect: Connect<H::Session>) {
         let Connect { target, source, session, begin_tls } = connect;
-        let handler = self.shared.handler.clone();
-        let refuse =
-            |session, cause| call_close(&*handler, session, Close::new(CloseCode::ABNORMAL, "", cause));
+        let (handler, metrics) = (self.shared.handler.clone(), self.metrics.clone());
+        let refuse = |session, cause| {
+            call_close(&*handler, &metrics, session, Close::new(CloseCode::ABNORMAL, "", cause));
+        };
         if self.stage != Stage::Running {
             return refuse(session, CloseCause::Shutdown);
         }
@@ -112,9 +114,9 @@ impl<H: Handler, K: Kernel> EventLoop<H, K> {
         match dial.next(self.now).unwrap_or_else(nowhere) {
             Ok(first) => {
                 self.metrics.connected.add(1);
-                self.shared.connections.fetch_add(1, Ordering::Relaxed);
                 let connection = Connection::connecting(first, tls, dial, session, self.now, limits);
-                self.register(connection);
+                let place = self.shared.admission.enter();
+                self.register(connection, place);
             }
             Err(error) => refuse(session, CloseCause::Connect(error)),
         }
@@ -122,8 +124,13 @@ impl<H: Handler, K: Kernel> EventLoop<H, K> {
 
     fn done(&mut self, done: Done<H::Session>) {
         let token = done.id.token;
+        self.settle_lent(self.lent.saturating_sub(done.bytes));
         match self.orphans.remove(&token) {
-            Some(close) => call_close(&*self.shared.handler, done.session, close),
+            Some(close) => {
+                self.pulse.serve(done.id);
+                self.metrics.panics.add(done.panicked.into());
+                call_close(&*self.shared.handler, &self.metrics, done.session, close);
+            }
             None => self.turn(token, |connection, turn| connection.on_done(turn, done)),
         }
     }

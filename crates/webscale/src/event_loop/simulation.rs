@@ -51,6 +51,7 @@ impl Tally {
             ("messages_dropped", metrics.messages_dropped),
             ("inflated_messages", metrics.inflated_messages),
             ("jumps", jumps),
+            ("messages_displaced", metrics.messages_displaced),
         ];
         for (name, count) in metrics.closes().chain(others) {
             *self.counts.entry(name).or_default() += count;

@@ -41,9 +41,9 @@ impl Bench {
     fn new(limits: Limits) -> Self {
         let shared = Shared {
             handler: Arc::new(Counting::default()),
+            admission: Admission::new(&limits, 1),
             config: Config::new(Role::Server, limits, None),
             tls: None,
-            connections: AtomicUsize::new(0),
         };
         let event_loop = EventLoop::new(0, Arc::new(shared), Linux::new().expect("descriptors"), None, None)
             .expect("descriptors");
@@ -104,4 +104,94 @@ fn a_connection_that_ends_while_both_its_timers_are_due_leaves_the_others_alone(
     }
     fired.sort_unstable();
     assert_eq!(fired, (0..8).collect::<Vec<_>>());
+}
+
+/// Of a message of 1,000 bytes, all but the last.
+fn most_of_a_message() -> Vec<u8> {
+    let mut frame = vec![0x82, 0x80 | 126, 3, 0xe8];
+    frame.resize(4 + 4 + 999, 0);
+    frame
+}
+
+impl Bench {
+    /// The far end of the last connection says something, and the loop takes note.
+    fn say(&mut self, token: Token, bytes: &[u8]) {
+        let peer = self.peers.last().expect("a connection");
+        let poller = Poller::new().expect("a descriptor");
+        poller.add(peer, 0, Interest::WRITE).expect("room");
+        poller.wait(&mut Events::with_capacity(1), None).expect("no signal");
+        assert_eq!(peer.send(bytes).expect("an empty socket"), bytes.len());
+        let heard = self.event_loop.metrics.bytes_in.get() + bytes.len() as u64;
+        let ready = Ready { readable: true, writable: false, hung_up: false };
+        while self.event_loop.metrics.bytes_in.get() < heard {
+            self.event_loop.turn(token, |connection, turn| connection.on_event(turn, ready));
+        }
+    }
+
+    /// One more WebSocket.
+    fn open(&mut self) -> Token {
+        let token = self.connect();
+        self.say(
+            token,
+            b"GET / HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+              Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n",
+        );
+        token
+    }
+
+    fn held(&mut self, token: Token) -> usize {
+        self.event_loop.connections.get_mut(token).map_or(0, |connection| connection.registered.held)
+    }
+
+    fn ends(&self) -> Vec<String> {
+        self.event_loop.shared.handler.ends.lock().expect("no panic while it is held").clone()
+    }
+}
+
+#[test]
+fn who_holds_most_goes_when_too_much_is_held_and_who_holds_little_stays() {
+    let mut bench = Bench::new(Limits { held_bytes: 16_000, message_bytes: 1000, ..Limits::default() });
+    let modest: Vec<_> = (0..5).map(|_| bench.open()).collect();
+    let last = *modest.last().expect("five");
+    bench.say(last, &most_of_a_message()[..200]);
+    let mut greedy = Vec::new();
+    while bench.ends().is_empty() {
+        assert!(greedy.len() < 20, "nobody had to go");
+        greedy.push(bench.open());
+        bench.say(greedy[greedy.len() - 1], &most_of_a_message());
+    }
+    let ends = bench.ends();
+    assert!(ends.iter().all(|end| end.starts_with("the server holds too much")), "{ends:?}");
+    assert!(!bench.event_loop.account.look(), "it is enough again");
+    assert!(bench.event_loop.account.own() > 16_000 * 3 / 4, "no more had to go than that");
+    // Who was there with little is still served.
+    assert!(bench.held(last) >= 192 && bench.held(modest[0]) == 0);
+    let (all, own) = (bench.event_loop.connections.tokens(), bench.event_loop.account.own());
+    assert_eq!(all.into_iter().map(|token| bench.held(token)).sum::<usize>(), own);
+}
+
+#[test]
+fn nobody_is_accepted_while_too_much_is_held() {
+    let mut bench = Bench::new(Limits { held_bytes: 16_000, message_bytes: 1000, ..Limits::default() });
+    let listener = std::mem::replace(
+        &mut bench.listener,
+        Listener::bind("127.0.0.1:0".parse().expect("an address"), 16, false).expect("a port"),
+    );
+    // The hog is on another loop.
+    let mut hog = Account::new(bench.event_loop.shared.admission.held.clone());
+    let mut much = 0;
+    hog.settle(&mut much, 20_000);
+    let address = listener.local_addr().expect("it listens");
+    let listening = Listening::new(&bench.event_loop.kernel, listener).expect("room");
+    bench.event_loop.listening = Some(listening);
+    let _peer = TcpSocket::connect(address, None).expect("it listens");
+    let mut events = bench.event_loop.kernel.events();
+    bench.event_loop.once(&mut events).expect("no signal");
+    let metrics = bench.event_loop.metrics.clone();
+    assert_eq!((metrics.accepted.get(), metrics.memory_pauses.get()), (0, 1));
+    hog.settle(&mut much, 0);
+    while metrics.accepted.get() == 0 {
+        bench.event_loop.once(&mut events).expect("no signal");
+    }
+    assert_eq!(metrics.memory_pauses.get(), 1);
 }

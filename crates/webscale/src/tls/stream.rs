@@ -9,11 +9,10 @@ use rustls::unbuffered::{
     UnbufferedConnectionCommon, UnbufferedStatus, WriteTraffic,
 };
 
+use super::record::{Credit, RECORD_PLAINTEXT, Record};
 use super::session::{TlsSession, take_server_name};
 use crate::egress::Sealed;
 
-/// A TLS record's plaintext, at most (RFC 8446 §5.1).
-const RECORD_PLAINTEXT: usize = 16 * 1024;
 /// What sealing adds to a record, at most: header, explicit nonce, content type, tag.
 const RECORD_OVERHEAD: usize = 64;
 /// A TLS record as it travels, at most (RFC 8446 §5.2, RFC 5246 §6.2.3).
@@ -46,27 +45,42 @@ pub(crate) enum Incoming<'a> {
 
 /// rustls' state of one connection, on the heap: connections that are not TLS do not pay for it.
 pub(crate) enum TlsStream {
-    Server(Box<UnbufferedServerConnection>),
-    Client(Box<UnbufferedClientConnection>),
+    Server(Box<Metered<UnbufferedServerConnection>>),
+    Client(Box<Metered<UnbufferedClientConnection>>),
+}
+
+pub(crate) struct Metered<C> {
+    connection: C,
+    credit: Credit,
+    /// Bytes at the front of what was kept that are whole records, with the beginning of a message of the handshake: rustls has
+    /// taken note of them, and wants to see them all again.
+    noted: usize,
+}
+
+impl<C> Metered<C> {
+    fn new(connection: C) -> Box<Self> {
+        Box::new(Self { connection, credit: Credit::full(), noted: 0 })
+    }
 }
 
 impl TlsStream {
     pub(super) fn server(connection: UnbufferedServerConnection) -> Self {
-        Self::Server(Box::new(connection))
+        Self::Server(Metered::new(connection))
     }
 
     pub(super) fn client(connection: UnbufferedClientConnection) -> Self {
-        Self::Client(Box::new(connection))
+        Self::Client(Metered::new(connection))
     }
 
     pub(crate) fn is_handshaking(&self) -> bool {
         match self {
-            Self::Server(connection) => connection.is_handshaking(),
-            Self::Client(connection) => connection.is_handshaking(),
+            Self::Server(stream) => stream.connection.is_handshaking(),
+            Self::Client(stream) => stream.connection.is_handshaking(),
         }
     }
 
-    /// Opens all whole records at the front of `input`, decrypting in place. What they bring goes to `sink`, record by
+    /// Opens all whole records at the front of `input`, decrypting in place. `input` begins with what the last call did not
+    /// consume. What they bring goes to `sink`, record by
     /// record; what TLS itself has to say (handshake, alerts) to `out`, also when this fails.
     ///
     /// # Errors
@@ -78,12 +92,8 @@ impl TlsStream {
         sink: &mut dyn FnMut(Incoming<'_>),
     ) -> Result<Opened, rustls::Error> {
         match self {
-            Self::Server(connection) => {
-                open(&mut **connection, |c, input| c.process_tls_records(input), input, out, sink)
-            }
-            Self::Client(connection) => {
-                open(&mut **connection, |c, input| c.process_tls_records(input), input, out, sink)
-            }
+            Self::Server(stream) => open(stream, |c, input| c.process_tls_records(input), input, out, sink),
+            Self::Client(stream) => open(stream, |c, input| c.process_tls_records(input), input, out, sink),
         }
     }
 
@@ -100,11 +110,11 @@ impl TlsStream {
 
     fn write(&mut self, payload: Payload<'_>, kept: &mut Vec<u8>, out: &mut Sealed) -> bool {
         match self {
-            Self::Server(connection) => {
-                write(connection, |c, input| c.process_tls_records(input), payload, kept, out)
+            Self::Server(stream) => {
+                write(stream, |c, input| c.process_tls_records(input), payload, kept, out)
             }
-            Self::Client(connection) => {
-                write(connection, |c, input| c.process_tls_records(input), payload, kept, out)
+            Self::Client(stream) => {
+                write(stream, |c, input| c.process_tls_records(input), payload, kept, out)
             }
         }
     }
@@ -113,8 +123,10 @@ impl TlsStream {
 /// `process_tls_records` of either role.
 type Process<C, D> = for<'c, 'i> fn(&'c mut C, &'i mut [u8]) -> UnbufferedStatus<'c, 'i, D>;
 
+/// Shows rustls one record more at a time: by itself it would go through several before it says what they brought, and
+/// plaintext could come before the end of the handshake was announced.
 fn open<C, D>(
-    connection: &mut C,
+    stream: &mut Metered<C>,
     process: Process<C, D>,
     input: &mut [u8],
     out: &mut Sealed,
@@ -123,35 +135,33 @@ fn open<C, D>(
 where
     C: Deref<Target = UnbufferedConnectionCommon<D>>,
 {
+    let Metered { connection, credit, noted } = stream;
     let mut consumed = 0;
     let mut peer = PeerSide::Open;
+    let mut record = Record::at(input, *noted, connection.is_handshaking());
     loop {
         let was_handshaking = connection.is_handshaking();
-        // Plaintext right behind the handshake waits until the session was announced, which rustls tells only afterwards.
-        let mut early = Vec::new();
-        let UnbufferedStatus { mut discard, state } = process(connection, &mut input[consumed..]);
+        let UnbufferedStatus { mut discard, state } = process(connection, &mut input[consumed..record.end]);
         let server_name = if was_handshaking { take_server_name() } else { None };
-        let mut more = true;
+        let mut is_done = false;
         match state {
             Ok(ConnectionState::ReadTraffic(mut traffic)) => {
-                while let Some(record) = traffic.next_record() {
-                    let record = record?;
-                    discard += record.discard;
-                    if was_handshaking {
-                        early.extend_from_slice(record.payload);
-                    } else {
-                        sink(Incoming::Plaintext(record.payload));
-                    }
+                while let Some(next) = traffic.next_record() {
+                    let next = next?;
+                    discard += next.discard;
+                    record.brings(next.payload.len());
+                    sink(Incoming::Plaintext(next.payload));
                 }
+                is_done = consumed + discard == record.end && !record.is_last;
             }
             Ok(ConnectionState::EncodeTlsData(data)) => encode(data, out),
             // What was encoded lies in `out`, which reaches the socket before anything else does.
             Ok(ConnectionState::TransmitTlsData(data)) => data.done(),
             Ok(ConnectionState::PeerClosed) => peer = PeerSide::Finished,
             // Early data is off in every configuration made here; in one that was handed in it is not read.
-            Ok(_) => more = false,
+            Ok(_) => is_done = true,
             Err(error) => {
-                last_words(connection, process, &mut input[consumed + discard..], out);
+                last_words(connection, process, &mut input[consumed + discard..record.end], out);
                 return Err(error);
             }
         }
@@ -162,11 +172,13 @@ where
         if was_handshaking && !connection.is_handshaking() {
             sink(Incoming::Secured(TlsSession::of(connection)));
         }
-        if !early.is_empty() {
-            sink(Incoming::Plaintext(&early));
-        }
-        if !more {
-            return Ok(Opened { consumed, peer });
+        if is_done {
+            credit.settle(&record)?;
+            if record.is_last || peer == PeerSide::Finished {
+                *noted = record.whole_end().saturating_sub(consumed);
+                return Ok(Opened { consumed, peer });
+            }
+            record = Record::at(input, record.end, connection.is_handshaking());
         }
     }
 }
@@ -193,14 +205,14 @@ enum Payload<'a> {
 }
 
 fn write<C, D>(
-    connection: &mut C,
+    stream: &mut Metered<C>,
     process: Process<C, D>,
     payload: Payload<'_>,
     kept: &mut Vec<u8>,
     out: &mut Sealed,
 ) -> bool {
     loop {
-        let UnbufferedStatus { discard, state } = process(connection, kept);
+        let UnbufferedStatus { discard, state } = process(&mut stream.connection, kept);
         let written = match state {
             Ok(ConnectionState::EncodeTlsData(data)) => {
                 encode(data, out);
@@ -215,6 +227,7 @@ fn write<C, D>(
             Ok(_) | Err(_) => Some(false),
         };
         kept.drain(..discard);
+        stream.noted = stream.noted.saturating_sub(discard);
         if let Some(written) = written {
             return written;
         }

@@ -1,6 +1,5 @@
 //! What TLS tells of a client: the name it asks for, what was agreed on, its certificate.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 
@@ -13,7 +12,7 @@ use webscale::{
     TlsVersions,
 };
 
-use super::support::{CERTIFICATE, Serving, builder, client, failure, until};
+use super::support::{CERTIFICATE, Files, Serving, builder, client, failure, until};
 
 /// Passes on what each client's TLS came to.
 struct Doorman(Sender<Option<TlsSession>>);
@@ -31,32 +30,9 @@ impl Handler for Doorman {
     }
 }
 
-/// Files that go with the test.
-struct Files(PathBuf);
+pub(crate) type Authority = CertifiedIssuer<'static, KeyPair>;
 
-impl Files {
-    fn new(name: &str) -> Self {
-        let directory = std::env::temp_dir().join(format!("webscale-identity-{name}-{}", std::process::id()));
-        std::fs::create_dir_all(&directory).unwrap();
-        Self(directory)
-    }
-
-    fn write(&self, name: &str, text: &str) -> PathBuf {
-        let path = self.0.join(name);
-        std::fs::write(&path, text).unwrap();
-        path
-    }
-}
-
-impl Drop for Files {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0);
-    }
-}
-
-type Authority = CertifiedIssuer<'static, KeyPair>;
-
-fn authority(name: &str) -> Authority {
+pub(crate) fn authority(name: &str) -> Authority {
     let mut params = CertificateParams::new(Vec::new()).unwrap();
     params.distinguished_name.push(DnType::CommonName, name);
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
@@ -64,7 +40,7 @@ fn authority(name: &str) -> Authority {
 }
 
 /// A client's configuration with a certificate of `authority`, and that certificate.
-fn identity(
+pub(crate) fn identity(
     files: &Files,
     authority: &Authority,
     is_expired: bool,
@@ -196,7 +172,7 @@ fn who_has_none_or_a_wrong_one_gets_an_alert_and_is_counted() {
 #[test]
 fn files_that_are_no_authority() {
     let files = Files::new("files");
-    let error = ClientAuth::required(files.0.join("missing.pem")).unwrap_err().to_string();
+    let error = ClientAuth::required(files.path("missing.pem")).unwrap_err().to_string();
     assert!(error.contains("missing.pem"), "{error}");
     let error = ClientAuth::optional(files.write("key.pem", "no PEM")).unwrap_err().to_string();
     assert!(error.contains("key.pem"), "{error}");

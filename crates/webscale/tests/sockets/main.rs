@@ -3,11 +3,15 @@
 //! Nothing here is timed. [`support::PATIENCE`] ends a test that hangs; ports are the kernel's choice.
 
 mod addresses;
+mod admission;
+mod certificates;
 mod counters;
 mod deflate;
 mod echo;
 mod failures;
+mod health;
 mod identity;
+mod memory;
 mod own_client;
 mod senders;
 mod shutdown;

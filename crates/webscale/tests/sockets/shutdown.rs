@@ -5,7 +5,9 @@ use std::sync::mpsc::{Receiver, Sender as Channel, channel};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use webscale::{Accept, Close, ConnectError, Handler, Limits, Message, Peer, Reject, Request, Target};
+use webscale::{
+    Accept, Close, ConnectError, Handler, Limits, Message, Peer, Reject, Request, ServerBuilder, Target,
+};
 
 use super::support::{
     Event, Events, PATIENCE, Serving, builder, client, hear_close, limits, other, say, tcp, until,
@@ -95,24 +97,27 @@ impl Handler for Gate {
     }
 }
 
-struct Gated {
-    serving: Serving,
-    entries: Receiver<String>,
-    let_go: Channel<()>,
-    closes: Receiver<(String, Close)>,
+pub(crate) struct Gated {
+    pub(crate) serving: Serving,
+    pub(crate) entries: Receiver<String>,
+    pub(crate) let_go: Channel<()>,
+    pub(crate) closes: Receiver<(String, Close)>,
 }
 
 impl Gated {
-    /// One worker.
+    /// One worker, and a shutdown that takes as long as it must.
     fn new() -> Self {
-        let ((entered, entries), (let_go, open), (closed, closes)) = (channel(), channel(), channel());
-        let gate = Gate { entered, open: Mutex::new(open), closed };
         let never = Duration::from_secs(3600);
-        let limits = Limits { shutdown_time: never, ..limits() };
-        Self { serving: Serving::new(builder().limits(limits).workers(1), gate), entries, let_go, closes }
+        Self::serving(builder().limits(Limits { shutdown_time: never, ..limits() }).workers(1))
     }
 
-    fn connect(&self, path: &str) -> tungstenite::WebSocket<TcpStream> {
+    pub(crate) fn serving(builder: ServerBuilder) -> Self {
+        let ((entered, entries), (let_go, open), (closed, closes)) = (channel(), channel(), channel());
+        let gate = Gate { entered, open: Mutex::new(open), closed };
+        Self { serving: Serving::new(builder, gate), entries, let_go, closes }
+    }
+
+    pub(crate) fn connect(&self, path: &str) -> tungstenite::WebSocket<TcpStream> {
         let request = format!("ws://{}{path}", self.serving.address);
         tungstenite::client(request, tcp(self.serving.address)).expect("a handshake").0
     }

@@ -2,6 +2,7 @@
 
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::mpsc::{Receiver, Sender as Channel, channel};
 use std::sync::{Arc, LazyLock};
@@ -10,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use rustls::crypto::aws_lc_rs::default_provider;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::sign::CertifiedKey;
 use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 use tungstenite::WebSocket;
 use webscale::{
@@ -218,12 +220,25 @@ pub(crate) fn failure(target: Target) -> String {
     }
 }
 
-pub(crate) static CERTIFICATE: LazyLock<(Tls, CertificateDer<'static>)> = LazyLock::new(|| {
+static MADE: LazyLock<(CertificateDer<'static>, Vec<u8>)> = LazyLock::new(|| {
     let made = rcgen::generate_simple_self_signed(vec!["127.0.0.1".into()]).expect("randomness");
-    let certificate = made.cert.der().clone();
-    let key = PrivateKeyDer::try_from(made.signing_key.serialize_der()).expect("PKCS #8");
-    (Tls::from_der(vec![certificate.clone()], key).expect("they fit"), certificate)
+    (made.cert.der().clone(), made.signing_key.serialize_der())
 });
+
+fn private_key() -> PrivateKeyDer<'static> {
+    PrivateKeyDer::try_from(MADE.1.clone()).expect("PKCS #8")
+}
+
+/// One certificate for all: for the library, and what its clients trust.
+pub(crate) static CERTIFICATE: LazyLock<(Tls, CertificateDer<'static>)> = LazyLock::new(|| {
+    let certificate = MADE.0.clone();
+    (Tls::from_der(vec![certificate.clone()], private_key()).expect("they fit"), certificate)
+});
+
+/// The same for rustls.
+pub(crate) fn certified() -> CertifiedKey {
+    CertifiedKey::from_der(vec![MADE.0.clone()], private_key(), &default_provider()).expect("they fit")
+}
 
 fn client_config() -> Arc<ClientConfig> {
     let mut roots = RootCertStore::empty();
@@ -257,7 +272,7 @@ pub(crate) fn other_tls(address: SocketAddr) -> Other<StreamOwned<ClientConnecti
     over(StreamOwned::new(connection, tcp(address)), address)
 }
 
-fn over<S: Read + Write>(stream: S, address: SocketAddr) -> Other<S> {
+pub(crate) fn over<S: Read + Write>(stream: S, address: SocketAddr) -> Other<S> {
     let request = format!("ws://{address}/");
     match tungstenite::client(request, stream) {
         Ok((socket, _)) => socket,
@@ -285,6 +300,33 @@ pub(crate) fn hear_close<S: Read + Write>(socket: &mut Other<S>) -> (u16, String
             (frame.code.into(), frame.reason.to_string())
         }
         other => panic!("{other:?}"),
+    }
+}
+
+/// Files that go with the test.
+pub(crate) struct Files(PathBuf);
+
+impl Files {
+    pub(crate) fn new(name: &str) -> Self {
+        let directory = std::env::temp_dir().join(format!("webscale-sockets-{name}-{}", std::process::id()));
+        std::fs::create_dir_all(&directory).unwrap();
+        Self(directory)
+    }
+
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.0.join(name)
+    }
+
+    pub(crate) fn write(&self, name: &str, text: &str) -> PathBuf {
+        let path = self.path(name);
+        std::fs::write(&path, text).unwrap();
+        path
+    }
+}
+
+impl Drop for Files {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
     }
 }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use rustls::client::ClientSessionMemoryCache;
 use webscale::{ClientTls, CloseCode, Target, TlsVersions};
 
-use super::support::{CERTIFICATE, Serving, builder, client, failure, until};
+use super::support::{CERTIFICATE, Serving, builder, certified, client, failure, hear, over, say, until};
 
 fn serving() -> (Serving, String) {
     let (serving, _events) = Serving::obedient(builder().tls(CERTIFICATE.0.clone()));
@@ -121,25 +121,206 @@ fn a_client_of_http_2_alone_gets_an_alert() {
     serving.shut_down();
 }
 
+type Secure = rustls::StreamOwned<rustls::ClientConnection, std::net::TcpStream>;
+
+fn secure(serving: &Serving, config: Arc<rustls::ClientConfig>) -> Secure {
+    let name = "127.0.0.1".try_into().unwrap();
+    let connection = rustls::ClientConnection::new(config, name).unwrap();
+    let mut stream = rustls::StreamOwned::new(connection, super::support::tcp(serving.address));
+    while stream.conn.is_handshaking() {
+        stream.conn.complete_io(&mut stream.sock).unwrap();
+    }
+    stream
+}
+
+/// Connections that ended because of TLS.
+fn failed(serving: &Serving) -> u64 {
+    serving.handle.metrics().closes().find(|(name, _)| *name == "tls").unwrap().1
+}
+
+fn update_keys(stream: &mut Secure, count: usize) -> std::io::Result<()> {
+    for _ in 0..count {
+        stream.flush()?;
+        stream.conn.refresh_traffic_keys().unwrap();
+    }
+    stream.flush()
+}
+
 #[test]
 fn a_flood_of_key_updates_is_ended() {
     let (serving, _) = serving();
-    let name = "127.0.0.1".try_into().unwrap();
-    let connection = rustls::ClientConnection::new(rustls_client(&[]), name).unwrap();
-    let mut stream = rustls::StreamOwned::new(connection, super::support::tcp(serving.address));
+    let mut stream = secure(&serving, rustls_client(&[]));
     // A handful in a row is nobody's fault.
-    let mut update = |count: usize| {
-        for _ in 0..count {
-            stream.flush()?;
-            stream.conn.refresh_traffic_keys().unwrap();
-        }
-        stream.flush()
-    };
-    update(5).unwrap();
-    let ended = || serving.handle.metrics().closes().any(|close| close == ("tls", 1));
-    assert!(!ended());
+    update_keys(&mut stream, 5).unwrap();
+    assert_eq!(failed(&serving), 0);
     // The server may have ended it before all were sent.
-    let _ = update(100);
-    until("the end", ended);
+    let _ = update_keys(&mut stream, 100);
+    until("the end", || failed(&serving) == 1);
     serving.shut_down();
+}
+
+#[test]
+fn a_flood_of_key_updates_with_bytes_of_data_between_is_ended() {
+    let (serving, _events) = serving();
+    let mut flood = secure(&serving, rustls_client(&[]));
+    // The same number in the company of what they protect: 20 for each 400 kB.
+    let mut honest = over(secure(&serving, rustls_client(&[])), serving.address);
+    for _ in 0..10 {
+        update_keys(honest.get_mut(), 20).unwrap();
+        honest.send(tungstenite::Message::binary(vec![0; 400_000])).unwrap();
+        assert_eq!(honest.read().unwrap().len(), 400_000);
+    }
+    // A head that never ends, byte by byte.
+    let head = [&b"GET /"[..], &[b'a'; 500]].concat();
+    for byte in head.chunks(1).take_while(|_| failed(&serving) == 0) {
+        let _ = update_keys(&mut flood, 5).and_then(|()| flood.write_all(byte));
+    }
+    until("the end", || failed(&serving) == 1);
+    assert_eq!(serving.handle.metrics().connections, 1);
+    serving.shut_down();
+}
+
+/// Record protection as TLS 1.2 has it with AES-256-GCM (RFC 5288 §3), with the keys of a client's connection.
+struct Sealer {
+    key: aws_lc_rs::aead::LessSafeKey,
+    salt: [u8; 4],
+    sequence: u64,
+}
+
+impl Sealer {
+    fn of(connection: rustls::ClientConnection) -> Self {
+        let (sequence, secrets) = connection.dangerous_extract_secrets().unwrap().tx;
+        let rustls::ConnectionTrafficSecrets::Aes256Gcm { key, iv } = secrets else {
+            panic!("another cipher")
+        };
+        let key = aws_lc_rs::aead::UnboundKey::new(&aws_lc_rs::aead::AES_256_GCM, key.as_ref()).unwrap();
+        let salt = iv.as_ref()[..4].try_into().unwrap();
+        Self { key: aws_lc_rs::aead::LessSafeKey::new(key), salt, sequence }
+    }
+
+    fn seal(&mut self, content_type: u8, content: &[u8]) -> Vec<u8> {
+        let sequence = self.sequence.to_be_bytes();
+        self.sequence += 1;
+        let nonce = [&self.salt[..], &sequence].concat();
+        let nonce = aws_lc_rs::aead::Nonce::try_assume_unique_for_key(&nonce).unwrap();
+        let length = u16::try_from(content.len()).unwrap().to_be_bytes();
+        let header = [&sequence[..], &[content_type, 3, 3], &length].concat();
+        let mut sealed = content.to_vec();
+        self.key.seal_in_place_append_tag(nonce, aws_lc_rs::aead::Aad::from(header), &mut sealed).unwrap();
+        let length = u16::try_from(8 + sealed.len()).unwrap().to_be_bytes();
+        [&[content_type, 3, 3][..], &length, &sequence, &sealed].concat()
+    }
+}
+
+/// A client of TLS 1.2 that seals its records itself.
+fn sealing(serving: &Serving) -> (Sealer, std::net::TcpStream) {
+    let provider = Arc::new(rustls::crypto::CryptoProvider {
+        cipher_suites: vec![rustls::crypto::aws_lc_rs::cipher_suite::TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384],
+        ..rustls::crypto::aws_lc_rs::default_provider()
+    });
+    let mut roots = rustls::RootCertStore::empty();
+    roots.add(CERTIFICATE.1.clone()).unwrap();
+    let builder = rustls::ClientConfig::builder_with_provider(provider);
+    let builder = builder.with_protocol_versions(&[&rustls::version::TLS12]).unwrap();
+    let mut config = builder.with_root_certificates(roots).with_no_client_auth();
+    config.enable_secret_extraction = true;
+    let stream = secure(serving, Arc::new(config));
+    (Sealer::of(stream.conn), stream.sock)
+}
+
+#[test]
+fn a_flood_of_empty_records_is_ended() {
+    let (serving, _events) = serving();
+    let (mut sealer, mut tcp) = sealing(&serving);
+    let flood: Vec<u8> = (0..1000).flat_map(|_| sealer.seal(23, b"")).collect();
+    // A dozen is nobody's fault: the request behind them is answered.
+    let (mut sealer, mut honest) = sealing(&serving);
+    let few: Vec<u8> = (0..12).flat_map(|_| sealer.seal(23, b"")).collect();
+    honest.write_all(&few).unwrap();
+    honest.write_all(&sealer.seal(23, b"GET /nowhere HTTP/1.1\r\nHost: a\r\n\r\n")).unwrap();
+    honest.read_to_end(&mut Vec::new()).unwrap();
+    assert_eq!(serving.handle.metrics().rejected + serving.handle.metrics().http, 1);
+    let _ = tcp.write_all(&flood);
+    until("the end", || failed(&serving) == 1);
+    serving.shut_down();
+}
+
+#[test]
+fn renegotiation_is_refused_and_asked_for_again_ends_it() {
+    let (serving, _events) = serving();
+    let (mut sealer, mut tcp) = sealing(&serving);
+    // A ClientHello of TLS 1.2 with nothing in it but a cipher suite (RFC 5246 §7.4.1.2).
+    let mut hello = vec![1, 0, 0, 41, 3, 3];
+    hello.extend([7; 32]);
+    hello.extend([0, 0, 2, 0xc0, 0x2c, 1, 0]);
+    tcp.write_all(&sealer.seal(22, &hello)).unwrap();
+    let mut alert = [0; 31];
+    tcp.read_exact(&mut alert).unwrap();
+    // Sealed: a warning (RFC 5246 §7.2.2, no_renegotiation). The connection lives on.
+    assert_eq!(alert[..5], [21, 3, 3, 0, 26]);
+    tcp.write_all(&sealer.seal(23, b"GET /nothing HTTP/1.1\r\n")).unwrap();
+    assert_eq!(failed(&serving), 0);
+    tcp.write_all(&sealer.seal(22, &hello)).unwrap();
+    tcp.read_to_end(&mut Vec::new()).unwrap();
+    until("the end", || failed(&serving) == 1);
+    serving.shut_down();
+}
+
+#[test]
+fn early_data_is_not_taken() {
+    // The one ticket that allows it is of another server with the same sessions, and not one of ours.
+    let mut config =
+        rustls::ServerConfig::builder_with_provider(Arc::new(rustls::crypto::aws_lc_rs::default_provider()))
+            .with_protocol_versions(&[&rustls::version::TLS13])
+            .unwrap()
+            .with_no_client_auth()
+            .with_cert_resolver(Arc::new(rustls::sign::SingleCertAndKey::from(certified())));
+    config.max_early_data_size = 1000;
+    let lavish = Arc::new(config);
+    let (serving, _events) = Serving::obedient(builder().tls(webscale::Tls::from_rustls(lavish.clone())));
+    let mut config = Arc::unwrap_or_clone(rustls_client(&[]));
+    config.enable_early_data = true;
+    let config = Arc::new(config);
+    take_ticket(&lavish, &config);
+
+    let name = "127.0.0.1".try_into().unwrap();
+    let mut connection = rustls::ClientConnection::new(config, name).unwrap();
+    let request = b"GET /early HTTP/1.1\r\nHost: a\r\n\r\n";
+    connection.early_data().expect("the ticket allows it").write_all(request).unwrap();
+    let mut stream = rustls::StreamOwned::new(connection, super::support::tcp(serving.address));
+    stream.flush().unwrap();
+    while stream.conn.is_handshaking() {
+        stream.conn.complete_io(&mut stream.sock).unwrap();
+    }
+    assert!(!stream.conn.is_early_data_accepted());
+    // What is heard is what was said in the session itself.
+    let mut socket = over(stream, serving.address);
+    say(&mut socket, "once");
+    assert_eq!(hear(&mut socket), "once");
+    let metrics = serving.handle.metrics();
+    assert_eq!((metrics.opened, metrics.http, metrics.rejected, metrics.resumed), (1, 0, 0, 1));
+    serving.shut_down();
+}
+
+/// Has a client meet a server of rustls alone, for its ticket.
+fn take_ticket(server: &Arc<rustls::ServerConfig>, client: &Arc<rustls::ClientConfig>) {
+    let mut server = rustls::ServerConnection::new(server.clone()).unwrap();
+    let mut client = rustls::ClientConnection::new(client.clone(), "127.0.0.1".try_into().unwrap()).unwrap();
+    while client.is_handshaking() || server.is_handshaking() || server.wants_write() {
+        let mut wire = Vec::new();
+        while client.wants_write() {
+            client.write_tls(&mut wire).unwrap();
+        }
+        server.read_tls(&mut &wire[..]).unwrap();
+        server.process_new_packets().unwrap();
+        wire.clear();
+        while server.wants_write() {
+            server.write_tls(&mut wire).unwrap();
+        }
+        let mut rest = &wire[..];
+        while !rest.is_empty() {
+            client.read_tls(&mut rest).unwrap();
+            client.process_new_packets().unwrap();
+        }
+    }
 }

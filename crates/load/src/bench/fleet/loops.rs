@@ -200,9 +200,11 @@ fn start_loop(shared: &Arc<Shared>, cpu: Option<usize>) -> Result<EventLoop, Ben
         message_bytes,
         // Room for some messages of the largest kind. What does not fit is counted, and the client goes on.
         egress_bytes: 4 * message_bytes,
-        slow_consumer: SlowConsumer::Drop,
+        slow_consumer: SlowConsumer::DropNewest,
         // A ping of the library's own would be a message that is not in the plan.
         ping_after: Duration::from_secs(24 * 60 * 60),
+        // A server that stands still is measured, not left.
+        user_timeout: Duration::MAX,
         ..Limits::default()
     };
     let clients = Clients::new(Arc::clone(shared));

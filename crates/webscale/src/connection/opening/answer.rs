@@ -1,12 +1,13 @@
 //! What a server says to a request.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Once;
 
 use webscale_proto::handshake::{self, Answer, UpgradeError, parse_request, respond};
 use webscale_proto::{CloseCode, Role};
 
 use super::{Asking, Close, CloseCause, Context, Fate, Handler, Outcome, borrowed, extension, failure};
+use crate::journal::{self, Level};
+use crate::metrics::Metrics;
 use crate::request::Request;
 use crate::response::{Accept, Reject, Response};
 
@@ -27,7 +28,7 @@ pub(super) fn answer<H: Handler>(
         let response = Response::new(400, "bytes behind the request\n");
         return reject(context, &response, request.method() == "HEAD");
     }
-    let view = Request::new(&request, asking.peer_addr, asking.tls.as_ref());
+    let view = Request::new(&request, asking.peer_addr, asking.tls.as_ref(), context.config.handle());
     if request.key().is_none() {
         return http(context, &view);
     }
@@ -38,7 +39,7 @@ pub(super) fn answer<H: Handler>(
     match opened {
         Ok(Ok(accept)) => open(context, &request, accept, used),
         Ok(Err(Reject(response))) => reject(context, &response, false),
-        Err(_) => reject(context, &failed(), false),
+        Err(_) => reject(context, &failed(context.metrics), false),
     }
 }
 
@@ -48,16 +49,20 @@ fn open<H: Handler>(
     accept: Accept<H::Session>,
     used: usize,
 ) -> Outcome<H::Session> {
-    let Accept { session, protocol, headers } = accept;
+    let Accept { session, protocol, headers, slow_consumer } = accept;
     let deflate = context.config.deflate.as_ref();
     let agreed = deflate.and_then(|deflate| deflate.answer(request.extensions()));
     let (frames, protocol) = (&mut context.outgoing.frames, protocol.as_deref());
     match handshake::accept(frames, request, protocol, agreed.as_ref(), &borrowed(&headers)) {
-        Ok(()) => Outcome::Open(session, extension(deflate, agreed, Role::Server), used),
+        Ok(()) => Outcome::Open {
+            session,
+            extension: extension(deflate, agreed, Role::Server),
+            slow_consumer: slow_consumer.unwrap_or(context.config.limits.slow_consumer),
+            used,
+        },
         Err(error) => {
-            log_once(&error.to_string());
-            let status = write(context, &invalid(), false);
-            context.metrics.count_rejection(status);
+            log(&error.to_string());
+            turn_away(context, &invalid(), false);
             let close = failure(format!("the handler's answer is invalid: {error}"));
             Outcome::Failed(Some(session), close, Fate::Finish { answered: false })
         }
@@ -66,7 +71,8 @@ fn open<H: Handler>(
 
 fn http<H: Handler>(context: &mut Context<'_, H>, request: &Request<'_>) -> Outcome<H::Session> {
     let response = catch_unwind(AssertUnwindSafe(|| context.handler.http(request)));
-    let status = write(context, &response.unwrap_or_else(|_| failed()), request.method() == "HEAD");
+    let status =
+        write(context, &response.unwrap_or_else(|_| failed(context.metrics)), request.method() == "HEAD");
     context.metrics.http.add(1);
     let close = Close::new(CloseCode::ABNORMAL, "", CloseCause::Http(status));
     Outcome::Failed(None, close, Fate::Finish { answered: false })
@@ -88,13 +94,19 @@ fn reject<H: Handler>(
     response: &Response,
     is_head: bool,
 ) -> Outcome<H::Session> {
-    let status = write(context, response, is_head);
-    context.metrics.count_rejection(status);
+    let status = turn_away(context, response, is_head);
     Outcome::Failed(None, failure(format!("answered with status {status}")), Fate::Finish { answered: false })
 }
 
+/// Answers who gets no WebSocket, and counts it. Gives the status.
+pub(super) fn turn_away<H: Handler>(context: &mut Context<'_, H>, response: &Response, is_head: bool) -> u16 {
+    let status = write(context, response, is_head);
+    context.metrics.count_rejection(status);
+    status
+}
+
 /// Writes an answer, or 500 in place of one that cannot be written. Gives the status.
-pub(super) fn write<H: Handler>(context: &mut Context<'_, H>, response: &Response, is_head: bool) -> u16 {
+fn write<H: Handler>(context: &mut Context<'_, H>, response: &Response, is_head: bool) -> u16 {
     let Response { status, headers, body } = response;
     let frames = &mut context.outgoing.frames;
     let answer = Answer { status: *status, headers: &borrowed(headers), body };
@@ -106,14 +118,15 @@ pub(super) fn write<H: Handler>(context: &mut Context<'_, H>, response: &Respons
             Err(error) => error.to_string(),
         }
     };
-    log_once(&fault);
+    log(&fault);
     let Response { status, body, .. } = invalid();
     // Nothing is wrong with ours.
     let _ = respond(frames, &Answer { status, headers: &[], body: &body }, is_head);
     status
 }
 
-fn failed() -> Response {
+fn failed(metrics: &Metrics) -> Response {
+    metrics.panics.add(1);
     Response::new(500, "the server failed to handle the request\n")
 }
 
@@ -121,8 +134,6 @@ fn invalid() -> Response {
     Response::new(500, "the server's answer was invalid\n")
 }
 
-/// The handler's fault, but any client can bring it about again and again.
-fn log_once(fault: &str) {
-    static SAID: Once = Once::new();
-    SAID.call_once(|| log::error!("an answer of the handler is invalid, which is not said again: {fault}"));
+fn log(fault: &str) {
+    journal::write(Level::Error, format_args!("an answer of the handler is invalid: {fault}"));
 }

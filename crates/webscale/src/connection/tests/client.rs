@@ -56,6 +56,12 @@ fn the_request_says_what_the_target_says() {
 }
 
 #[test]
+fn its_socket_gets_what_a_servers_inherits() {
+    let (world, _) = asked();
+    assert_eq!(world.line().options, Limits::default().tcp_options());
+}
+
+#[test]
 fn frames_behind_the_101_are_read_at_every_split() {
     let frames = Frames::server().text("early").ping(b"p").done();
     let length = response(&asked().1).len() + frames.len();

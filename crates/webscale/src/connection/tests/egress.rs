@@ -164,7 +164,7 @@ fn at_the_cap_a_message_of_another_thread_closes_as_well() {
 
 #[test]
 fn under_drop_messages_that_do_not_fit_are_counted_and_the_connection_lives() {
-    let mut world = World::open(Limits { slow_consumer: SlowConsumer::Drop, ..limits() });
+    let mut world = World::open(Limits { slow_consumer: SlowConsumer::DropNewest, ..limits() });
     world.set_room(0);
     world.send(&"x".repeat(3000));
     world.send(&"y".repeat(1000));
@@ -172,7 +172,7 @@ fn under_drop_messages_that_do_not_fit_are_counted_and_the_connection_lives() {
     assert_eq!(world.metrics.messages_dropped.get(), 1);
     world.set_room(usize::MAX);
     assert_eq!(world.items(), [text(&"x".repeat(3000)), text("fits")]);
-    assert_eq!((world.seen(), world.metrics.messages_out.get()), (Vec::new(), 2));
+    assert_eq!((world.seen(), world.metrics.messages_out.get()), (vec![Seen::Drained], 2));
 }
 
 #[test]
@@ -189,7 +189,7 @@ fn a_message_longer_than_the_cap_is_refused_and_the_connection_lives() {
 
 #[test]
 fn a_ping_that_does_not_fit_is_no_dropped_message() {
-    let mut world = World::open(Limits { slow_consumer: SlowConsumer::Drop, ..limits() });
+    let mut world = World::open(Limits { slow_consumer: SlowConsumer::DropNewest, ..limits() });
     world.receive(&Frames::client().text("bytes 3970").text("ping 12345").done());
     assert!(world.seen().contains(&Seen::Sent(Err(SendError::Full))));
     assert_eq!(world.metrics.messages_dropped.get(), 0);
@@ -255,4 +255,38 @@ fn what_the_socket_takes_makes_room_in_the_same_turn() {
         world.seen().into_iter().filter(|seen| matches!(seen, Seen::Closed(..) | Seen::Sent(Err(_))));
     assert_eq!(refused.count(), 0);
     assert_eq!(world.items(), [1900, 1901, 1902].map(|length| Item::Binary(vec![7; length])));
+}
+
+#[test]
+fn while_too_much_is_held_for_all_the_queue_of_a_slow_peer_is_shorter() {
+    let mut world = World::open(Limits { slow_consumer: SlowConsumer::DropNewest, ..limits() });
+    world.set_room(0);
+    world.set_share(500);
+    // Who keeps up may be sent anything.
+    world.send(&"a".repeat(1000));
+    assert_eq!(world.metrics.messages_dropped.get(), 0);
+    world.send("b");
+    assert_eq!(world.metrics.messages_dropped.get(), 1);
+    world.set_share(usize::MAX);
+    world.send("c");
+    world.set_room(usize::MAX);
+    assert_eq!(world.items(), [text(&"a".repeat(1000)), text("c")]);
+    assert_eq!(world.metrics.messages_dropped.get(), 1);
+}
+
+#[test]
+fn who_is_shed_hears_1013_unless_bytes_wait_for_its_socket() {
+    let mut world = World::open(limits());
+    world.receive(&Frames::client().text("whole").done()[..5]);
+    world.turn(|connection, turn| connection.shed(turn));
+    let reason = "the server holds too much for its clients";
+    assert_eq!(world.items(), [close(1013, reason)]);
+    assert_eq!(world.seen(), [closed(1013, reason, CloseKind::Overload)]);
+    assert_eq!(world.connection.held(), 0);
+    let mut world = World::open(limits());
+    world.set_room(0);
+    world.send(&"a".repeat(1000));
+    world.turn(|connection, turn| connection.shed(turn));
+    assert!(world.is_dead());
+    assert_eq!(world.seen(), [closed(1006, "", CloseKind::Overload)]);
 }

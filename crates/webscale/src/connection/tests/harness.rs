@@ -131,6 +131,7 @@ impl World {
                 decompression: &mut self.decompression,
                 outgoing: &mut self.outgoing,
                 frames_left: self.config.limits.turn_frames,
+                lent: 0,
                 between_messages: false,
                 fate: Fate::Live,
                 orphan: None,
@@ -191,6 +192,11 @@ impl World {
     pub(super) fn end(&mut self, end: End) {
         self.line.borrow_mut().end = Some(end);
         self.pump();
+    }
+
+    /// Too much is held for all, unless it is `usize::MAX`.
+    pub(super) fn set_share(&mut self, share: usize) {
+        self.outgoing.share = share;
     }
 
     /// Room in the socket.

@@ -4,7 +4,7 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::select;
 
-use super::play::{Kind, Operation, Play, TOLD};
+use super::play::{Kind, Operation, POLICIES, Play, TOLD};
 use super::socket::End;
 
 fn operation() -> impl Strategy<Value = Operation> {
@@ -37,13 +37,10 @@ fn operation() -> impl Strategy<Value = Operation> {
 }
 
 fn kind() -> impl Strategy<Value = Kind> {
-    any::<[bool; 6]>().prop_map(|[is_client, with_workers, drops, deflates, takes_over, streams]| Kind {
-        is_client,
-        with_workers,
-        drops,
-        deflates,
-        takes_over,
-        streams,
+    let flags = any::<[bool; 5]>();
+    (flags, select(&POLICIES[..])).prop_map(|(flags, slow_consumer)| {
+        let [is_client, with_workers, deflates, takes_over, streams] = flags;
+        Kind { is_client, with_workers, slow_consumer, deflates, takes_over, streams }
     })
 }
 

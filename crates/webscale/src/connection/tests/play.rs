@@ -36,13 +36,16 @@ pub(super) const TOLD: [&str; 10] = [
     "panic",
 ];
 
+pub(super) const POLICIES: [SlowConsumer; 3] =
+    [SlowConsumer::Close, SlowConsumer::DropNewest, SlowConsumer::DropOldest];
+
 /// What kind of connection it is.
 #[derive(Clone, Copy, Debug, Arbitrary)]
 pub(super) struct Kind {
     pub(super) is_client: bool,
     pub(super) with_workers: bool,
-    /// [`SlowConsumer::Drop`].
-    pub(super) drops: bool,
+    #[arbitrary(with = |u: &mut Unstructured<'_>| u.choose(&POLICIES).copied())]
+    pub(super) slow_consumer: SlowConsumer,
     /// Messages are compressed.
     pub(super) deflates: bool,
     /// Compressors remember, on both sides.
@@ -64,7 +67,7 @@ impl Kind {
             stream_bytes: if self.streams { 6000 } else { 0 },
             turn_frames: 3,
             worker_queue: 1,
-            slow_consumer: if self.drops { SlowConsumer::Drop } else { SlowConsumer::Close },
+            slow_consumer: self.slow_consumer,
             ..Limits::default()
         }
     }
@@ -326,7 +329,7 @@ impl Play {
         self.done.take(&mut list);
         for done in list {
             if let Some(close) = self.world.orphan.take() {
-                super::super::call_close(&self.world.handler, done.session, close);
+                super::super::call_close(&self.world.handler, &self.world.metrics, done.session, close);
             } else {
                 self.world.turn(|connection, turn| connection.on_done(turn, done));
             }

@@ -8,6 +8,7 @@ use webscale_proto::{Chunk, CloseCode, Message};
 
 use crate::close::{Close, CloseKind};
 use crate::handler::Handler;
+use crate::limits::SlowConsumer;
 use crate::peer::{Peer, SendError};
 use crate::prepared::Prepared;
 use crate::{Accept, Reject, Request, Response};
@@ -26,6 +27,7 @@ pub(super) enum Seen {
     },
     Pong(Vec<u8>),
     Timer,
+    Drained,
     /// A send behind a close was answered with this.
     Sent(Result<(), SendError>),
     Closed(u16, String, CloseKind),
@@ -128,6 +130,11 @@ impl Recorder {
                 self.note(Seen::Sent(sent));
                 self.note(Seen::Sent(peer.send_fragment(Message::Text("f"), true)));
             }
+            "many" => {
+                for n in 0..rest.parse::<usize>().expect("a number") {
+                    let _ = peer.send(Message::Text(&n.to_string()));
+                }
+            }
             "ping" => self.note(Seen::Sent(peer.ping(rest.as_bytes()))),
             "timer" => {
                 peer.set_timer(Instant::now() + Duration::from_millis(rest.parse().expect("a number")));
@@ -155,6 +162,9 @@ impl Handler for Recorder {
             "/panic" => fail(),
             "/split" => Ok(Accept::new(self.session()).header("X-A", "b\r\nX-C: d")),
             "/chat" => Ok(Accept::new(self.session()).protocol("chat").header("X-A", "b")),
+            "/newest" => Ok(Accept::new(self.session()).slow_consumer(SlowConsumer::DropNewest)),
+            "/oldest" => Ok(Accept::new(self.session()).slow_consumer(SlowConsumer::DropOldest)),
+            "/close" => Ok(Accept::new(self.session()).slow_consumer(SlowConsumer::Close)),
             "/poisoned" => Ok(Accept::new(self.session() + POISON)),
             _ => Ok(Accept::new(self.session())),
         }
@@ -218,6 +228,10 @@ impl Handler for Recorder {
     fn timer(&self, peer: &mut Peer<'_, u64>) {
         self.note(Seen::Timer);
         let _ = peer.send(Message::Text("timer"));
+    }
+
+    fn drained(&self, _: &mut Peer<'_, u64>) {
+        self.note(Seen::Drained);
     }
 
     fn close(&self, _: u64, close: Close) {

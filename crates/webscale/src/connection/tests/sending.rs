@@ -65,7 +65,7 @@ fn nothing_else_stands_in_a_message_and_other_threads_wait() {
 
 #[test]
 fn what_waits_behind_a_message_that_is_never_finished_has_a_limit() {
-    for policy in [SlowConsumer::Close, SlowConsumer::Drop] {
+    for policy in [SlowConsumer::Close, SlowConsumer::DropNewest] {
         let limits = Limits {
             egress_bytes: 2000,
             egress_high_water: 1000,
@@ -110,7 +110,7 @@ fn a_handler_can_send_as_much_as_there_is_room_for() {
     let limits = Limits {
         egress_bytes: 2000,
         egress_high_water: 1000,
-        slow_consumer: SlowConsumer::Drop,
+        slow_consumer: SlowConsumer::DropNewest,
         ..Limits::default()
     };
     let mut world = World::open(limits);
@@ -126,7 +126,7 @@ fn what_waits_behind_a_message_has_its_room() {
     let limits = Limits {
         egress_bytes: 2000,
         egress_high_water: 1000,
-        slow_consumer: SlowConsumer::Drop,
+        slow_consumer: SlowConsumer::DropNewest,
         ..Limits::default()
     };
     let mut world = World::open(limits);

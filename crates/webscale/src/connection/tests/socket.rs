@@ -6,6 +6,8 @@ use std::io::{self, ErrorKind};
 use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 
+use webscale_sys::TcpOptions;
+
 use crate::connection::{Ready, Socket};
 
 /// How the peer's direction ends, behind what arrived before.
@@ -32,6 +34,7 @@ pub(super) struct Line {
     pub(super) shut: bool,
     /// SO_ERROR.
     pub(super) error: Option<ErrorKind>,
+    pub(super) options: TcpOptions,
 }
 
 impl Line {
@@ -46,6 +49,7 @@ impl Line {
             sends: 0,
             shut: false,
             error: None,
+            options: TcpOptions::default(),
         }
     }
 
@@ -77,6 +81,9 @@ impl Socket for FakeSocket {
     fn recv(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let mut line = self.0.borrow_mut();
         if line.arriving.is_empty() {
+            if let Some(error) = line.error.take() {
+                return Err(error.into());
+            }
             return match line.end {
                 None => Err(ErrorKind::WouldBlock.into()),
                 Some(End::Eof) => Ok(0),
@@ -121,5 +128,10 @@ impl Socket for FakeSocket {
         let mut line = self.0.borrow_mut();
         let reset = (line.end == Some(End::Reset)).then_some(ErrorKind::ConnectionReset);
         Ok(line.error.take().or(reset).map(Into::into))
+    }
+
+    fn set_options(&mut self, options: TcpOptions) -> io::Result<()> {
+        self.0.borrow_mut().options = options;
+        Ok(())
     }
 }

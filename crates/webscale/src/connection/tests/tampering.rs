@@ -150,14 +150,28 @@ fn its_rest_completes_it() {
 fn a_message_of_the_handshake_in_thousands_of_records_is_not_kept() {
     // 65,535 bytes are to come, one a record.
     let (mut server, mut raw) = begun(&[KEY_UPDATE, 0, 0xff, 0xff]);
-    for _ in 0..20_000 {
+    let mut records = 1;
+    while server.closes() == 0 {
         let flight = raw.seal(&[DISGUISE, 0]);
         server.receive(&flight);
+        assert!(server.connection.buffered() < 8 * 1024);
+        records += 1;
+    }
+    assert_eq!((records, server.ended_as()), (65, CloseKind::Tls));
+    assert_eq!(server.connection.buffered(), 0);
+}
+
+#[test]
+fn a_client_hello_in_thousands_of_records_is_not_kept() {
+    let mut server = server();
+    server.receive(&[22, 3, 1, 0, 4, 1, 0, 0xff, 0xff]);
+    for record in 0.. {
+        server.receive(&[22, 3, 1, 0, 1, 0]);
         assert!(server.connection.buffered() < 160 * 1024);
         if server.is_dead() {
+            assert!(record > 1000, "what could still be honest was refused");
             break;
         }
     }
-    assert!(server.is_dead());
-    assert_eq!(server.closes(), 1);
+    assert_eq!(server.ended_as(), CloseKind::Lost);
 }

@@ -1,5 +1,6 @@
 //! Times that an open connection keeps.
 
+use std::io::ErrorKind;
 use std::time::Duration;
 
 use webscale_proto::Data;
@@ -71,6 +72,35 @@ fn no_pong_ends_it() {
     assert!(world.is_dead() && world.sent().is_empty());
     assert_eq!(world.seen(), [closed(1006, "", CloseKind::Timeout)]);
     assert_eq!(*world.handler.words.lock().unwrap(), "no answer to a ping");
+}
+
+#[test]
+fn by_the_defaults_a_peer_that_vanished_is_gone_within_65_seconds_whatever_is_under_way() {
+    for token in [0, 57, 255, 4711] {
+        // Nothing is under way, or messages that the kernel takes and cannot deliver, or ones that it does not take.
+        for (room, interval) in [(usize::MAX, 65), (usize::MAX, 1), (10_000, 1), (0, 7)] {
+            let mut world = World::open(Limits::default());
+            world.id.token = Token::from_u64(token);
+            world.set_room(room);
+            for _ in 0..65 / interval {
+                world.send(&"x".repeat(1000));
+                world.advance(secs(interval));
+            }
+            world.advance(secs(65 % interval));
+            assert!(world.is_dead(), "{token}, room for {room} bytes, a message in {interval} s");
+        }
+    }
+    assert!(Limits::default().user_timeout <= secs(65));
+}
+
+#[test]
+fn a_peer_that_acknowledges_nothing_timed_out() {
+    let mut world = World::open(Limits::default());
+    world.line().error = Some(ErrorKind::TimedOut);
+    world.pump();
+    assert!(world.is_dead());
+    assert_eq!(world.seen(), [closed(1006, "", CloseKind::Timeout)]);
+    assert_eq!(*world.handler.words.lock().unwrap(), "nothing that was sent is acknowledged");
 }
 
 #[test]

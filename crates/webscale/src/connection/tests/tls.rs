@@ -31,7 +31,7 @@ pub(super) static CERTIFICATE: LazyLock<(Tls, CertificateDer<'static>)> = LazyLo
     (Tls::from_der(vec![certificate.clone()], key).expect("they fit"), certificate)
 });
 
-fn client_tls(version: &'static SupportedProtocolVersion, is_trusting: bool) -> ClientTls {
+pub(super) fn client_tls(version: &'static SupportedProtocolVersion, is_trusting: bool) -> ClientTls {
     let mut roots = RootCertStore::empty();
     if is_trusting {
         roots.add(CERTIFICATE.1.clone()).expect("a certificate");
@@ -41,7 +41,7 @@ fn client_tls(version: &'static SupportedProtocolVersion, is_trusting: bool) -> 
     ClientTls::from_rustls(Arc::new(builder.with_root_certificates(roots).with_no_client_auth()))
 }
 
-fn client_stream(version: &'static SupportedProtocolVersion, is_trusting: bool) -> TlsStream {
+pub(super) fn client_stream(version: &'static SupportedProtocolVersion, is_trusting: bool) -> TlsStream {
     let name = server_name("127.0.0.1").expect("an address");
     client_tls(version, is_trusting).connect(&name).expect("a connection")
 }
@@ -229,6 +229,30 @@ impl Raw {
         let mut out = Sealed::new();
         self.tls.seal_close(&mut self.kept, &mut out);
         out.as_slice().to_vec()
+    }
+}
+
+#[test]
+fn a_client_hello_in_records_and_pieces_of_many_sizes() {
+    for version in VERSIONS {
+        for (record, piece) in [(1, usize::MAX), (1, 1), (3, 7), (7, 3), (50, 60), (100, 1), (200, 206)] {
+            let mut server = server();
+            let tls = client_stream(version, true);
+            let mut raw = Raw { tls, kept: Vec::new(), peer: PeerSide::Open };
+            let (_, hello) = raw.open_records(&[]);
+            let reframed = hello[5..].chunks(record).flat_map(|part| {
+                let length = u16::try_from(part.len()).expect("a small part").to_be_bytes();
+                [&hello[..3], &length, part].concat()
+            });
+            let reframed: Vec<u8> = reframed.collect();
+            reframed.chunks(piece).for_each(|piece| server.receive(piece));
+            let mut flight = raw.open_records(&server.sent()).1;
+            while raw.tls.is_handshaking() || !flight.is_empty() {
+                server.receive(&flight);
+                flight = raw.open_records(&server.sent()).1;
+            }
+            assert!(!server.is_dead() && server.connection.buffered() == 0, "{record}, {piece}");
+        }
     }
 }
 

@@ -49,7 +49,7 @@ impl Shop {
         self.done.take(&mut list);
         for done in list {
             if let Some(close) = self.world.orphan.take() {
-                super::super::call_close(&self.world.handler, done.session, close);
+                super::super::call_close(&self.world.handler, &self.world.metrics, done.session, close);
             } else {
                 self.world.turn(|connection, turn| connection.on_done(turn, done));
                 self.world.pump();

@@ -7,6 +7,7 @@ use super::peer::{Ended, Peer};
 use super::world::{PATIENCE, Stage, World};
 use crate::close::{Close, CloseCause, Timeout};
 use crate::connection::Wire;
+use crate::limits::SlowConsumer;
 use crate::peer::ConnectionId;
 
 /// The wheel's slot, and the looks at the clock in between.
@@ -46,6 +47,7 @@ impl World {
             CloseCause::Shutdown => self.stage != Stage::Running,
             CloseCause::Protocol(_) => peer.deeds.misbehaved,
             CloseCause::Panic => record.panicked,
+            CloseCause::Overload => self.is_short_of_memory(),
             CloseCause::SlowConsumer => record.full || (record.pushed > 0 && !peer.is_honest()),
             CloseCause::Timeout(Timeout::Pong) => now - heard >= limits.ping_after + limits.pong_time,
             CloseCause::Timeout(Timeout::Message) => now - peer.born >= limits.message_time,
@@ -57,7 +59,8 @@ impl World {
             _ => false,
         };
         assert!(is_given, "peer {id} was ended: {cause}\n{:?} {:?}", peer.deeds, peer.script);
-        assert!(!(peer.is_honest() && record.full), "peer {id} keeps to its window, and there is no room");
+        let has_room = self.is_short_of_memory() || !record.full;
+        assert!(has_room || !peer.is_honest(), "peer {id} keeps to its window, and there is no room");
     }
 
     /// A loop's tables fit its connections.
@@ -65,10 +68,11 @@ impl World {
         let limits = self.setting.limits.clone();
         let memory_max = 2 * (limits.message_bytes + limits.egress_bytes + Wire::RECEIVE_BYTES);
         let Some(event_loop) = &mut self.loops[index] else { return };
-        let now = event_loop.now;
+        let (now, mut held) = (event_loop.now, event_loop.lent);
         for token in event_loop.connections.tokens() {
             let id = ConnectionId { event_loop: event_loop.index, token };
             let connection = event_loop.connections.get_mut(token).expect("it is there");
+            held += connection.held();
             let (deadline, registered) = (connection.deadline(&limits, id), &connection.registered);
             assert!(deadline + DEADLINE_STEP + SLACK > now, "a deadline was missed: {deadline:?}, {now:?}");
             assert_eq!(registered.interest, Some(connection.interest()), "epoll does not know better");
@@ -77,6 +81,7 @@ impl World {
             assert!(!connection.is_ready() || registered.in_ready_list, "what is received is forgotten");
             assert!(connection.buffered() <= memory_max, "{} bytes", connection.buffered());
         }
+        assert_eq!(event_loop.account.own(), held, "the books are wrong");
     }
 
     /// Who keeps to the rules got all that was owed.
@@ -86,7 +91,8 @@ impl World {
             let mut records = self.ledger.records();
             let record = records.record(peer.id);
             let was_refused = record.opens == 0 && peer.ended.is_some() && self.may_refuse(peer);
-            let was_told = self.stage != Stage::Running;
+            let was_shed = matches!(record.end, Some((Close { cause: CloseCause::Overload, .. }, _)));
+            let was_told = was_shed || self.stage != Stage::Running;
             let had_no_time = self.jumped.is_some_and(|jumped| jumped >= peer.born)
                 || matches!(record.end, Some((Close { cause: CloseCause::Timeout(_), .. }, _)))
                 || (record.opens == 0 && now - peer.born >= self.setting.limits.handshake_time);
@@ -105,11 +111,19 @@ impl World {
             let closing =
                 record.closed_locally || self.peers[*id].deeds.sent_close || self.stage != Stage::Running;
             assert!(closing || !record.is_late(now), "the timer of peer {id} did not fire");
+            let peer = &self.peers[*id];
+            let reads = record.closes == 0 && !closing && !peer.deeds.is_deaf && peer.ended.is_none();
+            assert!(!(reads && record.owes_drained), "nobody tells peer {id} that its queue is empty");
+            let may_skip = self.setting.limits.slow_consumer == SlowConsumer::DropOldest;
+            assert!(may_skip || peer.skipped == 0, "peer {id} missed answers");
         }
     }
 
-    /// The Close frame came to whoever read, unless time ran out.
+    /// The Close frame came to whoever read, unless time or memory ran out.
     pub(super) fn check_codes(&self) {
+        if self.is_short_of_memory() {
+            return;
+        }
         for (id, record) in &self.ledger.records().of {
             let (peer, Some((close, at))) = (&self.peers[*id], &record.end) else { continue };
             let Some((_, ended)) = peer.ended else { continue };
@@ -131,8 +145,14 @@ impl World {
 
     /// Connections above the limits are closed at accept, and so are those for which there is nothing left.
     fn may_refuse(&self, peer: &Peer) -> bool {
-        let is_limited = self.setting.limits.connections < usize::MAX;
+        let limits = &self.setting.limits;
+        let counts = [limits.connections, limits.connections_per_address, limits.handshakes_per_address];
+        let is_limited = counts.iter().any(|&count| count < usize::MAX) || self.is_short_of_memory();
         is_limited || self.metrics().accept_pauses > 0 || matches!(peer.ended, Some((Ended::Reset, _)))
+    }
+
+    fn is_short_of_memory(&self) -> bool {
+        self.setting.limits.held_bytes < usize::MAX
     }
 
     /// Nobody is left.
@@ -151,7 +171,7 @@ impl World {
         assert_eq!(self.counted(), 0);
         assert_eq!(self.system().held().count(), 0, "sockets are left");
         for event_loop in self.loops.iter().flatten() {
-            assert_eq!(event_loop.connections.len(), 0);
+            assert_eq!((event_loop.connections.len(), event_loop.account.own(), event_loop.lent), (0, 0, 0));
             assert!(event_loop.orphans.is_empty() && event_loop.ready.is_empty());
             assert_eq!(event_loop.timers.next_due(), None, "timers are left");
         }

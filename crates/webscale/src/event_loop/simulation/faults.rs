@@ -11,7 +11,8 @@ const SECOND: Duration = Duration::from_secs(1);
 
 fn setting(secure: bool) -> Setting {
     // More than its socket takes may wait for a client that does not read.
-    let limits = Limits { slow_consumer: SlowConsumer::Drop, egress_bytes: 40_000, ..Limits::default() };
+    let limits =
+        Limits { slow_consumer: SlowConsumer::DropNewest, egress_bytes: 40_000, ..Limits::default() };
     Setting { loops: 2, secure, deflates: false, workers: false, limits }
 }
 

@@ -10,7 +10,7 @@ use super::kernel::Machine;
 use crate::clock::Time;
 use crate::close::Close;
 use crate::handler::Handler;
-use crate::peer::Peer;
+use crate::peer::{Peer, SendError};
 use crate::sender::Sender;
 use crate::{Accept, Reject, Request, Response};
 
@@ -32,6 +32,8 @@ pub(super) struct Record {
     pub(super) closed_locally: bool,
     /// A send found no room.
     pub(super) full: bool,
+    /// So that [`Handler::drained`] is owed.
+    pub(super) owes_drained: bool,
     /// Sent by a `Sender`.
     pub(super) pushed: usize,
     pub(super) sender: Option<Sender>,
@@ -115,7 +117,7 @@ impl Ledger {
         let record = records.record(*peer.session());
         match sent {
             Ok(()) => record.answered.push(number),
-            Err(_) => record.full = true,
+            Err(error) => record.refused(error),
         }
     }
 
@@ -149,8 +151,8 @@ impl Ledger {
             Some(("panic", _)) => self.panic(id),
             Some(("flood", count)) => {
                 for _ in 0..count.parse().unwrap_or(0) {
-                    if peer.send(Message::Binary(&[7; 500])).is_err() {
-                        self.records().record(id).full = true;
+                    if let Err(error) = peer.send(Message::Binary(&[7; 500])) {
+                        self.records().record(id).refused(error);
                     }
                 }
             }
@@ -228,6 +230,12 @@ impl Handler for Ledger {
         let _ = peer.send(Message::Text("tick"));
     }
 
+    fn drained(&self, peer: &mut Peer<'_, usize>) {
+        let mut records = self.records();
+        records.calls += 1;
+        records.record(*peer.session()).owes_drained = false;
+    }
+
     fn close(&self, id: usize, close: Close) {
         let now = self.machine.now();
         let mut records = self.records();
@@ -242,6 +250,11 @@ impl Handler for Ledger {
 }
 
 impl Record {
+    fn refused(&mut self, error: SendError) {
+        self.full = true;
+        self.owes_drained |= error == SendError::Full;
+    }
+
     /// A timer of an open session that should have fired long ago.
     pub(super) fn is_late(&self, now: Time) -> bool {
         self.closes == 0 && self.timer.is_some_and(|due| due + LATE < now)

@@ -6,12 +6,15 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use webscale_sys::Interest;
+use webscale_sys::{Interest, TcpOptions};
 
 use super::system::{SERVER, System};
 use crate::clock::Time;
 use crate::connection::{Ready, Socket};
 use crate::kernel::{Kernel, Wake, Watch};
+
+/// Addresses that peers have.
+const HOSTS: usize = 8;
 
 /// Called when a loop waits and nothing but another thread can end that; false: there is none.
 pub(super) type Others = Box<dyn FnMut() -> bool + Send>;
@@ -95,6 +98,10 @@ impl Socket for FakeSocket {
         Err(io::ErrorKind::NetworkUnreachable.into())
     }
 
+    fn set_options(&mut self, _: TcpOptions) -> io::Result<()> {
+        Ok(())
+    }
+
     fn recv(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         self.descriptor.machine.system().recv(self.line, SERVER, buffer)
     }
@@ -136,11 +143,12 @@ impl Kernel for FakeKernel {
     }
 
     fn wait(&self, events: &mut Self::Events, timeout: Option<Duration>) -> io::Result<()> {
-        // Whoever runs a loop sees to it that there is something to do; without a timeout that is not always so.
-        if timeout.is_none() && self.machine.system().ready(self.event_loop).is_empty() {
+        // Whoever runs a loop sees to it that there is something to do; at its end it waits for others.
+        let is_idle = timeout.is_none_or(|time| time > Duration::ZERO);
+        if is_idle && self.machine.system().ready(self.event_loop).is_empty() {
             let mut others = self.machine.others.lock().expect("it does not panic");
-            let act = others.as_mut().expect("a loop that waits for nothing");
-            assert!(act(), "a loop waits for ever");
+            let act = others.as_mut().expect("a loop that has nothing to do");
+            assert!(act(), "a loop waits for nobody");
         }
         *events = self.machine.system().report(self.event_loop);
         Ok(())
@@ -170,8 +178,8 @@ impl Kernel for FakeKernel {
     fn accept(&self, listener: &FakeListener) -> io::Result<(FakeSocket, SocketAddr)> {
         let (number, line) = self.machine.system().accept(listener.0.number)?;
         let descriptor = Descriptor { number, machine: self.machine.clone() };
-        let port = u16::try_from(line % 60_000).expect("below");
-        Ok((FakeSocket { descriptor, line }, SocketAddr::from(([192, 0, 2, 1], port))))
+        let (host, port) = ([192, 0, 2, u8::try_from(line % HOSTS).expect("below")], 4711);
+        Ok((FakeSocket { descriptor, line }, SocketAddr::from((host, port))))
     }
 }
 

@@ -47,6 +47,8 @@ pub(super) enum Act {
     Fin,
     Reset,
     Deafen,
+    /// Reads nothing for so many of its turns.
+    Doze(usize),
     /// Vanishes without a word.
     Sleep,
 }
@@ -119,7 +121,8 @@ fn any(random: &mut Random, limits: &Limits, opening: Opening) -> Act {
     match random.below(24) {
         0 => Act::Word("panic now".into()),
         1 => Act::Word("close now".into()),
-        2 => Act::Word(format!("flood {}", random.within(1, 60))),
+        2 => Act::Word(format!("flood {}", random.within(1, limits.egress_bytes / 300))),
+        13 => Act::Doze(random.within(10, 100)),
         3 => Act::Word(format!("timer {}", random.below(100_000))),
         4 => Act::Raw(malformed(random, limits)),
         5 if opening == Opening::Deflate => {
@@ -128,7 +131,8 @@ fn any(random: &mut Random, limits: &Limits, opening: Opening) -> Act {
         6 => Act::Bye,
         7 => Act::Fin,
         8 => Act::Reset,
-        9 => Act::Deafen,
+        9 if random.once_in(2) => Act::Deafen,
+        9 => Act::Doze(random.within(10, 200)),
         10 => Act::Sleep,
         11 => Act::Ping,
         12 => Act::Word(format!("tell {}", random.below(60))),

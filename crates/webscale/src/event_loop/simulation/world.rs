@@ -1,7 +1,6 @@
 //! A server on the fake kernel, its peers, and what happens to them step by step.
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -14,11 +13,12 @@ use super::peer::{IDENTITY, Peer};
 use super::random::Random;
 use super::script::{Act, Script};
 use super::system::{Mood, System};
+use crate::admission::Admission;
 use crate::clock::Time;
 use crate::connection::{Config, Ready};
 use crate::limits::{Limits, SlowConsumer};
 use crate::metrics::Snapshot;
-use crate::server::{Handle, LoopHandle};
+use crate::server::Handle;
 use crate::worker::{Job, Workers, run};
 
 pub(super) type Loop = EventLoop<Ledger, FakeKernel>;
@@ -61,7 +61,8 @@ pub(super) struct Setting {
 
 impl Setting {
     pub(super) fn any(random: &mut Random) -> Self {
-        let egress_bytes = random.within(4_000, 20_000);
+        // Of a long queue, a part can still be dropped.
+        let egress_bytes = random.within(4_000, 20_000) * random.pick(&[1, 1, 10]);
         let streams = random.once_in(3);
         let message_bytes = random.within(1_000, 6_000);
         let limits = Limits {
@@ -74,8 +75,15 @@ impl Setting {
             turn_accepts: random.pick(&[1, 4, 64]),
             turn_handshakes: random.pick(&[1, 2, 16]),
             worker_queue: random.within(1, 3),
-            slow_consumer: random.pick(&[SlowConsumer::Close, SlowConsumer::Drop]),
+            slow_consumer: random.pick(&[
+                SlowConsumer::Close,
+                SlowConsumer::DropNewest,
+                SlowConsumer::DropOldest,
+            ]),
             connections: if random.once_in(4) { random.within(3, 12) } else { usize::MAX },
+            connections_per_address: if random.once_in(4) { random.within(1, 4) } else { usize::MAX },
+            handshakes_per_address: if random.once_in(4) { random.within(1, 3) } else { usize::MAX },
+            held_bytes: if random.once_in(4) { random.within(4_000, 60_000) } else { usize::MAX },
             shutdown_time: Duration::from_millis(random.pick(&[0, 20, 3_000, 10_000])),
             ..Limits::default()
         };
@@ -133,7 +141,7 @@ impl World {
             handler: ledger.clone(),
             config: Config::new(Role::Server, setting.limits.clone(), deflate),
             tls: setting.secure.then(|| IDENTITY.0.clone()),
-            connections: AtomicUsize::new(0),
+            admission: Admission::new(&setting.limits, setting.loops),
         });
         let workers = setting
             .workers
@@ -149,7 +157,7 @@ impl World {
         Self {
             seed,
             random: Random::new(seed),
-            handle: Handle { loops: loops.iter().map(LoopHandle::of).collect() },
+            handle: Handle::new(&loops, workers.as_ref(), shared.tls.clone(), &setting.limits),
             idle_turns: vec![Default::default(); loops.len()],
             loops: loops.into_iter().map(Some).collect(),
             events: Vec::new(),
@@ -255,7 +263,7 @@ impl World {
         let (hands, ledger, limits) = (self.hands.clone(), self.ledger.clone(), self.setting.limits.clone());
         let others = move || finish_one(&hands, &ledger, &limits);
         *self.machine.others.lock().expect("nobody panicked") = Some(Box::new(others));
-        event_loop.end(&mut self.events);
+        event_loop.end(&mut self.events).expect("no worker is stuck");
         *self.machine.others.lock().expect("nobody panicked") = None;
         assert!(event_loop.orphans.is_empty());
         assert_eq!(event_loop.connections.len(), 0, "connections are left");
@@ -465,7 +473,7 @@ impl World {
 
     /// The counters of connections of all loops.
     pub(super) fn counted(&self) -> usize {
-        self.shared.connections.load(Ordering::Relaxed)
+        self.shared.admission.connections()
     }
 }
 

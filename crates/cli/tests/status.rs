@@ -1,0 +1,146 @@
+//! `serve`: what it says of itself, on its port and beside it, and in its log.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::process::{Child, ChildStderr, ChildStdout, Command, Stdio};
+use std::time::Duration;
+
+mod common;
+use common::{assert_fails, children, signal};
+
+/// A server whose stderr is read, without TLS.
+struct Watched {
+    child: Child,
+    address: String,
+    stdout: BufReader<ChildStdout>,
+    stderr: BufReader<ChildStderr>,
+}
+
+impl Watched {
+    fn start(flags: &[&str]) -> Self {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_webscale"))
+            .args(["serve", "--plain", "--threads", "1", "--listen", "127.0.0.1:0"])
+            .args(flags)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let (stdout, stderr) = (child.stdout.take().unwrap(), child.stderr.take().unwrap());
+        let (mut stdout, stderr) = (BufReader::new(stdout), BufReader::new(stderr));
+        let mut line = String::new();
+        stdout.read_line(&mut line).unwrap();
+        let address = line.trim_end().strip_prefix("listening on ws://").expect(&line).to_owned();
+        Self { child, address, stdout, stderr }
+    }
+
+    /// Where it says that its status is.
+    fn status(&mut self) -> String {
+        let mut line = String::new();
+        self.stderr.read_line(&mut line).unwrap();
+        line.trim_end().strip_prefix("status on http://").expect(&line).to_owned()
+    }
+
+    /// Has it end; its exit code, and what else stood on stderr.
+    fn finish(mut self) -> (Option<i32>, String) {
+        signal(self.child.id(), "TERM");
+        let (mut out, mut err) = (String::new(), String::new());
+        self.stdout.read_to_string(&mut out).unwrap();
+        self.stderr.read_to_string(&mut err).unwrap();
+        (self.child.wait().unwrap().code(), err)
+    }
+}
+
+impl Drop for Watched {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Head and body of the answer to a GET with these fields.
+fn get(address: &str, path: &str, fields: &str) -> (String, String) {
+    let mut stream = TcpStream::connect(address).unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
+    let request = format!("GET {path} HTTP/1.1\r\nHost: {address}\r\n{fields}\r\n");
+    stream.write_all(request.as_bytes()).unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    let (head, body) = answer.split_once("\r\n\r\n").expect("an end of the head");
+    (head.to_owned(), body.to_owned())
+}
+
+fn status(address: &str, path: &str, fields: &str) -> String {
+    get(address, path, fields).0["HTTP/1.1 ".len()..][..3].to_owned()
+}
+
+/// The value of a series that ends like this.
+fn value(metrics: &str, series: &str) -> u64 {
+    let line = metrics.lines().find(|line| line.starts_with(series)).expect("a series of that name");
+    line.rsplit_once(' ').unwrap().1.parse().unwrap()
+}
+
+#[test]
+fn health_is_for_all_and_metrics_are_for_this_host() {
+    let server = Watched::start(&[]);
+    let (head, body) = get(&server.address, "/healthz", "");
+    assert!(head.starts_with("HTTP/1.1 200 ") && body == "healthy\n", "{head}: {body}");
+    let (head, body) = get(&server.address, "/metrics", "");
+    assert!(head.contains("Content-Type: text/plain; version=0.0.4"), "{head}");
+    let pid = server.child.id();
+    assert_eq!(value(&body, &format!("webscale_http_requests_total{{pid=\"{pid}\"}}")), 1);
+    assert_eq!(value(&body, &format!("webscale_healthy{{pid=\"{pid}\"}}")), 1);
+    for passed_on in ["X-Forwarded-For: 203.0.113.9\r\n", "Forwarded: for=203.0.113.9\r\n"] {
+        assert_eq!(status(&server.address, "/metrics", passed_on), "403");
+        assert_eq!(status(&server.address, "/healthz", passed_on), "200");
+    }
+    assert_eq!(status(&server.address, "/", ""), "426");
+}
+
+#[test]
+fn metrics_can_be_for_everybody_or_nobody() {
+    let server = Watched::start(&["--metrics", "anyone"]);
+    assert_eq!(status(&server.address, "/metrics", "X-Forwarded-For: 203.0.113.9\r\n"), "200");
+    let server = Watched::start(&["--metrics", "nobody", "--mode", "ingest"]);
+    assert_eq!(status(&server.address, "/metrics", ""), "426");
+    assert_eq!(status(&server.address, "/healthz", ""), "200");
+}
+
+#[test]
+fn a_port_beside_tells_the_same_and_ends_with_the_server() {
+    let mut server = Watched::start(&["--metrics", "nobody", "--status", "127.0.0.1:0"]);
+    let beside = server.status();
+    assert_eq!(get(&beside, "/healthz", "").1, "healthy\n");
+    // Counted is what came to the service, not what was asked here.
+    assert_eq!(status(&server.address, "/healthz", ""), "200");
+    assert_eq!(value(&get(&beside, "/metrics", "").1, "webscale_http_requests_total"), 1);
+    assert_eq!(status(&beside, "/", ""), "404");
+    let (code, log) = server.finish();
+    assert_eq!(code, Some(0));
+    assert_eq!(log, "info: shutting down; a second signal ends at once\n");
+    TcpStream::connect(beside).expect_err("nobody listens any more");
+}
+
+#[test]
+fn each_process_answers_for_itself() {
+    let mut server = Watched::start(&["--processes", "2", "--status", "127.0.0.1:0"]);
+    let members = children(server.child.id());
+    let beside = [server.status(), server.status()];
+    for address in &beside {
+        let metrics = get(address, "/metrics", "").1;
+        let of = |pid: &u32| metrics.contains(&format!("webscale_connections{{pid=\"{pid}\"}}"));
+        assert_eq!(members.iter().filter(|pid| of(pid)).count(), 1, "{metrics}");
+    }
+    assert_ne!(get(&beside[0], "/metrics", "").1, get(&beside[1], "/metrics", "").1);
+    assert_eq!(server.finish().0, Some(0));
+}
+
+#[test]
+fn a_port_for_the_status_that_cannot_be_had() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    let serve = ["serve", "--plain", "--listen", "127.0.0.1:0", "--status"];
+    assert_fails(&[&serve[..], &[&address]].concat(), 1, &["--status", &address, "another program"]);
+    assert_fails(&[&serve[..], &["127.0.0.1:65535", "--processes", "2"]].concat(), 2, &["--status", "65535"]);
+    assert_fails(&["serve", "--metrics", "friends"], 2, &["--metrics", "friends"]);
+}

@@ -1,0 +1,80 @@
+//! Times that a connection keeps: derived from its state, and not stored.
+
+use std::time::Duration;
+
+use webscale_proto::CloseCode;
+
+use super::{Connection, Handler, Phase, Socket, Turn};
+use crate::clock::Time;
+use crate::close::{CloseCause, Timeout};
+use crate::limits::Limits;
+use crate::peer::ConnectionId;
+
+impl<K: Socket, S: Send + 'static> Connection<K, S> {
+    /// When [`Connection::on_deadline`] has something to do, unless something else happens before.
+    pub(crate) fn deadline(&self, limits: &Limits, id: ConnectionId) -> Time {
+        match self.link.phase() {
+            Phase::Live if self.channel.is_open() && !self.channel.is_closing() => {}
+            // A long answer may take its time, while the peer goes on taking bytes.
+            Phase::Finishing => {
+                let taken = self.phase_deadline.max(self.last_heard + limits.close_time);
+                return taken.min(self.phase_deadline + limits.message_time);
+            }
+            _ => return self.phase_deadline,
+        }
+        let silence = match self.pinged {
+            Some(pinged) => pinged + limits.pong_time,
+            None => self.last_heard + limits.ping_after + jitter(limits.ping_after, id),
+        };
+        match self.message_since {
+            Some(since) => silence.min(since + limits.message_time),
+            None => silence,
+        }
+    }
+
+    /// The time of [`Connection::deadline`] may have come.
+    pub(crate) fn on_deadline<H: Handler<Session = S>>(&mut self, turn: &mut Turn<'_, H>) {
+        let context = &turn.context;
+        if context.now < self.deadline(&context.config.limits, context.id) {
+            return;
+        }
+        self.begin(turn);
+        match self.link.phase() {
+            Phase::Live if !self.channel.is_open() => {
+                let may_answer = !self.link.is_handshaking();
+                self.channel.handshake_timed_out(&mut turn.context, may_answer);
+            }
+            Phase::Live if self.channel.is_closing() => self.channel.close_timed_out(&mut turn.context),
+            Phase::Live => self.silence_or_slow_message(turn),
+            Phase::Connecting => self.connect_next(turn, CloseCause::Timeout(Timeout::Handshake)),
+            Phase::Finishing | Phase::Lingering | Phase::Dead => self.link.kill(),
+        }
+        self.end(turn);
+    }
+
+    fn silence_or_slow_message<H: Handler<Session = S>>(&mut self, turn: &mut Turn<'_, H>) {
+        let context = &mut turn.context;
+        let limits = &context.config.limits;
+        if self.channel.is_blocked() && !self.link.is_congested() {
+            // It is we who do not read: the workers have too much to do.
+            self.message_since = self.message_since.map(|_| context.now);
+            self.heard(turn.context.now);
+        } else if self.message_since.is_some_and(|since| context.now >= since + limits.message_time) {
+            let reason = "the message took too long";
+            self.channel.fail(context, CloseCode::POLICY, reason, CloseCause::Timeout(Timeout::Message));
+        } else if self.pinged.is_some() {
+            self.channel.drop_silent(context);
+        } else {
+            self.pinged = Some(context.now);
+            // Where the queue is full no ping is needed to see whether the peer lives.
+            let _ = context.outgoing.ping(b"");
+            context.outgoing.overflowed = false;
+        }
+    }
+}
+
+/// Up to an eighth of `time`, by connection: those that were accepted together do not fall due together.
+fn jitter(time: Duration, id: ConnectionId) -> Duration {
+    let spread = id.token.to_u64().wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 56;
+    time / (8 * 256) * u32::try_from(spread).unwrap_or(0)
+}

@@ -1,0 +1,44 @@
+//! What a loop does when too much is held for the clients of all.
+
+use super::EventLoop;
+use crate::handler::Handler;
+use crate::kernel::Kernel;
+use crate::slots::Token;
+
+impl<H: Handler, K: Kernel> EventLoop<H, K> {
+    /// Messages went to workers (`bytes` is more than before) or came back.
+    pub(super) fn settle_lent(&mut self, bytes: usize) {
+        self.account.settle(&mut self.lent, bytes);
+    }
+
+    /// Too much is held: leaves connections in the backlog.
+    pub(super) fn pause_for_memory(&mut self) {
+        if let Some(listening) = &mut self.listening {
+            self.metrics.memory_pauses.add(1);
+            self.pulse.pause_accepting(self.now);
+            listening.pause(&self.kernel, self.now);
+        }
+        self.account.call_in();
+        self.relieve();
+    }
+
+    /// Closes connections that hold more than their share, the greatest first, until it is enough.
+    pub(super) fn relieve(&mut self) {
+        if !self.account.is_due() {
+            return;
+        }
+        // Before the turns below, which end here too.
+        self.account.put_off();
+        let share = self.account.share(self.shared.admission.connections());
+        let held = self.connections.iter().map(|(token, connection)| (connection.registered.held, token));
+        let mut greedy: Vec<(usize, Token)> = held.filter(|&(held, _)| held > share).collect();
+        greedy.sort_unstable_by_key(|&(held, _)| std::cmp::Reverse(held));
+        for (_, token) in greedy {
+            if !self.account.look() {
+                break;
+            }
+            self.turn(token, |connection, turn| connection.shed(turn));
+        }
+        self.account.put_off();
+    }
+}
