@@ -8,6 +8,7 @@ mod bench;
 mod capacity;
 mod compare;
 mod doctor;
+mod faults;
 mod output;
 mod serve;
 mod units;
@@ -16,6 +17,7 @@ pub(crate) use bench::BenchArgs;
 pub(crate) use capacity::CapacityArgs;
 pub(crate) use compare::CompareArgs;
 pub(crate) use doctor::DoctorArgs;
+pub(crate) use faults::FaultsArgs;
 pub(crate) use output::OutputArgs;
 pub(crate) use serve::{ModeArg, ServeArgs};
 
@@ -43,8 +45,9 @@ pub(crate) enum Command {
     Cert(CertArgs),
     Compare(CompareArgs),
     Doctor(DoctorArgs),
+    Faults(FaultsArgs),
     Payload(PayloadArgs),
-    Serve(ServeArgs),
+    Serve(Box<ServeArgs>),
 }
 
 /// Make a CA and a certificate for tests.

@@ -31,6 +31,9 @@ pub(crate) fn run(args: &BenchArgs) -> anyhow::Result<()> {
     if let Some(why) = &verdict.stopped {
         return Err(NotHeld(format!("ended early: {why}")).into());
     }
+    if let Some(why) = &verdict.broken {
+        return Err(NotHeld(format!("{why}; the figures are of what was counted until then")).into());
+    }
     match (&verdict.saturated, verdict.problems.first()) {
         _ if verdict.interrupted => {
             Err(NotHeld("interrupted: the figures are of what was done until then".into()).into())

@@ -8,7 +8,12 @@ use std::process::ExitCode;
 #[error("{0}")]
 pub(crate) struct Usage(pub(crate) String);
 
-/// Reports the outcome on stderr and chooses the exit code: 0 done, 1 the run failed, 2 usage.
+/// Nothing was found wrong, but not everything could be told: exit code 3.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub(crate) struct Undecided(pub(crate) String);
+
+/// Reports the outcome on stderr and chooses the exit code: 0 done, 1 the run failed, 2 usage, 3 undecided.
 pub(crate) fn finish(outcome: anyhow::Result<()>) -> ExitCode {
     let Err(error) = outcome else { return ExitCode::SUCCESS };
     if is_broken_pipe(&error) {
@@ -17,7 +22,11 @@ pub(crate) fn finish(outcome: anyhow::Result<()>) -> ExitCode {
     }
     // Nobody may read stderr any more, as after SIGHUP.
     let _ = writeln!(io::stderr(), "webscale: {}", sentence(&error));
-    ExitCode::from(if error.is::<Usage>() { 2 } else { 1 })
+    ExitCode::from(match () {
+        () if error.is::<Usage>() => 2,
+        () if error.is::<Undecided>() => 3,
+        () => 1,
+    })
 }
 
 /// The error and its causes, each said once: many errors say their cause themselves.

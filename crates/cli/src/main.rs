@@ -11,6 +11,7 @@ mod cert;
 mod compare;
 mod doctor;
 mod exit;
+mod faults;
 mod live;
 mod output;
 mod payload;
@@ -30,6 +31,7 @@ fn run(command: args::Command) -> anyhow::Result<()> {
         args::Command::Cert(args) => cert::run(&args),
         args::Command::Compare(args) => compare::run(&args),
         args::Command::Doctor(args) => doctor::run(&args),
+        args::Command::Faults(args) => faults::run(&args),
         args::Command::Payload(args) => payload::run(&args),
         args::Command::Serve(args) => serve::run(&args),
     }

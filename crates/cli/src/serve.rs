@@ -27,7 +27,9 @@ pub(crate) fn run(args: &ServeArgs) -> anyhow::Result<()> {
     let inheritance = if args.inherit { Inheritance::receive()? } else { Inheritance::make(args)? };
     let tls = tls(args, &inheritance)?;
     let mode = args.mode.into();
-    let limits = args.limits.apply(limits(mode, args.max_message), args.processes)?;
+    let mut limits = limits(mode, args.max_message);
+    args.times.apply(&mut limits);
+    let limits = args.limits.apply(limits, args.processes)?;
     if args.processes > 1 {
         return processes::run(args, &inheritance);
     }

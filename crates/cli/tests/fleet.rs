@@ -43,9 +43,9 @@ fn result(command: Child) -> serde_json::Value {
 }
 
 /// A load that would take an hour, once it sends; and the processes that make it.
-fn long(server: &Server, processes: &str) -> (Child, BufReader<ChildStderr>, Vec<u32>) {
+fn long(server: &Server, processes: &str, more: &[&str]) -> (Child, BufReader<ChildStderr>, Vec<u32>) {
     let flags = ["--clients", "6", "--duration", "1h", "--warmup", "0s", "--processes", processes];
-    let mut child = bench(&server.url, &flags).spawn().unwrap();
+    let mut child = bench(&server.url, &[&flags, more].concat()).spawn().unwrap();
     let mut stderr = BufReader::new(child.stderr.take().unwrap());
     until_measuring(&mut stderr);
     let parts = children(child.id());
@@ -165,22 +165,29 @@ fn idle_clients_are_kept_alive_by_pings_alone() {
 }
 
 #[test]
-fn a_process_that_dies_is_named() {
+fn a_process_that_dies_is_named_and_what_came_before_is_told() {
     let server = Server::start(&["--plain"]);
-    let (child, stderr, parts) = long(&server, "3");
+    let (child, stderr, parts) = long(&server, "3", &["--json"]);
     assert_eq!(parts.len(), 3);
     signal(parts[1], "KILL");
     let output = child.wait_with_output().unwrap();
     let rest = stderr.lines().map_while(Result::ok).collect::<Vec<_>>().join("\n");
     assert_eq!(output.status.code(), Some(1), "{rest}");
     assert!(rest.contains("process 2 of 3") && rest.contains("SIGKILL"), "{rest}");
+    let result: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let broken = result["verdict"]["broken"].as_str().unwrap();
+    assert!(broken.contains(&format!("process 2 of 3 (pid {})", parts[1])) && broken.contains("SIGKILL"));
+    assert_eq!(result["connections"]["opened"], 6);
+    assert_eq!(result["generator"]["processes"], 3);
+    let phases = result["timeline"].as_array().unwrap().iter().map(|sample| &sample["phase"]);
+    assert!(phases.clone().any(|phase| phase == "measuring"), "{result}");
     assert!(parts.into_iter().all(is_gone));
 }
 
 #[test]
 fn interrupted_all_end_in_order() {
     let server = Server::start(&["--plain"]);
-    let (child, stderr, parts) = long(&server, "2");
+    let (child, stderr, parts) = long(&server, "2", &[]);
     signal(child.id(), "INT");
     let output = child.wait_with_output().unwrap();
     let rest = stderr.lines().map_while(Result::ok).collect::<Vec<_>>().join("\n");
@@ -193,7 +200,7 @@ fn interrupted_all_end_in_order() {
 #[test]
 fn no_process_outlives_the_one_that_leads() {
     let server = Server::start(&["--plain"]);
-    let (mut child, stderr, parts) = long(&server, "2");
+    let (mut child, stderr, parts) = long(&server, "2", &[]);
     child.kill().unwrap();
     child.wait().unwrap();
     // They have inherited its stderr: that ends when the last of them does.

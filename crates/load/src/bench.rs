@@ -12,7 +12,7 @@
 mod client;
 mod conductor;
 pub mod endpoint;
-mod fleet;
+pub(crate) mod fleet;
 pub mod outcome;
 pub mod payload;
 pub mod plan;
@@ -20,7 +20,7 @@ pub mod provenance;
 mod reconnect;
 mod server;
 pub mod stop;
-mod tally;
+pub(crate) mod tally;
 pub mod template;
 mod tickets;
 pub mod timeline;
@@ -140,22 +140,23 @@ fn list(numbers: &[usize]) -> String {
 /// Makes the load of `plan`, and returns what came of it. Blocks for as long as the plan says.
 ///
 /// # Errors
-/// When the load could not be made at all. A load that the server did not hold is an [`Outcome`].
+/// When the load could not be made at all. A load that the server did not hold is an [`Outcome`], and so is one of which a
+/// part was lost on the way.
 pub fn run(plan: &Plan, observer: &mut dyn Observer) -> Result<Outcome, BenchError> {
     let prepared = plan.prepare()?;
     let mut conductor = Conductor::new(plan, &prepared, observer)?;
     let idle = conductor.mark()?;
     let connecting = Instant::now();
-    conductor.connect()?;
+    conductor.connect();
     let connect_time = connecting.elapsed();
     conductor.some_connected()?;
-    conductor.settle()?;
+    conductor.settle();
     let connected = conductor.mark()?;
-    let start = conductor.start()?;
-    conductor.wait(Phase::WarmingUp, start + plan.warmup)?;
+    let start = conductor.start();
+    conductor.wait(Phase::WarmingUp, start + plan.warmup);
     let begin = conductor.mark()?;
-    conductor.wait(Phase::Measuring, start + plan.until())?;
+    conductor.wait(Phase::Measuring, start + plan.until());
     let end = conductor.mark()?;
-    conductor.drain()?;
-    conductor.finish(&Marks { idle, connected, begin, end }, connect_time)
+    conductor.drain();
+    Ok(conductor.finish(&Marks { idle, connected, begin, end }, connect_time))
 }

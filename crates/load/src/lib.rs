@@ -7,6 +7,7 @@
 //! - [`observe`]: who watches a run, and may end it.
 //! - [`capacity`]: the most that a server holds, and what stops it.
 //! - [`doctor`]: this machine's limits against a number of clients.
+//! - [`faults`]: what a server survives, attack by attack.
 //! - [`report`]: HTML and CSV of what a load found.
 //! - [`cert`]: certificates for tests.
 //! - [`compare`]: the article's experiment over several servers.
@@ -18,6 +19,7 @@ pub mod cert;
 pub mod compare;
 mod date;
 pub mod doctor;
+pub mod faults;
 pub mod histogram;
 pub mod measure;
 pub mod observe;

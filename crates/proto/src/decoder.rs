@@ -304,7 +304,7 @@ impl Decoder {
         let parsed = if before == 0 {
             self.parse_header(config, input)?
         } else {
-            held.push(&input[..input.len().min(FrameHeader::MAX_LEN - before)]);
+            held.push(input.get(..FrameHeader::MAX_LEN - before).unwrap_or(input));
             self.parse_header(config, &held)?
         };
         if parsed.is_none() {

@@ -58,7 +58,7 @@ pub fn close(out: &mut Vec<u8>, code: Option<CloseCode>, reason: &str, mask: Opt
     let opcode = OpCode::Control(Control::Close);
     match code.filter(|code| code.may_be_sent()) {
         Some(code) => {
-            let reason = &reason[..reason.floor_char_boundary(MAX_REASON_LEN)];
+            let reason = reason.get(..reason.floor_char_boundary(MAX_REASON_LEN)).unwrap_or_default();
             frame(out, true, Reserved::NONE, opcode, &[&code.get().to_be_bytes(), reason.as_bytes()], mask);
         }
         None => frame(out, true, Reserved::NONE, opcode, &[], mask),

@@ -275,6 +275,10 @@ impl EncodedHeader {
     /// # Panics
     ///
     /// More than `MAX_LEN` bytes in all.
+    #[expect(
+        clippy::indexing_slicing,
+        reason = "callers see to it that it fits, with a number that is no peer's"
+    )]
     pub(crate) fn push(&mut self, bytes: &[u8]) {
         for byte in bytes {
             self.bytes[usize::from(self.len)] = *byte;
@@ -287,7 +291,7 @@ impl Deref for EncodedHeader {
     type Target = [u8];
 
     fn deref(&self) -> &[u8] {
-        &self.bytes[..usize::from(self.len)]
+        self.bytes.get(..usize::from(self.len)).unwrap_or_default()
     }
 }
 

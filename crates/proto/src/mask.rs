@@ -27,7 +27,7 @@ pub(crate) fn copy(out: &mut Vec<u8>, data: &[u8], key: MaskKey) {
 pub(crate) fn extend(out: &mut Vec<u8>, data: &[u8], key: MaskKey) {
     let start = out.len();
     out.resize(start + data.len(), 0);
-    copy_words(&mut out[start..], data, key);
+    copy_words(out.get_mut(start..).unwrap_or_default(), data, key);
 }
 
 /// Both have the same length.

@@ -89,6 +89,10 @@ impl Utf8Validator {
         Ok(bytes)
     }
 
+    #[expect(
+        clippy::indexing_slicing,
+        reason = "a character has four bytes at most, and its last one is not carried"
+    )]
     fn push_byte(&mut self, byte: u8) -> Result<(), InvalidUtf8> {
         let len = usize::from(self.tail_len);
         if len == 0 {

@@ -24,6 +24,15 @@ pub fn allowed_cpus() -> io::Result<Vec<usize>> {
     Ok((0..CpuSet::MAX_CPU).filter(|&cpu| set.is_set(cpu)).collect())
 }
 
+/// Lets other threads go before the calling one: niceness from 0 to 19, as nice(1) has it. It can be raised only.
+///
+/// # Errors
+/// EPERM, where a sandbox forbids it.
+pub fn give_way(niceness: u8) -> io::Result<()> {
+    // Of a thread, on Linux, whatever POSIX says of processes: setpriority(2).
+    Ok(rustix::process::setpriority_process(None, niceness.into())?)
+}
+
 /// Starts `command`, on `cpus` only where some are given, to be ended with SIGKILL should the *thread* that called this end before it
 /// (prctl(2), PR_SET_PDEATHSIG): call it from a thread that lives as long as the child should.
 ///
@@ -114,6 +123,17 @@ mod tests {
         let mut child = spawn_bound(Command::new("sleep").arg("60"), &[]).unwrap();
         terminate(&child).unwrap();
         assert_eq!(child.wait().unwrap().signal(), Some(libc::SIGTERM));
+    }
+
+    #[test]
+    fn one_thread_gives_way_alone() {
+        let niceness = || rustix::process::getpriority_process(None).unwrap();
+        let before = niceness();
+        let nice = std::thread::spawn(move || {
+            give_way(15).unwrap();
+            niceness()
+        });
+        assert_eq!((nice.join().unwrap(), niceness()), (15, before));
     }
 
     #[test]

@@ -182,6 +182,12 @@ impl TcpSocket {
         Ok(net::shutdown(&self.fd, Shutdown::Write)?)
     }
 
+    /// Ends the connection with a reset: what is unsent is dropped, and no TIME_WAIT keeps the port (SO_LINGER of zero).
+    pub fn reset(self) {
+        // A socket that has it set is reset when it is closed, which happens here in any case.
+        let _ = sockopt::set_socket_linger(&self.fd, Some(std::time::Duration::ZERO));
+    }
+
     /// The peer's address.
     ///
     /// # Errors
@@ -253,6 +259,14 @@ mod tests {
         server.shutdown_write().unwrap();
         wait_for(&client, Interest::READ);
         assert_eq!(client.recv(&mut buffer).unwrap(), 0);
+    }
+
+    #[test]
+    fn a_reset_is_no_end_of_stream() {
+        let (server, client, _) = pair(None);
+        client.reset();
+        wait_for(&server, Interest::READ);
+        assert_eq!(server.recv(&mut [0]).unwrap_err().kind(), ErrorKind::ConnectionReset);
     }
 
     #[test]

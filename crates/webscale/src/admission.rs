@@ -167,6 +167,7 @@ impl Addresses {
         (!is_off).then(|| Self { max, hasher: RandomState::new(), shards: Default::default() })
     }
 
+    #[expect(clippy::indexing_slicing, reason = "the rest of a division by their number")]
     fn shard(&self, source: Source) -> MutexGuard<'_, HashMap<Source, Tally>> {
         let [byte, ..] = self.hasher.hash_one(source).to_ne_bytes();
         // Nothing panics while it is held.

@@ -69,7 +69,7 @@ impl Backlog {
             let frames = self.frames.as_slice();
             let (len, is_droppable) = self.first_of(frames);
             if !is_droppable {
-                self.kept.push(&frames[..len]);
+                self.kept.push(frames.get(..len).unwrap_or(frames));
             }
             self.frames.consume(len);
             if is_droppable {
@@ -83,8 +83,9 @@ impl Backlog {
     /// Gives the next bytes to `give`, and forgets them: whole frames of up to `max` bytes together, or one that is longer.
     pub(crate) fn take<T>(&mut self, max: usize, give: impl FnOnce(&[u8]) -> T) -> Option<T> {
         if !self.kept.is_empty() {
-            let len = self.kept.len().min(max);
-            let given = give(&self.kept.as_slice()[..len]);
+            let kept = self.kept.as_slice();
+            let kept = kept.get(..max).unwrap_or(kept);
+            let (len, given) = (kept.len(), give(kept));
             self.kept.consume(len);
             return Some(given);
         }
@@ -101,7 +102,7 @@ impl Backlog {
         if len == 0 {
             return None;
         }
-        let given = give(&frames[..len]);
+        let given = give(frames.get(..len).unwrap_or(frames));
         self.frames.consume(len);
         self.droppable -= droppable;
         Some(given)

@@ -31,7 +31,7 @@ impl ByteQueue {
 
     pub(crate) fn as_slice(&self) -> &[u8] {
         // `start` never passes the end.
-        &self.bytes[self.start..]
+        self.bytes.get(self.start..).unwrap_or_default()
     }
 
     pub(crate) fn consume(&mut self, taken: usize) {

@@ -21,6 +21,10 @@ impl Close {
     pub(crate) fn new(code: CloseCode, reason: impl Into<String>, cause: CloseCause) -> Self {
         Self { code, reason: reason.into(), cause }
     }
+
+    pub(crate) fn is_shutdown(&self) -> bool {
+        matches!(self.cause, CloseCause::Shutdown)
+    }
 }
 
 impl fmt::Display for Close {

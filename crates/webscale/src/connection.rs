@@ -157,6 +157,8 @@ pub(crate) struct Connection<K, S> {
     answered: bool,
     last_heard: Time,
     pinged: Option<Time>,
+    /// Since that ping bytes came, and none was taken of those that wait for the peer.
+    deaf: bool,
     /// Since when a message is incomplete.
     message_since: Option<Time>,
     /// The handler may have stopped sending, and waits for [`Handler::drained`].
@@ -231,6 +233,7 @@ impl<K: Socket, S: Send + 'static> Connection<K, S> {
             answered: false,
             last_heard: now,
             pinged: None,
+            deaf: false,
             message_since: None,
             owes_drained: false,
             ended: None,
@@ -277,7 +280,9 @@ impl<K: Socket, S: Send + 'static> Connection<K, S> {
     pub(crate) fn interest(&self) -> Interest {
         let read = match self.link.phase() {
             Phase::Connecting | Phase::Dead => false,
-            Phase::Live => !self.link.is_congested() && !self.channel.has_pending(),
+            Phase::Live => {
+                !self.link.is_congested() && !self.channel.has_pending() && !self.channel.is_leaving()
+            }
             Phase::Finishing => !self.link.has_peer_ended(),
             Phase::Lingering => true,
         };
@@ -320,7 +325,17 @@ impl<K: Socket, S: Send + 'static> Connection<K, S> {
 
     /// The peer lives.
     fn heard(&mut self, now: Time) {
-        (self.last_heard, self.pinged) = (now, None);
+        (self.last_heard, self.pinged, self.deaf) = (now, None, false);
+    }
+
+    /// Bytes came. While others wait for the peer, it lives by taking them: who speaks and does not listen would keep
+    /// them here for ever.
+    fn spoke(&mut self, now: Time) {
+        if self.link.queued() == 0 {
+            self.heard(now);
+        } else {
+            self.deaf = true;
+        }
     }
 
     /// Goes on with what an earlier turn left.
@@ -414,6 +429,7 @@ impl<K: Socket, S: Send + 'static> Connection<K, S> {
     /// Ends a turn: settles what the channel decided, seals and sends what it wrote.
     fn end<H: Handler<Session = S>>(&mut self, turn: &mut Turn<'_, H>) {
         let limits = &turn.context.config.limits;
+        self.channel.settle_close(&mut turn.context);
         self.channel.restore(turn.context.outgoing);
         if self.channel.is_closing() && !self.closing {
             self.closing = true;
@@ -493,7 +509,7 @@ impl<K: Socket, S: Send + 'static> Connection<K, S> {
             match self.link.recv(turn) {
                 Ok(link::Received::Bytes { count, more }) => {
                     if self.link.phase() == Phase::Live {
-                        self.heard(turn.context.now);
+                        self.spoke(turn.context.now);
                     }
                     self.open_bytes(turn, count);
                     self.settle(turn);
@@ -554,10 +570,12 @@ impl<K: Socket, S: Send + 'static> Connection<K, S> {
 
     /// Takes note of when the message under way began. One that ended since is another one.
     fn watch_message<H: Handler>(&mut self, context: &mut Context<'_, H>) {
-        if std::mem::take(&mut context.between_messages) || !self.channel.is_mid_message() {
+        // The record that brings a message is a part of it.
+        let is_under_way = self.channel.is_mid_message() || self.link.is_mid_record();
+        if std::mem::take(&mut context.between_messages) || !is_under_way {
             self.message_since = None;
         }
-        if self.channel.is_mid_message() {
+        if is_under_way {
             self.message_since.get_or_insert(context.now);
         }
     }

@@ -12,7 +12,7 @@ impl Sealed {
     }
 
     pub(crate) fn as_slice(&self) -> &[u8] {
-        &self.bytes[..self.len]
+        self.bytes.get(..self.len).unwrap_or_default()
     }
 
     /// At least `room` writable bytes behind what is there.
@@ -21,7 +21,7 @@ impl Sealed {
         if self.bytes.len() < end {
             self.bytes.resize(end.next_multiple_of(4096), 0);
         }
-        &mut self.bytes[self.len..]
+        self.bytes.get_mut(self.len..).unwrap_or_default()
     }
 
     /// `written` bytes of the spare room are filled.

@@ -47,6 +47,8 @@ const MAILBOX: u64 = u32::MAX as u64 - 1;
 const DEADLINE_STEP: Duration = Duration::from_millis(64);
 /// How soon a full workers' queue is tried again.
 const POOL_RETRY: Duration = Duration::from_millis(1);
+/// The same, of a queue that stays full: where handlers do not return, a loop must not wake for nothing all the time.
+const POOL_RETRY_MAX: Duration = Duration::from_millis(16);
 
 /// What all loops of a server share.
 pub(crate) struct Shared<H> {
@@ -75,6 +77,8 @@ pub(crate) struct EventLoop<H: Handler, K: Kernel = Linux> {
     ready: VecDeque<Token>,
     /// Connections with a message that the workers' queue had no room for.
     stalled: VecDeque<Token>,
+    /// How soon these are looked at again.
+    pool_retry: Duration,
     now: Time,
     wire: Wire,
     scratch: Vec<u8>,
@@ -117,6 +121,7 @@ impl<H: Handler, K: Kernel> EventLoop<H, K> {
             timers: Wheel::new(),
             ready: VecDeque::new(),
             stalled: VecDeque::new(),
+            pool_retry: POOL_RETRY,
             now: Time::default(),
             wire: Wire::new(),
             scratch: Vec::new(),
@@ -172,10 +177,10 @@ impl<H: Handler, K: Kernel> EventLoop<H, K> {
         if !self.ready.is_empty() {
             return Some(Duration::ZERO);
         }
-        let retry = (!self.stalled.is_empty()).then(|| self.now + POOL_RETRY);
+        let retry = (!self.stalled.is_empty()).then(|| self.now + self.pool_retry);
         let rest = self.listening.as_ref().and_then(Listening::resting_until);
-        let drained = self.stage.end_of_draining();
-        let next = [self.timers.next_due(), retry, rest, drained].into_iter().flatten().min()?;
+        let ending = self.stage.next_due();
+        let next = [self.timers.next_due(), retry, rest, ending].into_iter().flatten().min()?;
         Some(next - self.kernel.now())
     }
 
@@ -253,7 +258,7 @@ impl<H: Handler, K: Kernel> EventLoop<H, K> {
         // Taken here, so that a request of a connection that is removed below is not filed for the next one.
         let timer_request = self.outgoing.timer.take();
         let Some(connection) = self.connections.get_mut(token) else { return };
-        let draining = self.stage.end_of_draining().is_some();
+        let draining = self.stage.is_draining();
         if connection.is_dead() || (draining && connection.is_settled()) {
             return self.remove(token);
         }
@@ -335,8 +340,10 @@ impl<H: Handler, K: Kernel> EventLoop<H, K> {
         }
         for _ in 0..self.stalled.len() {
             if !self.pool.as_ref().is_some_and(Pool::has_room) {
+                self.pool_retry = (2 * self.pool_retry).min(POOL_RETRY_MAX);
                 break;
             }
+            self.pool_retry = POOL_RETRY;
             let Some(token) = self.stalled.pop_front() else { break };
             if let Some(connection) = self.connections.get_mut(token) {
                 connection.registered.in_stalled_list = false;
@@ -361,6 +368,7 @@ impl<H: Handler, K: Kernel> EventLoop<H, K> {
                 }
             }
         }
+        self.say_farewell();
         let now = self.now;
         if self.listening.as_mut().is_some_and(|listening| listening.end_rest(&self.kernel, now)) {
             // Also where nobody waits: it shows that connections can be had again.

@@ -98,6 +98,19 @@
 //!
 //! Linux 5.11 or later is needed, for epoll_pwait2(2). Other systems are not supported.
 
+// What a peer sends must not reach a panic: each exception says why it is none.
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic,
+        clippy::unreachable,
+        clippy::indexing_slicing,
+        clippy::string_slice
+    )
+)]
+
 mod admission;
 mod backlog;
 mod byte_queue;

@@ -44,7 +44,7 @@ pub struct Limits {
     /// in chunks, up to this many bytes in all; then 1009. Its connection holds no more than `message_bytes` of it,
     /// and about twice that where it is compressed and goes to workers. Default 0: every message comes whole.
     pub stream_bytes: u64,
-    /// One message, from its first byte to its last, in chunks or whole; then 1008. If it is over while a worker holds the
+    /// One message, from the first byte of its TLS record to its last, in chunks or whole; then 1008. If it is over while a worker holds the
     /// message up, it begins anew. Default 60 s.
     pub message_time: Duration,
     /// What may wait for one client's socket, in bytes of frames; also the longest message that can be sent, and the longest
@@ -67,13 +67,18 @@ pub struct Limits {
     /// Silence after which a ping is sent, spread by up to an eighth so that many clients do not fall due together.
     /// Default 30 s.
     pub ping_after: Duration,
-    /// How long the peer may neither send nor take a byte after that ping; then the connection is ended. Default 30 s.
+    /// How long the peer may neither send nor take a byte after that ping; then the connection is ended. While bytes wait for
+    /// the peer, taking alone counts, for that silence too: who only sends is closed with 1008. Default 30 s.
     pub pong_time: Duration,
     /// The closing handshake, and then the end of the TCP connection. What is queued then may take until `message_time`
     /// longer, while the peer goes on taking it. Default 5 s.
     pub close_time: Duration,
     /// After a shutdown began, the time until connections still open are dropped. Default 10 s.
     pub shutdown_time: Duration,
+    /// Over so much of `shutdown_time` clients are told with 1001 to go, one after the other, so that they do not all knock at
+    /// another server at once; until then they are served. Default 0: all at once, so that nobody waits who need not. With
+    /// thousands of clients, give each some 0.2 ms, which is what a TLS handshake costs where they go.
+    pub shutdown_spread: Duration,
     /// Connections on all loops of this process; further ones are closed as they are accepted. Default: as many as
     /// there are descriptors.
     pub connections: usize,
@@ -130,6 +135,7 @@ impl Default for Limits {
             pong_time: Duration::from_secs(30),
             close_time: Duration::from_secs(5),
             shutdown_time: Duration::from_secs(10),
+            shutdown_spread: Duration::ZERO,
             connections: usize::MAX,
             connections_per_address: usize::MAX,
             handshakes_per_address: usize::MAX,
@@ -210,6 +216,11 @@ impl Limits {
         }
         if self.egress_high_water > self.egress_bytes {
             return Some("egress_high_water lies above egress_bytes");
+        }
+        if self.shutdown_spread > self.shutdown_time {
+            return Some(
+                "shutdown_spread lies above shutdown_time: clients would be dropped before they are told",
+            );
         }
         if self.notsent_bytes == 0 {
             return Some("notsent_bytes is 0: the kernel would take nothing");

@@ -16,13 +16,16 @@ impl MaskSource {
         Self { role, bytes: Vec::new() }
     }
 
+    #[expect(
+        clippy::expect_used,
+        reason = "the kernel does not stop giving random bytes, and no peer has a part in it"
+    )]
     pub(crate) fn next(&mut self) -> Option<MaskKey> {
         if self.role == Role::Server {
             return None;
         }
         if self.bytes.is_empty() {
             self.bytes.resize(BATCH, 0);
-            // The kernel gave random bytes to TLS when this connection began; it does not stop.
             webscale_sys::random(&mut self.bytes).expect("getrandom(2) works once the system is up");
         }
         let (_, &key) = self.bytes.split_last_chunk()?;

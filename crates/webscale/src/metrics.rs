@@ -97,10 +97,12 @@ impl Metrics {
         self.deflated.add(sent.deflated);
     }
 
+    #[expect(clippy::indexing_slicing, reason = "`COUNT` is that of all kinds")]
     pub(crate) fn count_close(&self, kind: CloseKind) {
         self.closes[kind as usize].add(1);
     }
 
+    #[expect(clippy::indexing_slicing, reason = "`COUNT` is that of all refusals")]
     pub(crate) fn count_refusal(&self, refusal: Refusal) {
         self.refused[refusal as usize].add(1);
     }

@@ -191,9 +191,8 @@ impl ServerBuilder {
         }
         // A sandbox may forbid it; then the limit stays as it is.
         let _ = limits::raise_descriptors();
-        let listeners =
+        let (address, listeners) =
             listeners(self.address.map_err(BuildError::NoAddress)?, self.threads, self.port_is_shared)?;
-        let address = listeners[0].local_addr().map_err(BuildError::Resources)?;
         let options = self.limits.tcp_options();
         for listener in &listeners {
             listener.set_options(options).map_err(BuildError::Resources)?;
@@ -225,8 +224,12 @@ impl ServerBuilder {
     }
 }
 
-/// One listener a loop, all on the same address.
-fn listeners(address: SocketAddr, count: usize, port_is_shared: bool) -> Result<Vec<Listener>, BuildError> {
+/// One listener a loop, all on the same address, with the port in force.
+fn listeners(
+    address: SocketAddr,
+    count: usize,
+    port_is_shared: bool,
+) -> Result<(SocketAddr, Vec<Listener>), BuildError> {
     let fail = |error| BuildError::Listen(address, error);
     let first = Listener::bind(address, BACKLOG, port_is_shared).map_err(fail)?;
     // Not before it listens: two servers of one user that start at once would have the port both, unnoticed. Also a
@@ -237,7 +240,7 @@ fn listeners(address: SocketAddr, count: usize, port_is_shared: bool) -> Result<
     for _ in 1..count {
         listeners.push(Listener::bind(address, BACKLOG, true).map_err(fail)?);
     }
-    Ok(listeners)
+    Ok((address, listeners))
 }
 
 /// A server that listens.
@@ -358,8 +361,10 @@ impl Handle {
         Self { loops: Vec::new(), tls: None, vitals: Arc::new(Vitals::new(Vec::new(), None, limits)) }
     }
 
-    /// Stops accepting, closes every connection with 1001, and ends [`Server::run`] when all are gone, or after
-    /// [`Limits::shutdown_time`] as [`Handle::abort`] does. Returns at once.
+    /// Stops accepting, closes every connection with 1001, spread over [`Limits::shutdown_spread`], and ends [`Server::run`]
+    /// when all are gone, or after [`Limits::shutdown_time`] as [`Handle::abort`] does. A connection is closed behind the
+    /// answers to the messages that were received before; what has not finished its opening handshake is dropped. Returns
+    /// at once.
     pub fn shutdown(&self) {
         self.vitals.shut_down();
         self.tell(|| Command::Shutdown);

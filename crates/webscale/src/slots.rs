@@ -42,11 +42,16 @@ impl<T> Slots<T> {
         self.len
     }
 
+    #[expect(
+        clippy::indexing_slicing,
+        clippy::expect_used,
+        reason = "the index was just made or freed; descriptors are fewer than 2^32"
+    )]
     pub(crate) fn insert(&mut self, value: T) -> Token {
         self.len += 1;
         let index = self.free.pop().unwrap_or_else(|| {
             self.slots.push(Slot { generation: 0, value: None });
-            u32::try_from(self.slots.len() - 1).expect("fewer connections than descriptors")
+            u32::try_from(self.slots.len() - 1).expect("fewer connections than 2^32")
         });
         let slot = &mut self.slots[index as usize];
         slot.value = Some(Box::new(value));

@@ -63,15 +63,12 @@ struct Parts<'a> {
 
 fn parse(url: &str) -> Result<Parts<'_>, TargetError> {
     use TargetError::Malformed;
-    let lower =
-        |prefix: &str| url.get(..prefix.len()).is_some_and(|start| start.eq_ignore_ascii_case(prefix));
-    let (secure, rest) = if lower("wss://") {
-        (true, &url[6..])
-    } else if lower("ws://") {
-        (false, &url[5..])
-    } else {
-        return Err(TargetError::Scheme(url.to_owned()));
+    let behind = |prefix: &str| {
+        let (start, rest) = url.split_at_checked(prefix.len())?;
+        start.eq_ignore_ascii_case(prefix).then_some(rest)
     };
+    let found = behind("wss://").map(|rest| (true, rest)).or_else(|| Some((false, behind("ws://")?)));
+    let (secure, rest) = found.ok_or_else(|| TargetError::Scheme(url.to_owned()))?;
     if rest.contains('#') {
         return Err(Malformed("a WebSocket URL has no fragment (#)"));
     }

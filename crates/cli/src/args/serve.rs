@@ -11,16 +11,20 @@ use super::units;
 
 mod limits;
 mod status;
+mod times;
 pub(crate) use limits::LimitArgs;
 pub(crate) use status::StatusArgs;
+pub(crate) use times::TimeArgs;
 
 /// Serve WebSockets: echo, or parse the 10 kB JSON message.
 ///
 /// Without --cert and --key it makes a certificate that signs itself; without --plain it speaks wss:// only. Prints
 /// `listening on wss://…` when it accepts. SIGHUP reads the files of --cert, --key and --client-ca again, for clients that
-/// connect from then on; if one of them is no good, what is in use stays, and stderr says why. The first SIGTERM or Ctrl-C closes every client with 1001 and ends with exit
-/// code 0 and one line of counts; a second one ends at once.
+/// connect from then on; if one of them is no good, what is in use stays, and stderr says why. The first SIGTERM or Ctrl-C
+/// accepts no more, closes every client with 1001 behind the answers to what it sent, and ends with exit code 0 and one
+/// line of counts, within 10 s (and the time of --drain); a second one ends at once.
 #[derive(Debug, clap::Args)]
+#[command(args_override_self = true)]
 #[command(after_help = "\
 Examples:
   webscale serve --mode echo --plain
@@ -28,6 +32,7 @@ Examples:
   webscale serve --cert cert.pem --key key.pem --client-ca ca.pem
   webscale serve --origin https://example.com --origin http://localhost:8080
   webscale serve --processes 2 --threads 1
+  webscale serve --drain 30s
   webscale serve --listen 0.0.0.0:9001 --status 127.0.0.1:9100
   webscale serve --listen 0.0.0.0:9001 --memory 1GiB --max-per-address 200 --max-handshakes-per-address 50")]
 pub(crate) struct ServeArgs {
@@ -77,6 +82,8 @@ pub(crate) struct ServeArgs {
     pub(crate) origins: Vec<String>,
     #[command(flatten)]
     pub(crate) limits: LimitArgs,
+    #[command(flatten)]
+    pub(crate) times: TimeArgs,
     #[command(flatten)]
     pub(crate) status: StatusArgs,
     /// Share the port with the sibling that has it: for the children of --processes

@@ -119,7 +119,7 @@ fn spawn(
     if let Some(bytes) = args.max_message {
         command.args(["--max-message", &bytes.to_string()]);
     }
-    command.args(args.limits.share(args.processes));
+    command.args(args.limits.share(args.processes)).args(args.times.share());
     if args.deflate {
         command.arg("--deflate");
     }

@@ -62,8 +62,13 @@ impl Server {
     }
 
     /// Has it end by SIGTERM; returns its exit code and the last line that it printed.
-    pub(crate) fn finish(mut self) -> (Option<i32>, String) {
+    pub(crate) fn finish(self) -> (Option<i32>, String) {
         self.signal("TERM");
+        self.end()
+    }
+
+    /// The same of one that ends anyway.
+    pub(crate) fn end(mut self) -> (Option<i32>, String) {
         let last = (&mut self.stdout).lines().last().unwrap().unwrap();
         (self.child.wait().unwrap().code(), last)
     }

@@ -84,22 +84,22 @@ impl<'a> Conductor<'a> {
     }
 
     /// Opens all connections over the ramp, and waits until each is open or has failed.
-    pub(crate) fn connect(&mut self) -> Result<(), BenchError> {
+    pub(crate) fn connect(&mut self) {
         let begun = Instant::now();
         (self.begun, self.sampled) = (begun, begun);
         self.watch.poll();
-        self.fleet.connect(begun)?;
+        self.fleet.connect(begun);
         while self.census.settled < self.plan.clients && !self.is_over() {
             std::thread::sleep(self.fleet.tick());
-            self.look_up(Phase::Connecting, begun, None)?;
+            self.look_up(Phase::Connecting, begun, None);
         }
-        self.end_phase(Phase::Connecting, begun, None)
+        self.end_phase(Phase::Connecting, begun, None);
     }
 
     /// # Errors
     /// [`BenchError::NoClient`] when every connection failed.
     pub(crate) fn some_connected(&mut self) -> Result<(), BenchError> {
-        self.collect()?;
+        self.collect();
         if self.total.opened + self.second.opened > 0 || self.is_over() {
             return Ok(());
         }
@@ -112,19 +112,19 @@ impl<'a> Conductor<'a> {
     }
 
     /// Leaves the server alone for a while, so that it is seen at rest.
-    pub(crate) fn settle(&mut self) -> Result<(), BenchError> {
-        self.wait(Phase::Resting, Instant::now() + self.plan.settle)
+    pub(crate) fn settle(&mut self) {
+        self.wait(Phase::Resting, Instant::now() + self.plan.settle);
     }
 
     /// Starts the schedule, a little ahead so that every client learns of it in time.
-    pub(crate) fn start(&mut self) -> Result<Instant, BenchError> {
-        let at = self.fleet.start()?;
+    pub(crate) fn start(&mut self) -> Instant {
+        let at = self.fleet.start();
         self.started = Some(at);
-        Ok(at)
+        at
     }
 
-    /// Waits through a phase, unless the user or the server ends it.
-    pub(crate) fn wait(&mut self, phase: Phase, until: Instant) -> Result<(), BenchError> {
+    /// Waits through a phase, unless the user, the server or the death of a process of the load ends it.
+    pub(crate) fn wait(&mut self, phase: Phase, until: Instant) {
         let begun = Instant::now();
         let planned = Some(until.saturating_duration_since(begun));
         loop {
@@ -133,13 +133,13 @@ impl<'a> Conductor<'a> {
                 return self.end_phase(phase, begun, planned);
             }
             std::thread::sleep(TICK.min(until - now));
-            self.look_up(phase, begun, planned)?;
+            self.look_up(phase, begun, planned);
         }
     }
 
-    /// The user or a limit has ended it.
+    /// The user or a limit has ended it, or a part of the load is lost.
     fn is_over(&self) -> bool {
-        self.interrupted || self.stopped.is_some()
+        self.interrupted || self.stopped.is_some() || self.fleet.lost().is_some()
     }
 
     /// Nothing has ended it, and somebody is connected or will be again.
@@ -148,7 +148,7 @@ impl<'a> Conductor<'a> {
     }
 
     /// Sends no more than what was due, and waits for the answers that are still to come.
-    pub(crate) fn drain(&mut self) -> Result<(), BenchError> {
+    pub(crate) fn drain(&mut self) {
         let begun = Instant::now();
         self.ended = self.scheduled(begun);
         let due = self.plan.pace().offered(Duration::ZERO, self.plan.until());
@@ -157,31 +157,27 @@ impl<'a> Conductor<'a> {
             && self.is_going_on()
         {
             std::thread::sleep(self.fleet.tick());
-            self.census = self.fleet.census()?;
+            self.census = self.fleet.census();
         }
-        self.fleet.end()?;
+        self.fleet.end();
         let until = begun + DRAIN_MAX.max(self.plan.latency_limit);
         while self.counts().waiting() > 0 && Instant::now() < until && !self.is_over() {
             std::thread::sleep(self.fleet.tick());
-            self.look_up(Phase::Draining, begun, None)?;
+            self.look_up(Phase::Draining, begun, None);
         }
-        Ok(())
     }
 
     /// Everything at this moment.
     pub(crate) fn mark(&mut self) -> Result<Mark, BenchError> {
-        self.census = self.fleet.census()?;
+        self.census = self.fleet.census();
         self.watch.mark(self.counts().sent)
     }
 
     /// Closes all connections and sums up.
-    ///
-    /// # Errors
-    /// When an event loop had failed.
-    pub(crate) fn finish(mut self, marks: &Marks, connect_time: Duration) -> Result<Outcome, BenchError> {
-        self.census = self.fleet.census()?;
+    pub(crate) fn finish(mut self, marks: &Marks, connect_time: Duration) -> Outcome {
+        self.census = self.fleet.census();
         let (peak_open, processes) = (self.fleet.peak_open(), self.fleet.processes());
-        let rest = self.fleet.close()?;
+        let rest = self.fleet.close();
         self.second.add(&rest);
         self.sample(Phase::Draining);
         let mut outcome = outcome(self.plan, &self.total, marks, self.ended);
@@ -192,34 +188,34 @@ impl<'a> Conductor<'a> {
         outcome.generator = marks.generator(processes, self.plan.pinned_to(), self.total.opened);
         outcome.server = self.watch.server_use(marks, self.total.opened);
         (outcome.verdict.interrupted, outcome.verdict.stopped) = (self.interrupted, self.stopped);
+        outcome.verdict.broken = self.fleet.lost().map(ToString::to_string);
         outcome.verdict.tolerated = self.plan.stop.tolerates(&self.total);
         outcome.verdict = judge(&outcome, self.plan.latency_limit);
         if let Some(lost) = self.watch.lost() {
             outcome.verdict.problems.push(format!("the server could not be measured to the end: {lost}"));
         }
-        Ok(outcome)
+        outcome
     }
 
     /// Looks how the clients stand, asks the user, and once a second tells of the progress.
-    fn look_up(&mut self, phase: Phase, begun: Instant, planned: Option<Duration>) -> Result<(), BenchError> {
-        self.fleet.tend()?;
-        self.census = self.fleet.census()?;
+    fn look_up(&mut self, phase: Phase, begun: Instant, planned: Option<Duration>) {
+        self.fleet.tend();
+        self.census = self.fleet.census();
         self.interrupted |= self.observer.stopped();
-        if self.sampled.elapsed() >= SAMPLE_EVERY { self.tell(phase, begun, planned) } else { Ok(()) }
+        if self.sampled.elapsed() >= SAMPLE_EVERY {
+            self.tell(phase, begun, planned);
+        }
     }
 
     /// A sample ends with its phase.
-    fn end_phase(
-        &mut self,
-        phase: Phase,
-        begun: Instant,
-        planned: Option<Duration>,
-    ) -> Result<(), BenchError> {
-        if self.sampled.elapsed() >= SAMPLE_MIN { self.tell(phase, begun, planned) } else { Ok(()) }
+    fn end_phase(&mut self, phase: Phase, begun: Instant, planned: Option<Duration>) {
+        if self.sampled.elapsed() >= SAMPLE_MIN {
+            self.tell(phase, begun, planned);
+        }
     }
 
-    fn tell(&mut self, phase: Phase, begun: Instant, planned: Option<Duration>) -> Result<(), BenchError> {
-        self.collect()?;
+    fn tell(&mut self, phase: Phase, begun: Instant, planned: Option<Duration>) {
+        self.collect();
         let sample = self.sample(phase);
         if self.stopped.is_none() {
             self.stopped = self.plan.stop.passed(&self.total, self.plan.clients);
@@ -236,14 +232,12 @@ impl<'a> Conductor<'a> {
             sample,
         };
         self.observer.progress(&progress);
-        Ok(())
     }
 
     /// Takes what the clients counted.
-    fn collect(&mut self) -> Result<(), BenchError> {
-        self.second.add(&self.fleet.collect()?);
+    fn collect(&mut self) {
+        self.second.add(&self.fleet.collect());
         self.census.counts = Counts::default();
-        Ok(())
     }
 
     /// Messages so far, those too that are not yet collected.

@@ -109,7 +109,12 @@ impl Group {
 
 /// All clients of a load.
 pub(crate) struct Fleet {
+    /// Those that can be reached.
     groups: Vec<Group>,
+    /// How many there were.
+    count: usize,
+    /// Why the first one could not be reached any more.
+    lost: Option<BenchError>,
     peak_open: u32,
     notice: Duration,
 }
@@ -121,7 +126,8 @@ impl Fleet {
             None => vec![Group::Here(Box::new(Loops::new(plan, prepared, Share::WHOLE)?))],
             Some((count, program)) => start_parts(plan, prepared, *count, program)?,
         };
-        Ok(Fleet { groups, peak_open: 0, notice: 2 * plan.start_poll() })
+        let (count, notice) = (groups.len(), 2 * plan.start_poll());
+        Ok(Fleet { groups, count, lost: None, peak_open: 0, notice })
     }
 
     /// The processes beside this one that hold clients.
@@ -133,22 +139,36 @@ impl Fleet {
         self.groups.iter().filter_map(pid).collect()
     }
 
-    /// How many processes hold clients.
+    /// How many processes hold clients, or held some.
     pub(crate) fn processes(&self) -> usize {
-        self.groups.len()
+        self.count
+    }
+
+    /// Why some of the clients could not be reached any more, if so. What they had counted until then stands in what was
+    /// collected.
+    pub(crate) fn lost(&self) -> Option<&BenchError> {
+        self.lost.as_ref()
+    }
+
+    /// For who has no use for a part of the clients.
+    ///
+    /// # Errors
+    /// What [`Fleet::lost`] says, once.
+    pub(crate) fn whole(&mut self) -> Result<(), BenchError> {
+        self.lost.take().map_or(Ok(()), Err)
     }
 
     /// Begins to open all connections over the ramp, which counts from `begun`.
-    pub(crate) fn connect(&mut self, begun: Instant) -> Result<(), BenchError> {
-        self.tell(Order::Connect(begun.into()))
+    pub(crate) fn connect(&mut self, begun: Instant) {
+        self.tell(Order::Connect(begun.into()));
     }
 
     /// Does what has become due. To be called often while connections are being opened.
-    pub(crate) fn tend(&mut self) -> Result<(), BenchError> {
-        self.groups.iter_mut().try_for_each(|group| match group {
+    pub(crate) fn tend(&mut self) {
+        self.each(|group| match group {
             Group::Here(loops) => loops.tend(),
             Group::Elsewhere(_) => Ok(()),
-        })
+        });
     }
 
     /// How often it is worth to look at the clients while something is awaited: another process costs more to ask.
@@ -160,11 +180,10 @@ impl Fleet {
     }
 
     /// How the clients stand now.
-    pub(crate) fn census(&mut self) -> Result<Census, BenchError> {
-        self.ask(Request::Census)?;
+    pub(crate) fn census(&mut self) -> Census {
+        self.ask(Request::Census);
         let mut sum = Census::default();
-        for group in &mut self.groups {
-            let one = group.census()?;
+        for one in self.each(Group::census) {
             sum.open += one.open;
             sum.connecting += one.connecting;
             sum.settled += one.settled;
@@ -173,7 +192,7 @@ impl Fleet {
         }
         // The peaks of several processes may have been at different times: what is open now is certain.
         self.peak_open = self.peak_open.max(sum.peak_open).max(sum.open);
-        Ok(Census { peak_open: self.peak_open, ..sum })
+        Census { peak_open: self.peak_open, ..sum }
     }
 
     /// The most connections that were seen open at the same time.
@@ -182,47 +201,60 @@ impl Fleet {
     }
 
     /// Everything that was counted since this was last called.
-    pub(crate) fn collect(&mut self) -> Result<Tally, BenchError> {
-        self.ask(Request::Tally)?;
-        sum(self.groups.iter_mut().map(Group::collect))
+    pub(crate) fn collect(&mut self) -> Tally {
+        self.ask(Request::Tally);
+        sum(&self.each(Group::collect))
     }
 
     /// Has the schedule begin a little later than now, so that every client learns of it in time; says when.
-    pub(crate) fn start(&mut self) -> Result<Instant, BenchError> {
+    pub(crate) fn start(&mut self) -> Instant {
         let at = Instant::now() + self.notice;
-        self.tell(Order::Start(at.into()))?;
-        Ok(at)
+        self.tell(Order::Start(at.into()));
+        at
     }
 
     /// No further message is sent.
-    pub(crate) fn end(&mut self) -> Result<(), BenchError> {
-        self.tell(Order::End)
+    pub(crate) fn end(&mut self) {
+        self.tell(Order::End);
     }
 
     /// Closes all connections, and gives what was not yet collected.
-    ///
-    /// # Errors
-    /// When an event loop had failed.
-    pub(crate) fn close(&mut self) -> Result<Tally, BenchError> {
-        self.ask(Request::Close)?;
-        sum(self.groups.iter_mut().map(Group::close))
+    pub(crate) fn close(&mut self) -> Tally {
+        self.ask(Request::Close);
+        sum(&self.each(Group::close))
     }
 
-    fn tell(&mut self, order: Order) -> Result<(), BenchError> {
-        self.groups.iter_mut().try_for_each(|group| group.tell(order))
+    fn tell(&mut self, order: Order) {
+        self.each(|group| group.tell(order));
     }
 
-    fn ask(&mut self, request: Request) -> Result<(), BenchError> {
-        self.groups.iter_mut().try_for_each(|group| group.ask(request))
+    fn ask(&mut self, request: Request) {
+        self.each(|group| group.ask(request));
+    }
+
+    /// What `act` gives of every group. One of which it fails is lost with its clients; the others go on until they are told
+    /// to end.
+    fn each<T>(&mut self, mut act: impl FnMut(&mut Group) -> Result<T, BenchError>) -> Vec<T> {
+        let mut given = Vec::with_capacity(self.groups.len());
+        let lost = &mut self.lost;
+        self.groups.retain_mut(|group| match act(group) {
+            Ok(one) => {
+                given.push(one);
+                true
+            }
+            Err(error) => {
+                lost.get_or_insert(error);
+                false
+            }
+        });
+        given
     }
 }
 
-fn sum(tallies: impl Iterator<Item = Result<Tally, BenchError>>) -> Result<Tally, BenchError> {
+fn sum(tallies: &[Tally]) -> Tally {
     let mut sum = Tally::default();
-    for tally in tallies {
-        sum.add(&tally?);
-    }
-    Ok(sum)
+    tallies.iter().for_each(|tally| sum.add(tally));
+    sum
 }
 
 /// Starts `count` processes, and waits until all are ready to connect.

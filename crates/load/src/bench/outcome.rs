@@ -276,6 +276,9 @@ pub struct Verdict {
     pub interrupted: bool,
     /// Which limit ended the run early, if one did.
     pub stopped: Option<String>,
+    /// Which process of the load was lost, and how, if one was. That ended the run; the figures are of what was counted
+    /// until then.
+    pub broken: Option<String>,
     /// What failed stayed within the share that was allowed, and is no problem.
     pub tolerated: bool,
 }
@@ -286,7 +289,7 @@ impl Verdict {
         match self {
             _ if self.interrupted => "interrupted",
             Verdict { saturated: Some(_), .. } => "saturated",
-            Verdict { stopped: Some(_), .. } => "failed",
+            Verdict { stopped: Some(_), .. } | Verdict { broken: Some(_), .. } => "failed",
             _ if !self.problems.is_empty() => "failed",
             _ => "held",
         }
@@ -299,7 +302,7 @@ impl Verdict {
 
     /// Whether it ended before its time.
     fn is_cut(&self) -> bool {
-        self.interrupted || self.stopped.is_some()
+        self.interrupted || self.stopped.is_some() || self.broken.is_some()
     }
 }
 

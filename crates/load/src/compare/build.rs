@@ -80,10 +80,8 @@ pub fn build(
         }
         _ => {}
     }
-    let mut cargo = cargo(workspace, &["build", "--release", "--locked", "--package", package]);
-    cargo.arg("--target-dir").arg(&directory).env("CARGO_PROFILE_RELEASE_STRIP", "symbols");
     let begun = Instant::now();
-    run(&mut cargo, stopped)?;
+    run(&mut release(workspace, package, &directory), stopped)?;
     let compile_seconds = begun.elapsed().as_secs_f64();
 
     let binary = directory.join("release").join(package);
@@ -92,6 +90,21 @@ pub fn build(
     let built = Build { binary, compile_seconds, binary_bytes, dependencies };
     remember(&directory, &built)?;
     Ok(built)
+}
+
+/// The executable of `package`, built as for a release where its sources are newer than it.
+///
+/// # Errors
+/// When cargo fails, or `stopped` says that the user does not want to wait.
+pub fn up_to_date(
+    workspace: &Workspace,
+    scratch: &Scratch,
+    package: &str,
+    stopped: &dyn Fn() -> bool,
+) -> Result<PathBuf, BuildError> {
+    let directory = scratch.path().join(package);
+    run(&mut release(workspace, package, &directory), stopped)?;
+    Ok(directory.join("release").join(package))
 }
 
 /// The build that an earlier comparison left behind.
@@ -148,6 +161,12 @@ fn count_dependencies(tree: &str, package: &str) -> usize {
     };
     let all: BTreeSet<(String, String)> = tree.lines().filter_map(name_and_version).collect();
     all.iter().filter(|(name, _)| name != package).count()
+}
+
+fn release(workspace: &Workspace, package: &str, directory: &Path) -> Command {
+    let mut cargo = cargo(workspace, &["build", "--release", "--locked", "--package", package]);
+    cargo.arg("--target-dir").arg(directory).env("CARGO_PROFILE_RELEASE_STRIP", "symbols");
+    cargo
 }
 
 /// cargo in the workspace, without what a surrounding `cargo run` set for its own build.

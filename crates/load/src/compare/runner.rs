@@ -190,6 +190,9 @@ fn rejection(outcome: &Outcome, counts: Option<&Counts>, mode: Mode) -> Option<S
     if outcome.verdict.interrupted {
         return Some("interrupted".into());
     }
+    if let Some(why) = &outcome.verdict.broken {
+        return Some(why.clone());
+    }
     if let Some(why) = &outcome.verdict.saturated {
         return Some(format!("the generator was saturated: {why}"));
     }

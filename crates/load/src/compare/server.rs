@@ -6,6 +6,7 @@ use std::net::{TcpListener, TcpStream};
 use std::path::Path;
 use std::process::{Command, ExitStatus, Stdio};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -141,10 +142,15 @@ impl Server {
         self.job.id()
     }
 
+    /// What it has written on stderr so far.
+    pub fn heard(&self) -> Heard {
+        self.stderr.heard()
+    }
+
     /// Why it ended, if it has.
     pub fn death(&mut self) -> Option<ServerError> {
         let status = self.ended()?;
-        Some(ServerError::Died { status: status.to_string(), stderr: self.stderr.last_line() })
+        Some(ServerError::Died { status: status.to_string(), stderr: self.stderr.all().last })
     }
 
     fn ended(&mut self) -> Option<ExitStatus> {
@@ -222,34 +228,76 @@ fn read_lines(pipe: impl Read, mut each: impl FnMut(String) -> bool) {
     }
 }
 
-/// What a server wrote on stderr: the last line is kept.
+/// What a server has written on stderr.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Heard {
+    /// Lines.
+    pub lines: u64,
+    /// The most lines within one second.
+    pub lines_a_second: u64,
+    /// Lines that tell of a panic.
+    pub panics: u64,
+    /// The last line.
+    pub last: String,
+}
+
+/// Listens on stderr.
 #[derive(Debug)]
-enum Stderr {
-    Following(JoinHandle<String>),
-    Ended(String),
+struct Stderr {
+    heard: Arc<Mutex<Heard>>,
+    reader: Option<JoinHandle<()>>,
 }
 
 impl Stderr {
     fn follow(pipe: Option<impl Read + Send + 'static>) -> Stderr {
-        let Some(pipe) = pipe else { return Stderr::Ended(String::new()) };
-        Stderr::Following(std::thread::spawn(move || {
-            let mut last = String::new();
-            read_lines(pipe, |line| {
-                last = line;
-                true
-            });
-            last
-        }))
+        let heard = Arc::new(Mutex::new(Heard::default()));
+        let writer = heard.clone();
+        let reader = pipe.map(|pipe| {
+            std::thread::spawn(move || {
+                let mut second = Second { began: Instant::now(), lines: 0 };
+                read_lines(pipe, |line| {
+                    second.note(&mut lock(&writer), line);
+                    true
+                });
+            })
+        });
+        Stderr { heard, reader }
     }
 
-    /// The last line that was written, once the process has ended and with it the pipe.
-    fn last_line(&mut self) -> String {
-        let last = match std::mem::replace(self, Stderr::Ended(String::new())) {
-            Stderr::Following(reader) => reader.join().unwrap_or_default(),
-            Stderr::Ended(last) => last,
-        };
-        *self = Stderr::Ended(last.clone());
-        last
+    fn heard(&self) -> Heard {
+        lock(&self.heard).clone()
+    }
+
+    /// Everything that was written, once the process has ended and with it the pipe.
+    fn all(&mut self) -> Heard {
+        if let Some(reader) = self.reader.take() {
+            // It does not panic; if it did, what it had read until then is there.
+            let _ = reader.join();
+        }
+        self.heard()
+    }
+}
+
+fn lock(heard: &Mutex<Heard>) -> MutexGuard<'_, Heard> {
+    heard.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The second that is under way.
+struct Second {
+    began: Instant,
+    lines: u64,
+}
+
+impl Second {
+    fn note(&mut self, heard: &mut Heard, line: String) {
+        if self.began.elapsed() >= Duration::from_secs(1) {
+            *self = Second { began: Instant::now(), lines: 0 };
+        }
+        self.lines += 1;
+        heard.lines += 1;
+        heard.lines_a_second = heard.lines_a_second.max(self.lines);
+        heard.panics += u64::from(line.contains(" panicked at "));
+        heard.last = line;
     }
 }
 
@@ -324,6 +372,18 @@ mod tests {
     fn a_death_says_what_the_server_said() {
         let error = start("echo no way to bind >&2; exit 3").unwrap_err();
         assert_eq!(error.to_string(), "the server ended (exit status: 3): no way to bind");
+    }
+
+    #[test]
+    fn lines_and_panics_are_counted() {
+        let mut server = start(
+            "echo listening on ws://127.0.0.1:9; echo one >&2; echo \"thread 'x' panicked at y\" >&2; echo end >&2",
+        )
+        .unwrap();
+        server.wait_for_end().unwrap();
+        let heard = server.stderr.all();
+        assert_eq!((heard.lines, heard.panics, heard.last.as_str()), (3, 1, "end"));
+        assert!((1..=3).contains(&heard.lines_a_second));
     }
 
     #[test]

@@ -6,10 +6,7 @@ use comfy_table::{CellAlignment, Table};
 
 use super::check::{Check, Value, Verdict};
 use super::{Diagnosis, Role};
-use crate::table::Look;
-
-/// What the widest line takes, in characters.
-const WIDTH: usize = 80;
+use crate::table::{Look, wrap};
 
 /// The table, and what mends what is short or tight.
 pub fn text(diagnosis: &Diagnosis, look: Look) -> String {
@@ -58,43 +55,5 @@ fn explain(text: &mut String, check: &Check) {
     for (place, command) in check.mend.iter().enumerate() {
         let lead = if place == 0 { "    " } else { " or " };
         let _ = writeln!(text, "{lead}{command}");
-    }
-}
-
-/// Breaks lines between words; what goes on is indented.
-fn wrap(text: &str, indent: &str) -> String {
-    let mut wrapped = String::new();
-    for line in text.lines() {
-        let mut length = 0;
-        for word in line.split(' ') {
-            let width = word.chars().count();
-            if length > 0 && length + 1 + width > WIDTH {
-                wrapped.push('\n');
-                wrapped.push_str(indent);
-                length = indent.len();
-            } else if length > 0 {
-                wrapped.push(' ');
-                length += 1;
-            }
-            wrapped.push_str(word);
-            length += width;
-        }
-        wrapped.push('\n');
-    }
-    wrapped
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn long_lines_break_between_words() {
-        let text = wrap(&"word ".repeat(40), "  ");
-        assert!(
-            text.lines().all(|line| line.chars().count() <= WIDTH) && text.lines().count() == 3,
-            "{text}"
-        );
-        assert_eq!(wrap("a\n\nb", ""), "a\n\nb\n");
     }
 }

@@ -155,6 +155,20 @@ impl Process {
         Ok(Cpu { at, total_ns: self.total_ns, threads })
     }
 
+    /// How long the threads that are alive have waited for a processor, since they started, in nanoseconds: what others took
+    /// from them.
+    ///
+    /// # Errors
+    /// [`ProcessError::Gone`] once the process ended.
+    pub fn waited_ns(&self) -> Result<u64, ProcessError> {
+        let mut sum = 0;
+        for tid in self.list(Path::new("task"))? {
+            let Some(schedstat) = self.read_of_thread(tid, "schedstat")? else { continue };
+            sum += parse_waited(&schedstat).ok_or_else(|| self.format("task/*/schedstat"))?;
+        }
+        Ok(sum)
+    }
+
     /// Memory now. The kernel walks the whole address space for this: seldom, not in a tight loop.
     ///
     /// # Errors
@@ -166,6 +180,16 @@ impl Process {
             return Err(ProcessError::Gone { pid: self.pid });
         }
         parse_rollup(&text).ok_or_else(|| self.format("smaps_rollup"))
+    }
+
+    /// Address space in bytes, also what was never written to.
+    ///
+    /// # Errors
+    /// When the process is gone.
+    pub fn virtual_bytes(&self) -> Result<u64, ProcessError> {
+        let text = self.read(Path::new("statm"))?;
+        let pages = text.split_ascii_whitespace().next().and_then(|pages| pages.parse::<u64>().ok());
+        Ok(pages.ok_or_else(|| self.format("statm"))? * super::kernel::page_bytes())
     }
 
     /// How many file descriptors are open.
@@ -286,6 +310,10 @@ fn parse_schedstat(text: &str) -> Option<u64> {
     text.split_ascii_whitespace().next()?.parse().ok()
 }
 
+fn parse_waited(text: &str) -> Option<u64> {
+    text.split_ascii_whitespace().nth(1)?.parse().ok()
+}
+
 fn parse_rollup(text: &str) -> Option<Memory> {
     Some(Memory { pss_bytes: kilobytes(text, "Pss:")?, rss_bytes: kilobytes(text, "Rss:")? })
 }
@@ -331,6 +359,7 @@ mod tests {
     fn schedstat_is_running_waiting_slices() {
         assert_eq!(parse_schedstat("870404 12 1\n"), Some(870_404));
         assert_eq!(parse_schedstat("\n"), None);
+        assert_eq!((parse_waited("870404 12 1\n"), parse_waited("870404\n")), (Some(12), None));
     }
 
     #[test]
@@ -354,7 +383,8 @@ mod tests {
         assert_eq!(process.threads().unwrap() > 1, cpu.threads.len() > 1);
         let memory = process.memory().unwrap();
         assert!(memory.rss_bytes >= memory.pss_bytes && memory.pss_bytes > 64 * 1024);
-        assert!(process.switches().unwrap().voluntary > 0);
+        assert!(process.virtual_bytes().unwrap() >= memory.rss_bytes);
+        assert!(process.switches().unwrap().voluntary > 0 && process.waited_ns().unwrap() > 0);
         let before = process.descriptors().unwrap();
         let files: Vec<fs::File> = (0..100).map(|_| fs::File::open("/proc/self/stat").unwrap()).collect();
         // Other tests open and close a few at the same time.

@@ -62,12 +62,23 @@ fn verdict(page: &mut Page, outcome: &Outcome) {
         "saturated" => {
             (Tone::Warning, "Does not count: the load generator was saturated, not the server.".to_owned())
         }
+        "failed" if verdict.broken.is_some() => (
+            Tone::Warning,
+            "Does not count: a process of the load was lost; the figures are of what was counted until then."
+                .to_owned(),
+        ),
         "failed" => (Tone::Bad, format!("Not held: the server did not bear {clients} clients.")),
         _ => (Tone::Good, format!("Held: the server bore {clients} clients.")),
     };
     let stopped = verdict.stopped.as_ref().map(|why| format!("Ended early: {why}"));
-    let reasons: Vec<String> =
-        verdict.saturated.iter().chain(&verdict.problems).cloned().chain(stopped).collect();
+    let reasons: Vec<String> = verdict
+        .broken
+        .iter()
+        .chain(&verdict.saturated)
+        .chain(&verdict.problems)
+        .cloned()
+        .chain(stopped)
+        .collect();
     page.verdict(tone, &sentence, &reasons);
 }
 
@@ -496,6 +507,17 @@ mod tests {
         outcome.verdict.saturated = Some("its busiest thread used 95 % of a processor".into());
         let text = html(&outcome);
         assert!(text.contains("Interrupted, and does not count") && text.contains("95 % of a processor"));
+    }
+
+    #[test]
+    fn a_broken_load_is_not_the_servers_fault() {
+        let mut outcome = good();
+        outcome.verdict.broken = Some("process 2 of 3 ended".into());
+        let text = html(&outcome);
+        assert!(
+            text.contains("Does not count: a process of the load was lost") && !text.contains("Not held")
+        );
+        assert!(text.contains("<li>process 2 of 3 ended</li>"));
     }
 
     #[test]

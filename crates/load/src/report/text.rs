@@ -197,6 +197,9 @@ fn verdict(text: &mut String, outcome: &Outcome) {
     if let Some(why) = &verdict.stopped {
         line!(text, "ended early  {why}");
     }
+    if let Some(why) = &verdict.broken {
+        line!(text, "broken       {why}");
+    }
     if verdict.interrupted {
         line!(text, "interrupted  before the end");
     }

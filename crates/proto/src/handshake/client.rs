@@ -103,7 +103,8 @@ fn check_request(request: &ClientRequest<'_>) -> Result<(), InvalidHeader> {
         return Err(InvalidHeader::Key);
     }
     for (at, protocol) in request.protocols.iter().enumerate() {
-        if !is_token(protocol.as_bytes()) || request.protocols[..at].contains(protocol) {
+        if !is_token(protocol.as_bytes()) || request.protocols.iter().take(at).any(|other| other == protocol)
+        {
             return Err(InvalidHeader::Protocol);
         }
     }

@@ -79,7 +79,7 @@ impl<'a> Fields<'a> {
 
     /// Room for `limit` fields, for httparse to fill.
     pub(super) fn room(&mut self, limit: usize) -> &mut [httparse::Header<'a>] {
-        &mut self.stored[..limit.min(MAX_HEADERS)]
+        self.stored.get_mut(..limit.min(MAX_HEADERS)).unwrap_or_default()
     }
 
     /// Sets how many of them were filled.
@@ -88,7 +88,7 @@ impl<'a> Fields<'a> {
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = (&'a str, &'a [u8])> {
-        self.stored[..self.len].iter().map(|field| (field.name, field.value))
+        self.stored.iter().take(self.len).map(|field| (field.name, field.value))
     }
 
     /// The values of every field called so.
@@ -120,7 +120,7 @@ impl<'a> Fields<'a> {
 
 impl fmt::Debug for Fields<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_list().entries(&self.stored[..self.len]).finish()
+        f.debug_list().entries(self.stored.iter().take(self.len)).finish()
     }
 }
 

@@ -293,7 +293,8 @@ fn split_target(target: &str) -> Option<(Option<&str>, &str, Option<&str>)> {
             return None;
         }
         let end = rest.find(['/', '?']).unwrap_or(rest.len());
-        (Some(&rest[..end]).filter(|authority| is_host(authority)), &rest[end..])
+        let (authority, rest) = rest.split_at_checked(end)?;
+        (Some(authority).filter(|authority| is_host(authority)), rest)
     };
     if !target.starts_with('/') && authority.is_none() {
         return None;

@@ -41,7 +41,8 @@ pub(super) struct Open<S> {
     pub(super) closing: CloseState,
     /// Why we closed, while the peer's Close frame is awaited.
     closed_by_us: Option<Box<Close>>,
-    /// A close that waits for the session to come back from a worker, so that what was accepted is answered.
+    /// A close that waits for the session to come back from a worker, and a shutdown's also for what was received before, so
+    /// that what was accepted is answered.
     pub(super) close_later: Option<Box<Close>>,
     /// A message, or a chunk of one, that waits for a worker.
     pub(super) next: Option<Box<Delivery>>,
@@ -85,6 +86,11 @@ impl<S> Open<S> {
             unfinished: None,
             timer_missed: false,
         }
+    }
+
+    /// This close must wait.
+    fn holds_back(&self, close: &Close) -> bool {
+        self.session.is_none() || (close.is_shutdown() && self.has_pending())
     }
 
     /// A data message must wait, and everything behind it.
@@ -359,7 +365,7 @@ impl<S: Send + 'static> Channel<S> {
     ) {
         let close = Close::new(code, reason, cause);
         match &mut self.stage {
-            Stage::Open(open) if open.session.is_none() => {
+            Stage::Open(open) if open.holds_back(&close) => {
                 open.close_later.get_or_insert_with(|| Box::new(close));
             }
             Stage::Open(open) => {
@@ -372,6 +378,21 @@ impl<S: Send + 'static> Channel<S> {
             Stage::Over => {}
             Stage::Opening(_) => self.over(context, close, Fate::Drop),
         }
+    }
+
+    /// A close that waited comes when what it waited for is done.
+    pub(super) fn settle_close<H: Handler<Session = S>>(&mut self, context: &mut Context<'_, H>) {
+        if let Stage::Open(open) = &mut self.stage
+            && let Some(close) = open.close_later.take()
+        {
+            // Still held back, it goes back to where it was.
+            self.close(context, close.code, &close.reason, close.cause);
+        }
+    }
+
+    /// A shutdown's close waits: nothing further is accepted.
+    pub(crate) fn is_leaving(&self) -> bool {
+        matches!(&self.stage, Stage::Open(Open { close_later: Some(close), .. }) if close.is_shutdown())
     }
 
     /// Something is wrong that the peer should hear of: a Close frame goes out, and the connection ends behind it
@@ -457,6 +478,12 @@ impl<S: Send + 'static> Channel<S> {
         self.lost(context, CloseCause::Timeout(Timeout::Pong));
     }
 
+    /// The peer sends, and does not read.
+    pub(crate) fn close_slow_consumer<H: Handler<Session = S>>(&mut self, context: &mut Context<'_, H>) {
+        let reason = "messages are not read as fast as they are sent";
+        self.fail(context, CloseCode::POLICY, reason, CloseCause::SlowConsumer);
+    }
+
     fn closed_by_us(&mut self) -> Option<Close> {
         match &mut self.stage {
             Stage::Open(open) => open.closed_by_us.take().map(|close| *close),
@@ -506,8 +533,7 @@ impl<S: Send + 'static> Channel<S> {
             open.closed_by_us = Some(Box::new(Close::new(code, reason, CloseCause::Local)));
         }
         if overflowed && open.slow_consumer == SlowConsumer::Close {
-            let reason = "messages are not read as fast as they are sent";
-            self.fail(context, CloseCode::POLICY, reason, CloseCause::SlowConsumer);
+            self.close_slow_consumer(context);
         }
     }
 

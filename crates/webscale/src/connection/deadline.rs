@@ -62,10 +62,12 @@ impl<K: Socket, S: Send + 'static> Connection<K, S> {
         } else if self.message_since.is_some_and(|since| context.now >= since + limits.message_time) {
             let reason = "the message took too long";
             self.channel.fail(context, CloseCode::POLICY, reason, CloseCause::Timeout(Timeout::Message));
+        } else if self.pinged.is_some() && self.deaf {
+            self.channel.close_slow_consumer(context);
         } else if self.pinged.is_some() {
             self.channel.drop_silent(context);
         } else {
-            self.pinged = Some(context.now);
+            (self.pinged, self.deaf) = (Some(context.now), false);
             // Where the queue is full no ping is needed to see whether the peer lives.
             let _ = context.outgoing.ping(b"");
             context.outgoing.overflowed = false;

@@ -175,7 +175,6 @@ impl<S: Send + 'static> Channel<S> {
         open.session = Some(done.session);
         // What the handler asked of its timer meanwhile is newer than the one that fired.
         let timer_missed = std::mem::take(&mut open.timer_missed) && done.timer.is_none();
-        let close_later = open.close_later.take();
         let outgoing = &mut *context.outgoing;
         outgoing.compression.take_back(done.compression);
         outgoing.unfinished = done.unfinished;
@@ -194,9 +193,7 @@ impl<S: Send + 'static> Channel<S> {
         if timer_missed {
             self.user_timer(context);
         }
-        if let Some(close) = close_later {
-            self.close(context, close.code, &close.reason, close.cause);
-        }
+        self.settle_close(context);
     }
 }
 

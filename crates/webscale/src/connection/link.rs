@@ -84,6 +84,11 @@ impl<K: Socket> Link<K> {
         matches!(&self.security, Security::Tls(tls) if tls.is_handshaking())
     }
 
+    /// A TLS record has begun and not ended.
+    pub(super) fn is_mid_record(&self) -> bool {
+        !self.kept.is_empty()
+    }
+
     pub(super) fn is_congested(&self) -> bool {
         self.congested
     }
@@ -151,18 +156,19 @@ impl<K: Socket> Link<K> {
     /// One recv(2), behind what was kept.
     pub(super) fn recv<H: Handler>(&mut self, turn: &mut Turn<'_, H>) -> io::Result<Received> {
         let buffer = &mut turn.wire.receive;
-        let kept = self.kept.len();
-        if kept >= buffer.len() {
+        let (kept, size) = (self.kept.len(), buffer.len());
+        let Some((front, room)) = buffer.split_at_mut_checked(kept).filter(|(_, room)| !room.is_empty())
+        else {
             // A message of TLS in a thousand records: no handshake that we know needs that.
             return Err(ErrorKind::InvalidData.into());
-        }
-        buffer[..kept].copy_from_slice(&self.kept);
-        match self.socket.recv(&mut buffer[kept..]) {
+        };
+        front.copy_from_slice(&self.kept);
+        match self.socket.recv(room) {
             Ok(0) => Ok(Received::End),
             Ok(received) => {
                 turn.context.metrics.bytes_in.add(received as u64);
                 let count = kept + received;
-                Ok(Received::Bytes { count, more: count == buffer.len() })
+                Ok(Received::Bytes { count, more: count == size })
             }
             Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => {
                 Ok(Received::Nothing)
@@ -178,7 +184,7 @@ impl<K: Socket> Link<K> {
         count: usize,
         sink: &mut dyn FnMut(Incoming<'_>),
     ) -> Result<bool, rustls::Error> {
-        let input = &mut wire.receive[..count];
+        let input = wire.receive.get_mut(..count).unwrap_or_default();
         let tls = match &mut self.security {
             Security::Plain => {
                 sink(Incoming::Plaintext(input));
@@ -195,7 +201,7 @@ impl<K: Socket> Link<K> {
                 return Err(error);
             }
         };
-        let rest = &input[consumed..];
+        let rest = input.get(consumed..).unwrap_or_default();
         if rest.is_empty() {
             self.kept = Vec::new();
         } else {
@@ -311,8 +317,8 @@ impl<K: Socket> Link<K> {
             return Ok(());
         }
         let taken = if self.egress.is_empty() { send(&mut self.socket, bytes, metrics)? } else { 0 };
-        if taken < bytes.len() {
-            self.egress.push(&bytes[taken..]);
+        if let Some(rest) = bytes.get(taken..).filter(|rest| !rest.is_empty()) {
+            self.egress.push(rest);
         }
         Ok(())
     }

@@ -46,9 +46,12 @@ impl<S> Opening<S> {
         Self { head: Vec::new(), side: Side::Server(asking) }
     }
 
+    #[expect(
+        clippy::expect_used,
+        reason = "the kernel does not stop giving random bytes, and no peer has a part in it"
+    )]
     pub(super) fn client(dial: Dial, session: S) -> Self {
         let mut random = [0; 16];
-        // The kernel gave random bytes to TLS and to the masks; it does not stop.
         webscale_sys::random(&mut random).expect("getrandom(2) works once the system is up");
         Self { head: Vec::new(), side: Side::Client { dial, key: client::key(random), session } }
     }
@@ -130,11 +133,12 @@ impl<S> Opening<S> {
         if before == 0
             && let Some(end) = head_end(bytes, 0)
             && end <= limit
+            && let Some(head) = bytes.get(..end)
         {
-            return self.answer(context, &bytes[..end], bytes.len() - end, end);
+            return self.answer(context, head, bytes.len() - end, end);
         }
         let room = limit.saturating_sub(before).saturating_add(1);
-        self.head.extend_from_slice(&bytes[..bytes.len().min(room)]);
+        self.head.extend_from_slice(bytes.get(..room).unwrap_or(bytes));
         match head_end(&self.head, before) {
             Some(end) if end <= limit => {
                 let mut head = std::mem::take(&mut self.head);
@@ -156,10 +160,7 @@ impl<S> Opening<S> {
     fn is_nonsense(&self) -> bool {
         match self.side {
             Side::Server(_) => self.head.first().is_some_and(|byte| !byte.is_ascii_graphic()),
-            Side::Client { .. } => {
-                let known = self.head.len().min(HTTP.len());
-                self.head[..known] != HTTP[..known]
-            }
+            Side::Client { .. } => !HTTP.starts_with(self.head.get(..HTTP.len()).unwrap_or(&self.head)),
         }
     }
 

@@ -101,7 +101,7 @@ impl<H: Handler, K: Kernel> EventLoop<H, K> {
         let refuse = |session, cause| {
             call_close(&*handler, &metrics, session, Close::new(CloseCode::ABNORMAL, "", cause));
         };
-        if self.stage != Stage::Running {
+        if !self.stage.is_running() {
             return refuse(session, CloseCause::Shutdown);
         }
         let tls = match begin_tls(&target) {

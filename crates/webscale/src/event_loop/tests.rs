@@ -65,6 +65,14 @@ impl Bench {
         *tokens.iter().find(|token| !known.contains(token)).expect("a new connection")
     }
 
+    /// How many clients were told to go.
+    fn told(&mut self) -> usize {
+        let tokens = self.event_loop.connections.tokens();
+        let connections = &mut self.event_loop.connections;
+        let is_told = |token: &&Token| connections.get_mut(**token).is_some_and(|it| it.channel.is_closing());
+        tokens.iter().filter(is_told).count()
+    }
+
     /// Has the user's timer of a connection armed, as a handler does.
     fn set_timer(&mut self, token: Token, due: Time) {
         let timer = self.event_loop.timers.arm(due, token.to_u64(), TimerKind::User);
@@ -104,6 +112,42 @@ fn a_connection_that_ends_while_both_its_timers_are_due_leaves_the_others_alone(
     }
     fired.sort_unstable();
     assert_eq!(fired, (0..8).collect::<Vec<_>>());
+}
+
+#[test]
+fn a_shutdown_tells_clients_one_after_the_other_and_drops_who_is_not_open() {
+    let second = Duration::from_secs(1);
+    let limits = Limits { shutdown_spread: 8 * second, close_time: 100 * second, ..Limits::default() };
+    let mut bench = Bench::new(limits);
+    let tokens: Vec<_> = (0..4).map(|_| bench.open()).collect();
+    bench.connect();
+    let begun = Time::default() + 5 * second;
+    bench.keep_time(begun);
+    bench.event_loop.shut_down();
+    assert_eq!(bench.event_loop.connections.len(), 4, "the one that is not open is gone");
+    for seconds in 0..10_u32 {
+        bench.keep_time(begun + second * seconds);
+        assert_eq!(bench.told(), (seconds as usize / 2 + 1).min(4));
+        let next = Some(2 * (seconds / 2 + 1)).filter(|next| *next < 8).unwrap_or(10);
+        assert_eq!(bench.event_loop.stage.next_due(), Some(begun + second * next));
+        assert!(!bench.event_loop.is_over());
+    }
+    // Who left meanwhile needs no telling, and who does not leave is not awaited for ever.
+    bench.keep_time(begun + 10 * second);
+    assert!(bench.event_loop.is_over() && tokens.len() == 4);
+}
+
+#[test]
+fn a_shutdown_whose_clients_have_all_gone_before_they_were_told_is_over() {
+    let second = Duration::from_secs(1);
+    let mut bench = Bench::new(Limits { shutdown_spread: 8 * second, ..Limits::default() });
+    let tokens: Vec<_> = (0..4).map(|_| bench.open()).collect();
+    bench.event_loop.shut_down();
+    for token in tokens {
+        assert!(!bench.event_loop.is_over());
+        bench.event_loop.turn(token, |connection, turn| connection.abandon(turn, CloseCause::Peer));
+    }
+    assert!(bench.event_loop.is_over());
 }
 
 /// Of a message of 1,000 bytes, all but the last.

@@ -125,6 +125,10 @@ type Process<C, D> = for<'c, 'i> fn(&'c mut C, &'i mut [u8]) -> UnbufferedStatus
 
 /// Shows rustls one record more at a time: by itself it would go through several before it says what they brought, and
 /// plaintext could come before the end of the handshake was announced.
+#[expect(
+    clippy::indexing_slicing,
+    reason = "rustls consumes no more than it is shown, and a record ends where the input does"
+)]
 fn open<C, D>(
     stream: &mut Metered<C>,
     process: Process<C, D>,

@@ -183,6 +183,36 @@ fn a_long_reason_is_cut_to_fit() {
 }
 
 #[test]
+fn a_shutdown_is_said_behind_the_answers_to_what_was_received() {
+    let mut world = World::open(Limits { turn_frames: 2, ..Limits::default() });
+    world.line().arriving.extend(Frames::client().text("1").text("2").text("3").text("4").text("5").done());
+    let ready = crate::connection::Ready { readable: true, writable: false, hung_up: false };
+    world.turn(|connection, turn| connection.on_event(turn, ready));
+    assert_eq!(world.seen().len(), 2);
+    world.close(CloseCode::GOING_AWAY, "", CloseCause::Shutdown);
+    let answers = ["1", "2", "3", "4", "5"].map(text);
+    assert_eq!(world.items(), [&answers[..], &[close(1001, "")]].concat());
+    world.receive(&Frames::client().close(1001, "").done());
+    assert_eq!(world.seen().last(), Some(&closed(1001, "", CloseKind::Shutdown)));
+}
+
+#[test]
+fn a_peer_that_goes_while_a_shutdown_waits_for_its_messages_is_told_once() {
+    let behind = Frames::client().text("2").close(1000, "theirs").done();
+    for (bytes, end) in [(&behind[..], None), (&[][..], Some(End::Eof)), (&[][..], Some(End::Reset))] {
+        let mut world = World::open(Limits { turn_frames: 1, ..Limits::default() });
+        world.line().arriving.extend(Frames::client().text("1").raw(bytes).text("3").done());
+        let ready = crate::connection::Ready { readable: true, writable: false, hung_up: false };
+        world.turn(|connection, turn| connection.on_event(turn, ready));
+        world.line().end = end;
+        world.close(CloseCode::GOING_AWAY, "", CloseCause::Shutdown);
+        world.advance(Duration::from_secs(100));
+        assert!(world.is_dead());
+        assert_eq!(world.closes(), 1);
+    }
+}
+
+#[test]
 fn the_end_of_the_loop_tells_the_handler() {
     let mut world = open();
     world.turn(|connection, turn| connection.abandon(turn, CloseCause::Shutdown));

@@ -287,9 +287,25 @@ fn a_stream_that_is_cut_off_ends_with_one_close() {
     world.line().arriving.extend(&wire);
     let ready = world.line().ready();
     world.turn(|connection, turn| connection.on_event(turn, ready));
+    world.close(CloseCode::NORMAL, "ours", CloseCause::Local);
+    world.receive(&Frames::client().close(1000, "").done());
+    let (all, rest) = joined(world.seen());
+    assert_eq!(all, [closed(1000, "ours", CloseKind::Local)]);
+    assert!(rest.is_some());
+}
+
+#[test]
+fn a_shutdown_waits_for_the_chunks_of_a_message_that_was_received() {
+    let mut peer = Peer::new(true, Some(MASK));
+    let message = "x".repeat(1 << 20);
+    let mut world = open(limits(1000, 1 << 30), takeover(), "");
+    world.handler.is_silent = true;
+    world.line().arriving.extend(&peer.text(&message));
+    let ready = world.line().ready();
+    world.turn(|connection, turn| connection.on_event(turn, ready));
     world.close(CloseCode::GOING_AWAY, "ours", CloseCause::Shutdown);
     world.receive(&Frames::client().close(1001, "").done());
     let (all, rest) = joined(world.seen());
-    assert_eq!(all, [closed(1001, "ours", CloseKind::Shutdown)]);
-    assert!(rest.is_some());
+    assert_eq!(all, [seen(&message), closed(1001, "ours", CloseKind::Shutdown)]);
+    assert!(rest.is_none());
 }

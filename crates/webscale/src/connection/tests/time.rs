@@ -119,6 +119,37 @@ fn a_peer_that_takes_bytes_slowly_is_alive_and_one_that_takes_none_is_not() {
 }
 
 #[test]
+fn who_speaks_and_does_not_read_is_closed_with_1008() {
+    let reason = "messages are not read as fast as they are sent";
+    let mut world = World::open(Limits::default());
+    world.set_room(0);
+    let ended = (1..=100).find_map(|seconds| {
+        world.advance(secs(1));
+        world.receive(&Frames::client().ping(b"are you there?").done());
+        world.seen().pop().map(|seen| (seconds, seen))
+    });
+    let (seconds, seen) = ended.expect("it is ended");
+    assert_eq!(seen, closed(1008, reason, CloseKind::SlowConsumer));
+    // A ping within an eighth of half a minute, and half a minute for its answer.
+    assert!((60..=65).contains(&seconds), "{seconds}");
+    world.advance(secs(65));
+    assert!(world.is_dead());
+}
+
+#[test]
+fn who_speaks_and_reads_a_little_lives_on() {
+    let mut world = World::open(Limits::default());
+    world.set_room(0);
+    world.send(&"x".repeat(2000));
+    for _ in 0..100 {
+        world.advance(secs(2));
+        world.receive(&Frames::client().ping(b"are you there?").done());
+        world.set_room(10);
+    }
+    assert!(world.seen().is_empty() && !world.is_dead());
+}
+
+#[test]
 fn the_longest_times_switch_a_limit_off() {
     let limits = Limits {
         ping_after: Duration::MAX,

@@ -400,3 +400,34 @@ fn the_handshake_has_one_deadline_for_tls_and_http() {
         assert_eq!(slow.ended_as(), CloseKind::Timeout);
     }
 }
+
+#[test]
+fn a_record_has_the_time_of_a_message_from_its_first_byte() {
+    let (reason, second) = ("the message took too long", Duration::from_secs(1));
+    for version in VERSIONS {
+        let mut server = server();
+        let mut raw = Raw::open(&mut server, client_stream(version, true));
+        let record = raw.seal(&Frames::client().text(&"x".repeat(1000)).done());
+        for byte in record[..60].chunks(1) {
+            assert!(server.seen().is_empty() && !server.is_lingering());
+            server.receive(byte);
+            server.advance(second);
+        }
+        assert_eq!(server.seen(), [closed(1008, reason, CloseKind::Timeout)]);
+    }
+}
+
+#[test]
+fn records_that_follow_one_another_have_their_own_time() {
+    let mut server = server();
+    let mut raw = Raw::open(&mut server, client_stream(VERSIONS[0], true));
+    let stream: Vec<u8> = (0..10).flat_map(|_| raw.seal(&Frames::client().text("in time").done())).collect();
+    // Each arrival ends one record and begins the next, but for the last.
+    let length = stream.len() / 10;
+    server.receive(&stream[..length / 2]);
+    for piece in stream[length / 2..].chunks(length) {
+        server.advance(Duration::from_secs(20));
+        server.receive(piece);
+    }
+    assert_eq!(server.seen(), vec![seen("in time"); 10]);
+}

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-use webscale_proto::{CloseCode, Role};
+use webscale_proto::{CloseCode, Data, Role};
 use webscale_sys::Waker;
 
 use super::harness::World;
@@ -126,13 +126,32 @@ fn a_panic_on_a_worker_is_1011() {
 fn a_close_waits_for_the_session_and_stands_behind_its_replies() {
     let mut shop = Shop::open(10);
     shop.world.receive(&Frames::client().text("accepted").text("not begun").done());
-    shop.world.close(CloseCode::GOING_AWAY, "first", CloseCause::Shutdown);
-    shop.world.close(CloseCode::NORMAL, "second", CloseCause::Local);
+    shop.world.close(CloseCode::NORMAL, "first", CloseCause::Local);
+    shop.world.close(CloseCode::GOING_AWAY, "second", CloseCause::Shutdown);
     assert!(shop.world.sent().is_empty());
     shop.work_all();
-    assert_eq!(shop.world.items(), [text("accepted"), close(1001, "first")]);
+    assert_eq!(shop.world.items(), [text("accepted"), close(1000, "first")]);
+    shop.world.receive(&Frames::client().close(1000, "").done());
+    assert_eq!(shop.world.seen(), [seen("accepted"), closed(1000, "first", CloseKind::Local)]);
+    shop.check();
+}
+
+#[test]
+fn a_shutdown_waits_for_all_that_was_received_and_takes_no_more() {
+    let mut shop = Shop::open(10);
+    let frames = Frames::client().text("begun").text("waits").ping(b"p").text("as well");
+    shop.world.receive(&frames.fragment(Data::Text, false, b"half a message").done());
+    shop.world.close(CloseCode::GOING_AWAY, "", CloseCause::Shutdown);
+    shop.world.receive(&Frames::client().fragment(Data::Continuation, true, b", not accepted").done());
+    assert_eq!((shop.world.sent(), shop.world.line().arriving.is_empty()), (Vec::new(), false));
+    shop.work_all();
+    let answers = [text("begun"), Item::Pong(b"p".to_vec()), text("waits"), text("as well"), close(1001, "")];
+    assert_eq!(shop.world.items(), answers);
+    // Read again, and of no interest any more.
+    assert!(shop.world.line().arriving.is_empty());
     shop.world.receive(&Frames::client().close(1001, "").done());
-    assert_eq!(shop.world.seen(), [seen("accepted"), closed(1001, "first", CloseKind::Shutdown)]);
+    assert_eq!(shop.world.seen().last(), Some(&closed(1001, "", CloseKind::Shutdown)));
+    assert_eq!(shop.world.metrics.messages_in.get(), 3);
     shop.check();
 }
 
@@ -150,18 +169,23 @@ fn the_handlers_own_close_on_a_worker() {
 
 #[test]
 fn a_connection_that_ends_while_its_session_is_away_is_closed_when_it_comes_back() {
-    for close_first in [false, true] {
+    const LOCAL: Option<fn() -> CloseCause> = Some(|| CloseCause::Local);
+    const SHUTDOWN: Option<fn() -> CloseCause> = Some(|| CloseCause::Shutdown);
+    for (close_first, is_shutdown) in [(None, false), (LOCAL, false), (SHUTDOWN, true)] {
         for end in [End::Eof, End::Reset] {
+            // A shutdown reads no more until all is answered; then it says so, although the peer's direction has ended.
+            let is_answered = is_shutdown && end == End::Eof;
             let mut shop = Shop::open(10);
             shop.world.receive(&Frames::client().text("away").done());
-            if close_first {
-                shop.world.close(CloseCode::GOING_AWAY, "", CloseCause::Shutdown);
+            if let Some(cause) = close_first {
+                shop.world.close(CloseCode::GOING_AWAY, "", cause());
             }
             shop.world.end(end);
-            assert!(shop.world.is_dead());
-            assert_eq!(shop.world.seen(), []);
+            assert_eq!((shop.world.is_dead(), shop.world.seen()), (!is_answered, Vec::new()));
             shop.work_all();
-            assert_eq!(shop.world.seen(), [seen("away"), closed(1006, "", CloseKind::Lost)]);
+            let code = if is_answered { 1001 } else { 1006 };
+            assert_eq!(shop.world.seen(), [seen("away"), closed(code, "", CloseKind::Lost)]);
+            assert_eq!(shop.world.sent().ends_with(&[0x88, 2, 3, 0xe9]), is_answered);
             shop.check();
         }
     }

@@ -37,10 +37,12 @@ impl World {
         let (record, peer) = (&records.of[&id], &self.peers[id]);
         let Some((Close { cause, .. }, _)) = &record.end else { return };
         let limits = &self.setting.limits;
-        let (now, heard) = {
+        let (now, heard, taken) = {
             let system = self.system();
-            (system.now, system.lines[peer.line].heard)
+            let line = &system.lines[peer.line];
+            (system.now, line.heard, line.taken)
         };
+        let silence_max = limits.ping_after + limits.pong_time;
         let is_given = match cause {
             CloseCause::Peer => peer.deeds.sent_close,
             CloseCause::Local => record.closed_locally,
@@ -48,8 +50,10 @@ impl World {
             CloseCause::Protocol(_) => peer.deeds.misbehaved,
             CloseCause::Panic => record.panicked,
             CloseCause::Overload => self.is_short_of_memory(),
-            CloseCause::SlowConsumer => record.full || (record.pushed > 0 && !peer.is_honest()),
-            CloseCause::Timeout(Timeout::Pong) => now - heard >= limits.ping_after + limits.pong_time,
+            CloseCause::SlowConsumer => {
+                record.full || (record.pushed > 0 && !peer.is_honest()) || now - taken >= silence_max
+            }
+            CloseCause::Timeout(Timeout::Pong) => now - heard >= silence_max,
             CloseCause::Timeout(Timeout::Message) => now - peer.born >= limits.message_time,
             CloseCause::Timeout(Timeout::Close) => {
                 (record.closed_locally || self.stage != Stage::Running)
@@ -129,16 +133,17 @@ impl World {
             let Some((_, ended)) = peer.ended else { continue };
             let reads = !(peer.deeds.is_deaf || peer.deeds.is_mute || peer.deeds.left);
             let is_told = !matches!(close.cause, CloseCause::Lost(_) | CloseCause::Timeout(_));
-            let in_time = match self.stage {
-                Stage::Running => ended - *at < PATIENCE,
-                Stage::Ending(_) if self.aborted => false,
-                Stage::Ending(since) => ended - since < self.setting.limits.shutdown_time.min(PATIENCE),
+            let is_served = match self.stage {
+                Stage::Running => true,
+                Stage::Ending(since) => !self.aborted && ended - since < self.setting.limits.shutdown_time,
             };
+            let in_time = is_served && ended - *at < PATIENCE;
             assert!(
                 !(reads && is_told && in_time) || peer.close_code == Some(close.code.get()),
-                "peer {id} was not told that {close}: {:?}, {:?}",
+                "peer {id} was not told at {at:?} that {close}: {:?}, {:?}, ended {:?}",
                 peer.close_code,
-                peer.deeds
+                peer.deeds,
+                peer.ended,
             );
         }
     }

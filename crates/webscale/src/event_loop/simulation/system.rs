@@ -74,9 +74,10 @@ pub(super) struct Line {
     /// From the end of that index to the other.
     ways: [Way; 2],
     ends: [End; 2],
-    pub(super) accepted: Option<Time>,
-    /// When the server last received a byte, or saw that the peer took one.
+    /// When the server last received a byte.
     pub(super) heard: Time,
+    /// When the peer last did.
+    pub(super) taken: Time,
 }
 
 impl Line {
@@ -256,7 +257,8 @@ impl System {
             self.lines[line].reset(SERVER);
             return Err(io::Error::from_raw_os_error(ECONNABORTED));
         }
-        (self.lines[line].accepted, self.lines[line].heard) = (Some(self.now), self.now);
+        let held = &mut self.lines[line];
+        (held.heard, held.taken) = (self.now, self.now);
         Ok((self.open(Source::Socket(line))?, line))
     }
 
@@ -282,7 +284,7 @@ impl System {
             return Err(self.random.pick(&[ErrorKind::WouldBlock, ErrorKind::Interrupted]).into());
         }
         let now = self.now;
-        let Line { ways, ends, heard, .. } = &mut self.lines[line];
+        let Line { ways, ends, heard, taken, .. } = &mut self.lines[line];
         let from = &mut ways[1 - end];
         if from.arrived.is_empty() {
             return match (ends[end].reset, from.fin) {
@@ -300,6 +302,8 @@ impl System {
         }
         if end == SERVER {
             (*heard, self.changes) = (now, self.changes + 1);
+        } else {
+            *taken = now;
         }
         Ok(count)
     }

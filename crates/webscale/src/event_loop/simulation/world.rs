@@ -65,7 +65,10 @@ impl Setting {
         let egress_bytes = random.within(4_000, 20_000) * random.pick(&[1, 1, 10]);
         let streams = random.once_in(3);
         let message_bytes = random.within(1_000, 6_000);
+        let shutdown_time = Duration::from_millis(random.pick(&[0, 20, 3_000, 10_000]));
         let limits = Limits {
+            shutdown_time,
+            shutdown_spread: shutdown_time / random.pick(&[1, 2, u32::MAX]),
             egress_bytes,
             egress_high_water: egress_bytes / random.within(1, 4),
             message_bytes,
@@ -84,7 +87,6 @@ impl Setting {
             connections_per_address: if random.once_in(4) { random.within(1, 4) } else { usize::MAX },
             handshakes_per_address: if random.once_in(4) { random.within(1, 3) } else { usize::MAX },
             held_bytes: if random.once_in(4) { random.within(4_000, 60_000) } else { usize::MAX },
-            shutdown_time: Duration::from_millis(random.pick(&[0, 20, 3_000, 10_000])),
             ..Limits::default()
         };
         Self {

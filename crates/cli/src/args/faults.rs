@@ -1,0 +1,87 @@
+//! `faults`: what can be typed.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use anyhow::Context;
+use webscale_load::compare::contestant::Contestant;
+use webscale_load::faults::{ROWS, Scale, Settings};
+
+use crate::exit::Usage;
+
+/// Attack a server, row by row, while honest clients are served and watched.
+///
+/// Starts its own server on loopback for each row, attacks it, and looks at it from outside: whether 100 honest clients
+/// (TLS, 10 kB of JSON a second each) stayed connected and were served in time, what memory it took, and whether it is
+/// afterwards as it was before. Nothing else can be attacked. docs/faults.md says how each row is measured.
+///
+/// A row is *disturbed* when the machine was too busy to tell. It wants two processors that do nothing else; a row takes
+/// between five seconds and two minutes.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  webscale faults --quick
+  webscale faults --row 1 --row 10 --json faults.json
+  webscale faults --server tokio
+  webscale faults --row 1 -- --handshake-time 1h
+
+Exit codes:
+  0  no row failed, and none was disturbed
+  1  a row failed
+  2  what was typed cannot be done
+  3  no row failed, but some were disturbed or not tried")]
+pub(crate) struct FaultsArgs {
+    /// A tenth of the connections and bytes, and shorter times where a row waits for a deadline
+    #[arg(long)]
+    pub(crate) quick: bool,
+    /// This row alone; may be repeated
+    #[arg(long = "row", value_name = "N", value_parser = row)]
+    pub(crate) rows: Vec<u8>,
+    /// The server: webscale is `serve` of this program; skeleton, tokio and tokio-4k are built as for `compare`, from a
+    /// checkout of the project
+    #[arg(long, value_name = "NAME", default_value = "webscale", value_parser = server)]
+    pub(crate) server: Contestant,
+    /// Write all figures as JSON, to FILE or else to stdout in place of the table
+    #[arg(long, value_name = "FILE", num_args = 0..=1, default_missing_value = "-")]
+    pub(crate) json: Option<PathBuf>,
+    /// Further flags of `serve`, to see what they do
+    #[arg(last = true, value_name = "FLAGS")]
+    pub(crate) flags: Vec<OsString>,
+}
+
+const SERVERS: [Contestant; 4] =
+    [Contestant::Webscale, Contestant::Skeleton, Contestant::Tokio, Contestant::TokioSmallBuffer];
+
+fn server(name: &str) -> Result<Contestant, String> {
+    SERVERS
+        .into_iter()
+        .find(|server| server.name() == name)
+        .ok_or_else(|| format!("no such server: choose among {}", SERVERS.map(Contestant::name).join(", ")))
+}
+
+fn row(text: &str) -> Result<u8, String> {
+    let number = text.parse().ok().filter(|number| ROWS.iter().any(|row| row.number == *number));
+    number.ok_or_else(|| {
+        let numbers: Vec<String> = ROWS.iter().map(|row| row.number.to_string()).collect();
+        format!("no such row: there are {}", numbers.join(", "))
+    })
+}
+
+impl FaultsArgs {
+    /// What is to be done.
+    pub(crate) fn settings(&self) -> anyhow::Result<Settings> {
+        if self.server != Contestant::Webscale && !self.flags.is_empty() {
+            return Err(Usage(
+                "flags behind -- are those of `serve`, which --server webscale stands for".into(),
+            )
+            .into());
+        }
+        Ok(Settings {
+            scale: if self.quick { Scale::Tenth } else { Scale::Full },
+            only: self.rows.clone(),
+            server: self.server,
+            program: std::env::current_exe().context("this program's own file")?,
+            flags: self.flags.clone(),
+        })
+    }
+}

@@ -1,0 +1,45 @@
+//! `webscale faults`: the rows as they are tried, their table and their JSON.
+
+use webscale_load::faults::{self, FaultsError, Report, text};
+use webscale_load::table::Look;
+
+use crate::args::FaultsArgs;
+use crate::exit::{Undecided, Usage};
+use crate::output;
+use crate::progress::Stderr;
+
+/// The server did not survive a row; the table has said which.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+struct DidNotSurvive(String);
+
+pub(crate) fn run(args: &FaultsArgs) -> anyhow::Result<()> {
+    let settings = args.settings()?;
+    output::prepare_json(args.json.as_deref())?;
+    let mut stderr = Stderr::with_notes_alone()?;
+    let report = faults::run(&settings, &mut stderr);
+    stderr.finish();
+    let report = report.map_err(|error| match error {
+        FaultsError::Workspace(_) => anyhow::Error::new(Usage(error.to_string())),
+        _ => error.into(),
+    })?;
+    let look = if output::stdout_is_terminal() { Look::Lines } else { Look::Plain };
+    output::report(args.json.as_deref(), &report, || text::text(&report, look))?;
+    judge(&report)
+}
+
+fn judge(report: &Report) -> anyhow::Result<()> {
+    let (failed, disturbed) = (report.count("FAILED"), report.count("disturbed"));
+    if failed > 0 {
+        return Err(DidNotSurvive(format!("{failed} of {} rows failed", report.rows.len())).into());
+    }
+    if report.interrupted {
+        return Err(Undecided("interrupted: the table has the rows that were tried until then".into()).into());
+    }
+    if disturbed > 0 {
+        let text =
+            format!("{disturbed} of {} rows were disturbed: try them again with --row", report.rows.len());
+        return Err(Undecided(text).into());
+    }
+    Ok(())
+}

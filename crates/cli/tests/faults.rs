@@ -1,0 +1,61 @@
+//! `faults`: a server that survives, one that does not, and what is refused.
+
+use serde_json::Value;
+
+mod common;
+use common::{assert_fails, webscale};
+
+/// The one row that was tried with these arguments, and the exit code.
+fn tried(args: &[&str]) -> (Value, Option<i32>) {
+    let output = webscale(&[&["faults", "--quick", "--json"], args].concat());
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    let report: Value =
+        serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {stderr}"));
+    let [row] = report["rows"].as_array().unwrap().as_slice() else { panic!("{report}") };
+    (row.clone(), output.status.code())
+}
+
+fn figure<'a>(row: &'a Value, name: &str) -> &'a Value {
+    let figures = row["figures"].as_array().unwrap();
+    figures.iter().find(|figure| figure["name"] == name).unwrap_or_else(|| panic!("no {name}: {row}"))
+}
+
+/// Every figure is inside its bar but for the one that a busy machine explains.
+fn assert_conduct(row: &Value) {
+    for figure in row["figures"].as_array().unwrap() {
+        assert!(
+            figure["holds"] == true || figure["name"].as_str().unwrap().starts_with("honest p99"),
+            "{figure}: {row}"
+        );
+    }
+}
+
+#[test]
+fn frames_that_break_the_protocol() {
+    let (row, code) = tried(&["--row", "10"]);
+    assert_conduct(&row);
+    assert!(figure(&row, "connections closed with 1002")["value"].as_f64().unwrap() >= 100.0);
+    let expected = match row["verdict"].as_str().unwrap() {
+        "passed" => 0,
+        "failed" => 1,
+        _ => 3,
+    };
+    assert_eq!(code, Some(expected), "{row}");
+}
+
+#[test]
+fn a_server_without_a_deadline_does_not_survive_slow_handshakes() {
+    let (row, code) = tried(&["--row", "1", "--", "--handshake-time", "1h"]);
+    assert_eq!((row["verdict"].as_str(), code), (Some("failed"), Some(1)), "{row}");
+    let open = figure(&row, "connections never ended");
+    assert_eq!((open["value"].as_f64(), open["holds"].as_bool()), (Some(1000.0), Some(false)));
+}
+
+#[test]
+fn what_cannot_be_done_is_refused_before_anything_is_started() {
+    assert_fails(&["faults", "--row", "99"], 2, &["99", "no such row", "10"]);
+    assert_fails(&["faults", "--server", "nginx"], 2, &["nginx", "skeleton"]);
+    assert_fails(&["faults", "--server", "tokio", "--", "--threads", "2"], 2, &["serve"]);
+    assert_fails(&["faults", "wss://example.com"], 2, &["wss://example.com"]);
+    assert_fails(&["faults", "--json", "/nonexistent/x", "--row", "1"], 2, &["/nonexistent/x"]);
+}

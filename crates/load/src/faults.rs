@@ -1,0 +1,140 @@
+//! What a server survives: one attack after another, while honest clients are served and watched.
+//!
+//! ```text
+//!   for each row:   a fresh server ── 100 honest clients ── baseline ── attack ── recovery ── the server's own account
+//!                   its own processor                        p99        p99       descriptors, memory, idle CPU
+//! ```
+//!
+//! A [`Row`] says what is done to the server and what is expected; what is asked of every row beside that stands in
+//! [`trial`]. Only a server that was started here is attacked.
+
+mod attacker;
+mod bystanders;
+mod figure;
+mod report;
+mod row;
+mod rows;
+mod settings;
+mod subject;
+pub mod text;
+mod trial;
+mod verdict;
+
+use std::io;
+
+use crate::bench::BenchError;
+use crate::cert::{self, CertError, Existing};
+use crate::compare::build::{self, BuildError};
+use crate::compare::contestant::Contestant;
+use crate::compare::machine::Apart;
+use crate::compare::server::ServerError;
+use crate::compare::workspace::{ScratchError, Workspace, WorkspaceError};
+use crate::measure::process::ProcessError;
+use crate::observe::Observer;
+
+pub use figure::{Bar, Figure, Unit};
+pub use report::{Report, RowReport};
+pub use row::Row;
+pub use rows::ROWS;
+pub use settings::{Scale, Settings};
+pub use verdict::Verdict;
+
+use subject::Stage;
+use trial::Trial;
+
+/// Why the rows could not be tried.
+#[derive(Debug, thiserror::Error)]
+pub enum FaultsError {
+    /// No sources of the other servers.
+    #[error(transparent)]
+    Workspace(#[from] WorkspaceError),
+    /// No place for their files.
+    #[error(transparent)]
+    Scratch(#[from] ScratchError),
+    /// They could not be built.
+    #[error(transparent)]
+    Build(#[from] BuildError),
+    /// No certificate.
+    #[error(transparent)]
+    Cert(#[from] CertError),
+    /// The server could not be started, or ended.
+    #[error(transparent)]
+    Server(#[from] ServerError),
+    /// The server's process could not be measured.
+    #[error(transparent)]
+    Process(#[from] ProcessError),
+    /// The honest clients.
+    #[error("the honest clients: {0}")]
+    Honest(#[from] BenchError),
+    /// The hostile clients' TLS.
+    #[error("the hostile clients' TLS: {0}")]
+    Tls(#[from] rustls::Error),
+    /// This machine refused something.
+    #[error("{0}")]
+    Machine(#[from] io::Error),
+}
+
+/// Tries the rows that `settings` names, one after the other. What fails is said in its row, and the rest goes on.
+///
+/// The calling thread, and with it the clients, is pinned to another processor than the servers.
+///
+/// # Errors
+/// When not even the first server could be started.
+pub fn run(settings: &Settings, observer: &mut dyn Observer) -> Result<Report, FaultsError> {
+    let descriptors = webscale_sys::limits::raise_descriptors()?.soft;
+    let directory = Directory::new()?;
+    let certificate = cert::issue(&[])?.write(&directory.0, Existing::Replace)?;
+    let binary = match settings.server {
+        Contestant::Webscale => settings.program.clone(),
+        other => build_other(other, observer)?,
+    };
+    let apart = Apart::choose();
+    match apart {
+        Some(apart) => webscale_sys::process::pin_thread(&[apart.load])?,
+        None => observer
+            .note("only one processor may be used: server and clients share it, and disturb each other"),
+    }
+    let stage = Stage { binary, certificate, apart, server: settings.server, flags: settings.flags.clone() };
+    let mut report = Report::new(settings, apart);
+    for row in settings.rows() {
+        if observer.stopped() {
+            report.interrupted = true;
+            break;
+        }
+        let trial = Trial { row, stage: &stage, scale: settings.scale, descriptors };
+        let tried = trial.run(observer)?;
+        observer.note(&text::row(&tried));
+        report.rows.push(tried);
+    }
+    Ok(report)
+}
+
+/// Builds a server of the comparison.
+fn build_other(
+    contestant: Contestant,
+    observer: &mut dyn Observer,
+) -> Result<std::path::PathBuf, FaultsError> {
+    let workspace = Workspace::find()?;
+    let scratch = workspace.scratch()?;
+    let package = contestant.package().unwrap_or_default();
+    observer.note(&format!("building {package}"));
+    Ok(build::up_to_date(&workspace, &scratch, package, &|| observer.stopped())?)
+}
+
+/// A directory of ours alone, gone in the end.
+struct Directory(std::path::PathBuf);
+
+impl Directory {
+    fn new() -> io::Result<Directory> {
+        let path = std::env::temp_dir().join(format!("webscale-faults-{}", std::process::id()));
+        std::os::unix::fs::DirBuilderExt::mode(&mut std::fs::DirBuilder::new(), 0o700).create(&path)?;
+        Ok(Directory(path))
+    }
+}
+
+impl Drop for Directory {
+    fn drop(&mut self) {
+        // The system clears its directory for temporary files as well.
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}

@@ -1,0 +1,206 @@
+//! Hostile clients: thousands of sockets on one thread, each with a script of what it does.
+
+pub(super) mod hostile;
+pub(super) mod script;
+pub(super) mod tls;
+pub(super) mod toll;
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BinaryHeap};
+use std::io;
+use std::net::{IpAddr, Ipv4Addr};
+use std::time::{Duration, Instant};
+
+use webscale_sys::{Events, Poller, TcpSocket};
+
+use super::row::Arena;
+use hostile::{Entry, Hostile, Standing};
+use script::Script;
+pub(super) use toll::{End, Toll};
+
+/// All attacks are shorter.
+pub(super) const FOR_EVER: Duration = Duration::from_secs(24 * 60 * 60);
+const EVENTS: usize = 1024;
+/// What is read from a socket at a time.
+const BUFFER_BYTES: usize = 64 * 1024;
+/// How often the clock and the order to stop are looked at, at least.
+const LOOK_EVERY: Duration = Duration::from_millis(20);
+/// Connections that share a source address: it has ports for twice as many.
+const PER_SOURCE: u32 = 10_000;
+
+/// How many connections there are, and how they come.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Assault {
+    /// In all.
+    pub(super) connections: u32,
+    /// Begun a second.
+    pub(super) per_second: f64,
+    /// At the same time, at most.
+    pub(super) at_once: u32,
+    /// What is honest about them.
+    pub(super) entry: Entry,
+    /// Those that the server has not ended after so long are let go, and counted as open.
+    pub(super) patience: Duration,
+    /// No connection is begun after that; those that are open are awaited, with patience.
+    pub(super) lasts: Duration,
+}
+
+/// Makes the connections, and has each play the script that it is given by its number. Returns when all have ended.
+pub(super) fn attack(
+    arena: &Arena<'_>,
+    assault: &Assault,
+    script: &mut dyn FnMut(u32) -> Script,
+) -> io::Result<Toll> {
+    let mut attacker = Attacker::new(arena, assault)?;
+    attacker.run(script)?;
+    Ok(attacker.toll)
+}
+
+struct Attacker<'a> {
+    arena: &'a Arena<'a>,
+    assault: &'a Assault,
+    poller: Poller,
+    /// By their numbers.
+    connections: BTreeMap<u32, Hostile>,
+    /// When a connection goes on with its script.
+    timers: BinaryHeap<Reverse<(Instant, u32)>>,
+    begun: Instant,
+    buffer: Vec<u8>,
+    toll: Toll,
+}
+
+impl<'a> Attacker<'a> {
+    fn new(arena: &'a Arena<'a>, assault: &'a Assault) -> io::Result<Attacker<'a>> {
+        Ok(Attacker {
+            arena,
+            assault,
+            poller: Poller::new()?,
+            connections: BTreeMap::new(),
+            timers: BinaryHeap::new(),
+            begun: Instant::now(),
+            buffer: vec![0; BUFFER_BYTES],
+            toll: Toll::default(),
+        })
+    }
+
+    fn run(&mut self, script: &mut dyn FnMut(u32) -> Script) -> io::Result<()> {
+        let mut events = Events::with_capacity(EVENTS);
+        while !self.is_over() {
+            self.begin_due(script)?;
+            self.poller.wait(&mut events, Some(self.idle_for()))?;
+            for event in (0..events.len()).filter_map(|index| events.get(index)) {
+                let Ok(number) = u32::try_from(event.token) else { continue };
+                let buffer = &mut self.buffer;
+                if let Some(hostile) = self.connections.get_mut(&number) {
+                    hostile.on_event(event.readiness, buffer);
+                    self.file(number)?;
+                }
+            }
+            self.fire_timers()?;
+            self.lose_patience();
+        }
+        self.toll.seconds = self.begun.elapsed().as_secs_f64();
+        for hostile in std::mem::take(&mut self.connections).into_values() {
+            self.toll.add(&hostile.account(), End::Open);
+        }
+        Ok(())
+    }
+
+    fn is_over(&self) -> bool {
+        (self.connections.is_empty() && !self.is_beginning()) || self.arena.is_stopped()
+    }
+
+    /// Whether further connections are to be begun.
+    fn is_beginning(&self) -> bool {
+        self.toll.begun < u64::from(self.assault.connections) && self.begun.elapsed() < self.assault.lasts
+    }
+
+    /// Lets those go that the server has not ended in time. The lowest number is the oldest.
+    fn lose_patience(&mut self) {
+        while let Some(oldest) = self.connections.first_entry()
+            && oldest.get().age() >= self.assault.patience
+        {
+            let hostile = oldest.remove();
+            self.toll.add(&hostile.account(), End::Open);
+            hostile.leave();
+        }
+    }
+
+    /// Begins the connections that are due.
+    fn begin_due(&mut self, script: &mut dyn FnMut(u32) -> Script) -> io::Result<()> {
+        let Assault { connections, per_second, at_once, entry, .. } = *self.assault;
+        let due = (self.begun.elapsed().as_secs_f64() * per_second).min(f64::from(connections));
+        while self.is_beginning()
+            && (self.toll.begun as f64) < due
+            && self.connections.len() < at_once as usize
+        {
+            let Ok(number) = u32::try_from(self.toll.begun) else { return Ok(()) };
+            self.toll.begun += 1;
+            match TcpSocket::connect(self.arena.address, Some(source(number))) {
+                Ok(socket) => {
+                    let mut hostile = Hostile::new(socket, entry, self.arena, script(number))?;
+                    self.poller.add(hostile.socket(), number.into(), hostile.interest())?;
+                    hostile.watched = hostile.interest();
+                    self.connections.insert(number, hostile);
+                }
+                Err(_) => self.toll.refused += 1,
+            }
+        }
+        self.toll.peak_open = self.toll.peak_open.max(self.connections.len() as u64);
+        Ok(())
+    }
+
+    /// How long nothing has to be done.
+    fn idle_for(&self) -> Duration {
+        let next = self.timers.peek().map(|Reverse((at, _))| at.saturating_duration_since(Instant::now()));
+        let coming = (self.is_beginning() && self.connections.len() < self.assault.at_once as usize)
+            .then_some(Duration::from_millis(1));
+        [next, coming].into_iter().flatten().fold(LOOK_EVERY, Duration::min)
+    }
+
+    fn fire_timers(&mut self) -> io::Result<()> {
+        let now = Instant::now();
+        while let Some(Reverse((at, number))) =
+            self.timers.peek().copied().filter(|Reverse((at, _))| *at <= now)
+        {
+            self.timers.pop();
+            self.toll.late.record(now - at);
+            if let Some(hostile) = self.connections.get_mut(&number) {
+                hostile.on_time();
+                self.file(number)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Brings the tables up to date with a connection that did something.
+    fn file(&mut self, number: u32) -> io::Result<()> {
+        let Some(hostile) = self.connections.get_mut(&number) else { return Ok(()) };
+        match hostile.standing() {
+            Standing::Over(end) => {
+                if let Some(hostile) = self.connections.remove(&number) {
+                    self.toll.add(&hostile.account(), end);
+                    hostile.leave();
+                }
+                return Ok(());
+            }
+            Standing::Resting(until) if hostile.timer != Some(until) => {
+                hostile.timer = Some(until);
+                self.timers.push(Reverse((until, number)));
+            }
+            Standing::Resting(_) | Standing::Busy => {}
+        }
+        let interest = hostile.interest();
+        if interest != hostile.watched {
+            hostile.watched = interest;
+            self.poller.modify(hostile.socket(), number.into(), interest)?;
+        }
+        Ok(())
+    }
+}
+
+/// Other addresses than those of honest clients: 127.0.1.1 and on.
+fn source(number: u32) -> IpAddr {
+    let [.., high, low] = (number / PER_SOURCE % 60_000 + 0x0101).to_be_bytes();
+    Ipv4Addr::new(127, 0, high, low).into()
+}

@@ -1,0 +1,59 @@
+//! What a hostile client does, move by move, and the bytes that it takes.
+
+use std::time::Duration;
+
+use webscale_proto::{EncodedHeader, FrameHeader, MaskKey, OpCode, Reserved, mask};
+
+/// Something that a hostile client does.
+#[derive(Debug, Clone)]
+pub(crate) enum Move {
+    /// Sends bytes: through TLS where there is TLS, as a record of their own.
+    Send(Vec<u8>),
+    /// Sends bytes below TLS.
+    SendBelow(Vec<u8>),
+    /// Does nothing for so long.
+    Rest(Duration),
+    /// Waits until the server says something.
+    Listen,
+    /// Reads nothing from here on.
+    StopReading,
+    /// Goes, with a reset.
+    Leave,
+}
+
+/// A client's moves. When there are no more, it waits for the server to end the connection.
+pub(crate) type Script = Box<dyn Iterator<Item = Move>>;
+
+/// A key that is none of the special ones; a server cannot see whether it is random.
+const KEY: MaskKey = [0x37, 0xfa, 0x21, 0x3d];
+
+/// The header of a client's frame.
+pub(crate) fn header(opcode: OpCode, fin: bool, len: u64) -> EncodedHeader {
+    FrameHeader { fin, reserved: Reserved::NONE, opcode, mask: Some(KEY), len }.encode()
+}
+
+/// A whole client's frame.
+pub(crate) fn frame(opcode: OpCode, fin: bool, payload: &[u8]) -> Vec<u8> {
+    let mut frame = header(opcode, fin, payload.len() as u64).to_vec();
+    frame.extend(masked(payload));
+    frame
+}
+
+/// A payload as it stands behind the header of [`frame`].
+pub(crate) fn masked(payload: &[u8]) -> Vec<u8> {
+    let mut payload = payload.to_vec();
+    mask::apply(&mut payload, KEY, 0);
+    payload
+}
+
+/// Sends one byte after the other, with a rest before each but the first.
+pub(crate) fn trickle(
+    bytes: Vec<u8>,
+    rest: Duration,
+    send: fn(Vec<u8>) -> Move,
+) -> impl Iterator<Item = Move> {
+    bytes.into_iter().enumerate().flat_map(move |(index, byte)| {
+        let rest = (index > 0).then_some(Move::Rest(rest));
+        rest.into_iter().chain([send(vec![byte])])
+    })
+}

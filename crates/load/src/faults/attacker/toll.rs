@@ -1,0 +1,136 @@
+//! What an attack did, and what became of its connections.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use super::super::figure::{Bar, Figure, Unit};
+use super::super::row::Findings;
+use super::hostile::Account;
+use crate::histogram::Times;
+
+/// How a hostile connection ended, as its own side saw it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum End {
+    /// The server did not take it, or its TLS or HTTP handshake failed before the attack had begun.
+    Refused,
+    /// The server sent a Close frame with this code (1005 without one).
+    Closed(u16),
+    /// The server answered in HTTP with this status, and ended it.
+    Answered(u16),
+    /// The server ended it without a word.
+    Dropped,
+    /// The script ended it.
+    Left,
+    /// It was open when the attack was over.
+    Open,
+}
+
+/// What an attack did, and what became of its connections.
+#[derive(Debug, Default)]
+pub(crate) struct Toll {
+    /// Connections that were begun.
+    pub(crate) begun: u64,
+    /// Those that the kernel refused at once.
+    pub(crate) refused: u64,
+    /// Those that came as far as the attack.
+    pub(crate) entered: u64,
+    /// The most at the same time.
+    pub(crate) peak_open: u64,
+    pub(crate) sent_bytes: u64,
+    pub(crate) received_bytes: u64,
+    /// Messages that the server sent.
+    pub(crate) messages: u64,
+    pub(crate) message_bytes: u64,
+    pub(crate) ends: BTreeMap<End, u64>,
+    /// The longest life of a connection that the server ended.
+    pub(crate) longest: Duration,
+    /// How late the moves of the scripts were.
+    pub(crate) late: Times,
+    /// How long it took.
+    pub(crate) seconds: f64,
+}
+
+impl Toll {
+    pub(super) fn add(&mut self, account: &Account, end: End) {
+        *self.ends.entry(end).or_default() += 1;
+        self.entered += u64::from(account.entered);
+        self.sent_bytes += account.sent_bytes;
+        self.received_bytes += account.received_bytes;
+        self.messages += account.messages;
+        self.message_bytes += account.message_bytes;
+        if !matches!(end, End::Open | End::Left) {
+            self.longest = self.longest.max(account.age);
+        }
+    }
+
+    /// Adds another attack of the same row, which came after this one.
+    pub(crate) fn join(&mut self, later: &Toll) {
+        self.begun += later.begun;
+        self.refused += later.refused;
+        self.entered += later.entered;
+        self.peak_open = self.peak_open.max(later.peak_open);
+        self.sent_bytes += later.sent_bytes;
+        self.received_bytes += later.received_bytes;
+        self.messages += later.messages;
+        self.message_bytes += later.message_bytes;
+        for (end, count) in &later.ends {
+            *self.ends.entry(*end).or_default() += count;
+        }
+        self.longest = self.longest.max(later.longest);
+        self.late.add(&later.late);
+        self.seconds += later.seconds;
+    }
+
+    /// How many ended so.
+    pub(crate) fn ended(&self, end: End) -> u64 {
+        self.ends.get(&end).copied().unwrap_or(0)
+    }
+
+    /// What is known of every attack: how much of it there was.
+    pub(crate) fn findings(&self) -> Findings {
+        let Toll { begun, entered, peak_open, sent_bytes, received_bytes, seconds, .. } = self;
+        let ends: Vec<String> =
+            self.ends.iter().map(|(end, count)| format!("{count} {}", end.words())).collect();
+        let done = vec![
+            format!(
+                "{begun} connections in {seconds:.1} s, {peak_open} at the same time; {entered} came to the attack; \
+                 {sent_bytes} bytes sent, {received_bytes} received"
+            ),
+            format!("as they saw it: {}", ends.join(", ")),
+        ];
+        Findings { done, connections: *peak_open, sent_bytes: *sent_bytes, ..Findings::default() }
+    }
+
+    /// That all of `wanted` connections came as far as the attack.
+    pub(crate) fn all_entered(&self, wanted: u32) -> Figure {
+        Figure::count("connections that attacked", self.entered, Bar::AtLeast(f64::from(wanted))).of_attack()
+    }
+
+    /// That every connection ended so.
+    pub(crate) fn all_ended(&self, name: &str, ends: &[End]) -> Figure {
+        let count = ends.iter().map(|end| self.ended(*end)).sum();
+        Figure::count(name, count, Bar::Exactly(self.begun as f64))
+    }
+
+    /// That the server ended every connection within `most`.
+    pub(crate) fn reaped_within(&self, most: Duration) -> [Figure; 2] {
+        let longest = self.longest.as_secs_f64();
+        [
+            Figure::count("connections never ended", self.ended(End::Open), Bar::Exactly(0.0)),
+            Figure::new("longest life", longest, Unit::Seconds, Bar::AtMost(most.as_secs_f64())).of_time(),
+        ]
+    }
+}
+
+impl End {
+    fn words(self) -> String {
+        match self {
+            End::Refused => "refused".into(),
+            End::Closed(code) => format!("closed with {code}"),
+            End::Answered(status) => format!("answered with {status}"),
+            End::Dropped => "dropped".into(),
+            End::Left => "left by themselves".into(),
+            End::Open => "still open".into(),
+        }
+    }
+}

@@ -1,0 +1,72 @@
+//! What became of the rows, for people and for programs.
+
+use serde::Serialize;
+
+use super::figure::Figure;
+use super::row::Row;
+use super::settings::{Scale, Settings};
+use super::verdict::Verdict;
+use crate::bench::provenance::Provenance;
+use crate::compare::machine::Apart;
+
+/// What became of all rows.
+#[derive(Debug, Clone, Serialize)]
+pub struct Report {
+    /// What tried them, when and where.
+    pub provenance: Provenance,
+    /// The server that was attacked.
+    pub server: &'static str,
+    /// How much of everything.
+    pub scale: Scale,
+    /// Where server and clients ran; none where they shared the one processor.
+    pub processors: Option<Apart>,
+    /// The user ended it before its time.
+    pub interrupted: bool,
+    /// The rows that were tried.
+    pub rows: Vec<RowReport>,
+}
+
+impl Report {
+    pub(crate) fn new(settings: &Settings, processors: Option<Apart>) -> Report {
+        Report {
+            provenance: Provenance::now(),
+            server: settings.server.name(),
+            scale: settings.scale,
+            processors,
+            interrupted: false,
+            rows: Vec::new(),
+        }
+    }
+
+    /// How many rows ended so, by the word of their verdict.
+    pub fn count(&self, word: &str) -> usize {
+        self.rows.iter().filter(|row| row.verdict.word() == word).count()
+    }
+}
+
+/// What became of one row.
+#[derive(Debug, Clone, Serialize)]
+pub struct RowReport {
+    /// Its number.
+    pub number: u8,
+    /// What was done, in a few words.
+    pub name: &'static str,
+    /// What was expected.
+    pub expected: &'static str,
+    /// What it says of the server.
+    #[serde(flatten)]
+    pub verdict: Verdict,
+    /// What was done, with the counts that were really achieved.
+    pub done: Vec<String>,
+    /// What was measured.
+    pub figures: Vec<Figure>,
+    /// How long it took, in seconds.
+    pub seconds: f64,
+}
+
+impl RowReport {
+    pub(crate) fn new(row: &Row, verdict: Verdict) -> RowReport {
+        let Row { number, name, expected, .. } = *row;
+        RowReport { number, name, expected, verdict, done: Vec::new(), figures: Vec::new(), seconds: 0.0 }
+    }
+}

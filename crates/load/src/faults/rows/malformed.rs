@@ -1,0 +1,88 @@
+//! Clients that break RFC 6455.
+
+use std::io;
+use std::time::{Duration, Instant};
+
+use webscale_proto::{Control, Data, OpCode};
+use workload::Mode;
+
+use super::super::attacker::hostile::Entry;
+use super::super::attacker::script::{Move, frame};
+use super::super::attacker::{Assault, End, FOR_EVER, Toll, attack};
+use super::super::row::{Arena, Findings, Row};
+
+/// In one round; then the next one begins.
+const A_ROUND: u32 = 1_000;
+const PER_SECOND: f64 = 500.0;
+const PATIENCE: Duration = Duration::from_secs(10);
+
+pub(super) const FRAMES: Row = Row {
+    number: 10,
+    name: "frames that break the protocol",
+    expected: "1002 for each",
+    mode: Mode::Ingest,
+    flags: |_| vec![],
+    for_others: true,
+    connections: A_ROUND,
+    slower_at_most: 2.0,
+    attack: frames,
+};
+
+fn frames(arena: &Arena<'_>) -> io::Result<Findings> {
+    let faults = wrong_frames();
+    let toll = rounds(arena, &faults)?;
+    let mut findings = toll.findings();
+    findings.done.push(format!("{} kinds of wrong frames, in turn", faults.len()));
+    findings.figures.push(toll.all_ended("connections closed with 1002", &[End::Closed(1002)]));
+    findings.ends = vec![("protocol", toll.begun)];
+    Ok(findings)
+}
+
+/// Each connection sends the next of `faults`, round after round until percentiles can be told.
+fn rounds(arena: &Arena<'_>, faults: &[Vec<u8>]) -> io::Result<Toll> {
+    let connections = arena.scale.of(A_ROUND);
+    let entry = Entry::WebSocket { deflate: false };
+    let assault = Assault {
+        connections,
+        per_second: PER_SECOND,
+        at_once: connections,
+        entry,
+        patience: PATIENCE,
+        lasts: FOR_EVER,
+    };
+    let (begun, mut toll) = (Instant::now(), Toll::default());
+    while begun.elapsed() < arena.scale.attack_min() && !arena.is_stopped() {
+        let round = attack(arena, &assault, &mut |number| {
+            let fault = faults[number as usize % faults.len()].clone();
+            Box::new(std::iter::once(Move::Send(fault)))
+        })?;
+        toll.join(&round);
+    }
+    Ok(toll)
+}
+
+/// Frames that no client may send (RFC 6455 §5).
+fn wrong_frames() -> Vec<Vec<u8>> {
+    let (text, continuation) = (OpCode::Data(Data::Text), OpCode::Data(Data::Continuation));
+    let (ping, close) = (OpCode::Control(Control::Ping), OpCode::Control(Control::Close));
+    let with_bits = |bits: u8| {
+        let mut frame = frame(text, true, b"{}");
+        frame[0] |= bits;
+        frame
+    };
+    let opcode = |bits: u8| vec![0x80 | bits, 0x80, 1, 2, 3, 4];
+    let mut faults = vec![b"\x81\x02{}".to_vec()];
+    faults.extend([0x40, 0x20, 0x10, 0x70].map(with_bits));
+    faults.extend([0x3, 0x4, 0x5, 0x6, 0x7, 0xb, 0xc, 0xd, 0xe, 0xf].map(opcode));
+    // A length of 2 in two bytes and in eight, and one of more than 63 bits.
+    faults.push(b"\x81\xfe\0\x02\x01\x02\x03\x04\x7a\x7f".to_vec());
+    faults.push(b"\x81\xff\0\0\0\0\0\0\0\x02\x01\x02\x03\x04\x7a\x7f".to_vec());
+    faults.push(b"\x81\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01\x02\x03\x04".to_vec());
+    faults.push(frame(ping, false, b"part of a ping"));
+    faults.push(frame(ping, true, &[b'x'; 126]));
+    faults.push(frame(close, true, b"\x03"));
+    faults.push(frame(close, true, &1005u16.to_be_bytes()));
+    faults.push(frame(continuation, true, b"of nothing"));
+    faults.push([frame(text, false, b"{"), frame(text, true, b"}")].concat());
+    faults
+}
