@@ -103,6 +103,12 @@ impl BenchArgs {
     }
 }
 
+/// How a further process of a load is started.
+pub(crate) fn own_program() -> anyhow::Result<Program> {
+    let path = std::env::current_exe().context("this program's own file")?;
+    Ok(Program { path, arguments: vec!["bench-part".into()] })
+}
+
 impl MachineArgs {
     pub(crate) fn apply(&self, plan: &mut Plan) -> anyhow::Result<()> {
         plan.loops = match self.cpu.as_slice() {
@@ -112,8 +118,7 @@ impl MachineArgs {
         plan.sources.clone_from(&self.source);
         plan.pids.clone_from(&self.pid);
         plan.processes = self.processes;
-        let path = std::env::current_exe().context("this program's own file")?;
-        plan.program = Some(Program { path, arguments: vec!["bench-part".into()] });
+        plan.program = Some(own_program()?);
         Ok(())
     }
 

@@ -52,6 +52,8 @@ pub struct Outcome {
     pub model: Model,
     /// Time between two messages of one client, in seconds; in a closed loop between an answer and the next message.
     pub interval_seconds: f64,
+    /// Clients that were due within so long sent together, in seconds; zero for each at its own time.
+    pub tick_seconds: f64,
     /// Length of the measured part as it was, in seconds.
     pub measured_seconds: f64,
     /// Connections.
@@ -204,6 +206,8 @@ pub struct CurvePoint {
 pub struct Generator {
     /// Processes that held clients.
     pub processes: usize,
+    /// Event loops of all of them.
+    pub loops: usize,
     /// CPU time of all of them in the measured part, in seconds.
     pub cpu_seconds: f64,
     /// The same a message that was sent in that time, in µs.
@@ -437,6 +441,7 @@ pub(crate) mod tests {
             payload_bytes: 10_240,
             model: Model::Open,
             interval_seconds: 1.0,
+            tick_seconds: 0.0,
             measured_seconds: 10.0,
             connections: Connections { clients: 100, opened: 100, peak_open: 100, ..Connections::default() },
             messages: Messages {

@@ -177,10 +177,18 @@ impl<S: Send + 'static> Channel<S> {
         }
     }
 
-    /// The handshake counts as one under way until it ends.
-    pub(crate) fn admitted(&mut self, handshake: Option<Handshake>) {
+    /// Where a connection comes from, and its handshake, which counts as one under way until it ends.
+    pub(crate) fn introduced(&mut self, peer_addr: SocketAddr, handshake: Option<Handshake>) {
         if let Stage::Opening(opening) = &mut self.stage {
-            opening.admitted(handshake);
+            opening.introduced(peer_addr, handshake);
+        }
+    }
+
+    /// Where a connection comes from that is not open yet.
+    pub(super) fn peer_addr(&self) -> Option<SocketAddr> {
+        match &self.stage {
+            Stage::Opening(opening) => opening.peer_addr(),
+            Stage::Open(_) | Stage::Over => None,
         }
     }
 

@@ -50,6 +50,7 @@ impl Tally {
             ("accept_pauses", metrics.accept_pauses),
             ("messages_dropped", metrics.messages_dropped),
             ("inflated_messages", metrics.inflated_messages),
+            ("certificate_reloads", metrics.certificate_reloads),
             ("jumps", jumps),
             ("messages_displaced", metrics.messages_displaced),
         ];
@@ -62,7 +63,10 @@ impl Tally {
     fn check(&self) {
         let never: Vec<_> = self.counts.iter().filter(|(_, count)| **count == 0).collect();
         // Only a client connects.
-        assert!(never.iter().all(|(name, _)| **name == "connect"), "never: {never:?}");
+        assert!(
+            never.iter().all(|(name, _)| **name == "connect"),
+            "nothing brings about {never:?}: teach it a peer or a trouble that does"
+        );
         assert!(self.counts["content"] > 10 * self.lives, "{self:?}");
     }
 }

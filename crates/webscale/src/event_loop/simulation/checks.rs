@@ -42,7 +42,8 @@ impl World {
             let line = &system.lines[peer.line];
             (system.now, line.heard, line.taken)
         };
-        let silence_max = limits.ping_after + limits.pong_time;
+        // Who does not take what waits for it is not heard either.
+        let is_silent = now - heard.min(taken) >= limits.ping_after + limits.pong_time;
         let is_given = match cause {
             CloseCause::Peer => peer.deeds.sent_close,
             CloseCause::Local => record.closed_locally,
@@ -50,10 +51,8 @@ impl World {
             CloseCause::Protocol(_) => peer.deeds.misbehaved,
             CloseCause::Panic => record.panicked,
             CloseCause::Overload => self.is_short_of_memory(),
-            CloseCause::SlowConsumer => {
-                record.full || (record.pushed > 0 && !peer.is_honest()) || now - taken >= silence_max
-            }
-            CloseCause::Timeout(Timeout::Pong) => now - heard >= silence_max,
+            CloseCause::SlowConsumer => record.full || (record.pushed > 0 && !peer.is_honest()) || is_silent,
+            CloseCause::Timeout(Timeout::Pong) => is_silent,
             CloseCause::Timeout(Timeout::Message) => now - peer.born >= limits.message_time,
             CloseCause::Timeout(Timeout::Close) => {
                 (record.closed_locally || self.stage != Stage::Running)

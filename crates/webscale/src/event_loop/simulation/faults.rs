@@ -13,7 +13,7 @@ fn setting(secure: bool) -> Setting {
     // More than its socket takes may wait for a client that does not read.
     let limits =
         Limits { slow_consumer: SlowConsumer::DropNewest, egress_bytes: 40_000, ..Limits::default() };
-    Setting { loops: 2, secure, deflates: false, workers: false, limits }
+    Setting { loops: 2, secure, deflates: false, workers: false, proxied: false, limits }
 }
 
 /// A kernel that does nothing odd of its own.

@@ -14,7 +14,7 @@ use crate::connection::{Ready, Socket};
 use crate::kernel::{Kernel, Wake, Watch};
 
 /// Addresses that peers have.
-const HOSTS: usize = 8;
+pub(super) const HOSTS: usize = 8;
 
 /// Called when a loop waits and nothing but another thread can end that; false: there is none.
 pub(super) type Others = Box<dyn FnMut() -> bool + Send>;

@@ -14,8 +14,10 @@ use webscale_proto::{
 };
 
 use super::handler::{Ledger, number_of, text};
+use super::kernel::HOSTS;
 use super::script::{Act, Form, Opening, Script};
 use super::system::{PEER, System};
+use super::world::Setting;
 use crate::clock::Time;
 use crate::tls::Tls;
 
@@ -25,18 +27,23 @@ const UNSENT_MAX: usize = 2000;
 const NAME: &str = "sim.test";
 
 /// A certificate whose handshakes have the same length each time (Ed25519), so that a seed replays.
-pub(super) static IDENTITY: LazyLock<(Tls, CertificateDer<'static>)> = LazyLock::new(|| {
+static IDENTITY: LazyLock<(CertificateDer<'static>, PrivateKeyDer<'static>)> = LazyLock::new(|| {
     let key = rcgen::KeyPair::generate_for(&rcgen::PKCS_ED25519).expect("the system has randomness");
     let mut params = rcgen::CertificateParams::new([NAME.to_owned()]).expect("a name");
     params.serial_number = Some(7u64.into());
     let certificate = params.self_signed(&key).expect("they fit").der().clone();
     let key = PrivateKeyDer::try_from(key.serialize_der()).expect("PKCS #8");
-    (Tls::from_der(vec![certificate.clone()], key).expect("they fit"), certificate)
+    (certificate, key)
 });
+
+/// The server's side of it.
+pub(super) fn server_tls() -> Tls {
+    Tls::from_der(vec![IDENTITY.0.clone()], IDENTITY.1.clone_key()).expect("they fit")
+}
 
 static CLIENT: LazyLock<Arc<ClientConfig>> = LazyLock::new(|| {
     let mut roots = RootCertStore::empty();
-    roots.add(IDENTITY.1.clone()).expect("a certificate");
+    roots.add(IDENTITY.0.clone()).expect("a certificate");
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
     let builder = builder.expect("the provider has them").with_root_certificates(roots);
@@ -100,7 +107,7 @@ pub(super) struct Peer {
 }
 
 impl Peer {
-    pub(super) fn new(id: usize, line: usize, script: Script, secure: bool, born: Time) -> Self {
+    pub(super) fn new(id: usize, line: usize, script: Script, setting: &Setting, born: Time) -> Self {
         let mut peer = Self {
             id,
             line,
@@ -109,7 +116,7 @@ impl Peer {
             close_code: None,
             opened: false,
             born,
-            security: (secure && script.opening != Opening::Noise).then(tls),
+            security: (setting.secure && script.opening != Opening::Noise).then(tls),
             unsent: VecDeque::new(),
             head: Vec::new(),
             decoder: Decoder::new(),
@@ -125,6 +132,11 @@ impl Peer {
             faults: Vec::new(),
             script,
         };
+        let keeps_to_it = !matches!(peer.script.opening, Opening::Noise | Opening::Silence);
+        if setting.proxied && keeps_to_it {
+            let header = format!("PROXY TCP4 198.51.100.{} 192.0.2.1 4711 443\r\n", id % HOSTS);
+            peer.unsent.extend(header.as_bytes());
+        }
         peer.open();
         peer
     }

@@ -9,7 +9,7 @@ use webscale_proto::{CloseCode, Deflate, Role};
 use super::super::{EventLoop, Shared};
 use super::handler::Ledger;
 use super::kernel::{FakeKernel, Machine};
-use super::peer::{IDENTITY, Peer};
+use super::peer::{Peer, server_tls};
 use super::random::Random;
 use super::script::{Act, Script};
 use super::system::{Mood, System};
@@ -56,6 +56,8 @@ pub(super) struct Setting {
     pub(super) secure: bool,
     pub(super) deflates: bool,
     pub(super) workers: bool,
+    /// Behind a proxy that says who comes.
+    pub(super) proxied: bool,
     pub(super) limits: Limits,
 }
 
@@ -94,6 +96,7 @@ impl Setting {
             secure: random.once_in(4),
             deflates: random.once_in(3),
             workers: random.once_in(3),
+            proxied: random.once_in(4),
             limits,
         }
     }
@@ -139,10 +142,14 @@ impl World {
         let machine = Machine::new(seed ^ 0x5eed, setting.loops);
         let ledger = Arc::new(Ledger::new(machine.clone()));
         let deflate = setting.deflates.then(|| Deflate::default().threshold(8));
+        let mut config = Config::new(Role::Server, setting.limits.clone(), deflate);
+        if setting.proxied {
+            config.proxies = vec!["192.0.2.0/24".parse().expect("a network")];
+        }
         let shared = Arc::new(Shared {
             handler: ledger.clone(),
-            config: Config::new(Role::Server, setting.limits.clone(), deflate),
-            tls: setting.secure.then(|| IDENTITY.0.clone()),
+            config,
+            tls: setting.secure.then(|| server_tls()),
             admission: Admission::new(&setting.limits, setting.loops),
         });
         let workers = setting
@@ -302,7 +309,7 @@ impl World {
         let (id, backlog) = (self.peers.len(), self.random.below(self.loops.len()));
         let mut system = self.machine.system();
         let line = system.connect(backlog);
-        self.peers.push(Peer::new(id, line, script, self.setting.secure, system.now));
+        self.peers.push(Peer::new(id, line, script, &self.setting, system.now));
         id
     }
 
@@ -365,7 +372,7 @@ impl World {
         }
     }
 
-    /// Descriptors run out, or are there again; or the server is told to end.
+    /// Descriptors run out, or are there again; the certificate is another one; or the server is told to end.
     fn trouble(&mut self) {
         match self.random.below(60) {
             0 if self.random.once_in(8) => self.shut_down(),
@@ -377,7 +384,12 @@ impl World {
                 system.mood.descriptors_max = system.descriptors().max(own) + left;
             }
             7 | 8 => self.machine.system().mood.accept_fails = self.random.within(1, 8),
-            9..=30 => {
+            9 => {
+                if let Some(tls) = &self.shared.tls {
+                    tls.replace(&server_tls()).expect("it is valid");
+                }
+            }
+            10..=30 => {
                 let mood = &mut self.machine.system().mood;
                 (mood.descriptors_max, mood.accept_fails) = (usize::MAX, 0);
             }
