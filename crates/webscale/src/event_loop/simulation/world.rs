@@ -149,7 +149,7 @@ impl World {
         let shared = Arc::new(Shared {
             handler: ledger.clone(),
             config,
-            tls: setting.secure.then(|| server_tls()),
+            tls: setting.secure.then(server_tls),
             admission: Admission::new(&setting.limits, setting.loops),
         });
         let workers = setting
