@@ -335,6 +335,8 @@ impl<H: Handler, K: Kernel> EventLoop<H, K> {
 
     fn register(&mut self, mut connection: Connection<K::Socket, H::Session>, place: Place) {
         connection.registered.place = Some(place);
+        let held = connection.held();
+        self.account.settle(&mut connection.registered.held, held);
         let token = self.connections.insert(connection);
         self.ebb.rise(self.connections.len());
         self.file(token);
@@ -388,5 +390,7 @@ impl<H: Handler, K: Kernel> EventLoop<H, K> {
     }
 }
 
+#[cfg(test)]
+mod simulation;
 #[cfg(test)]
 mod tests;
