@@ -22,6 +22,8 @@ mod opening;
 #[cfg(test)]
 mod operations;
 pub(crate) mod play;
+#[cfg(test)]
+mod races;
 mod recorder;
 #[cfg(test)]
 mod resumption;
