@@ -4,6 +4,7 @@
 
 pub mod decoder;
 pub mod deflate;
+pub mod proxy;
 pub mod upgrade;
 
 #[path = "../../crates/proto/tests/protocol/oracle.rs"]

@@ -77,6 +77,7 @@ fn builder(args: &ServeArgs, tls: Option<Tls>, limits: Limits) -> ServerBuilder 
         .workers(args.workers.into())
         .limits(limits)
         .origins(origins(&args.origins))
+        .proxy_protocol(args.proxy_protocol.iter().copied())
         .shutdown_on_signals();
     if let Some(threads) = args.threads {
         builder = builder.threads(threads.into());

@@ -19,7 +19,10 @@ fn connect(address: SocketAddr) -> TcpStream {
 
 /// A WebSocket, or `None` where the server closed the connection instead.
 fn open(address: SocketAddr) -> Option<TcpStream> {
-    let mut stream = connect(address);
+    upgrade(connect(address))
+}
+
+fn upgrade(mut stream: TcpStream) -> Option<TcpStream> {
     let request = "GET / HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
                    Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n";
     stream.write_all(request.as_bytes()).ok()?;
@@ -67,6 +70,28 @@ fn limits_that_let_nobody_in_are_refused() {
     for flag in ["--max-connections", "--max-per-address", "--max-handshakes-per-address"] {
         assert_fails(&["serve", flag, "0"], 2, &[flag]);
     }
+}
+
+#[test]
+fn clients_behind_a_proxy_have_their_own_addresses() {
+    let flags = ["--proxy-protocol", "127.0.0.0/8", "--max-per-address", "1"];
+    for processes in ["1", "2"] {
+        let server =
+            Server::start(&[&["--plain", "--threads", "1", "--processes", processes], &flags[..]].concat());
+        let behind = |client: usize| {
+            let mut stream = connect(address(&server));
+            write!(stream, "PROXY TCP4 192.0.2.{client} 127.0.0.1 4711 80\r\n").unwrap();
+            upgrade(stream)
+        };
+        let all: Vec<_> = (1..=5).map(behind).collect();
+        assert!(all.iter().all(Option::is_some));
+        // Each process has its own limit, and so one of them is left at most.
+        let again: Vec<_> = (0..20).filter_map(|_| behind(1)).collect();
+        assert_eq!(again.len() + 1, processes.parse().unwrap());
+        assert!(open(address(&server)).is_none(), "a proxy without a header");
+    }
+    assert_fails(&["serve", "--proxy-protocol", "10.1.2.3/8"], 2, &["10.0.0.0/8"]);
+    assert_fails(&["serve", "--proxy-protocol", "nowhere"], 2, &["--proxy-protocol", "IP address"]);
 }
 
 /// What the process `pid` has held in memory at most, in kB.

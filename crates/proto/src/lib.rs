@@ -75,6 +75,7 @@ pub mod frame;
 pub mod handshake;
 pub mod mask;
 pub mod message;
+pub mod proxy;
 pub mod role;
 pub mod utf8;
 

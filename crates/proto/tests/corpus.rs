@@ -10,6 +10,8 @@ pub mod decoder;
 pub mod deflate;
 #[path = "protocol/oracle.rs"]
 mod oracle;
+#[path = "../../../fuzz/src/proxy.rs"]
+pub mod proxy;
 #[path = "protocol/support.rs"]
 #[expect(dead_code, reason = "the tests of the codec use more of it")]
 mod support;
@@ -34,6 +36,11 @@ fn decoder() {
 #[test]
 fn deflate() {
     replay("deflate", deflate::run);
+}
+
+#[test]
+fn proxy() {
+    replay("proxy", proxy::run);
 }
 
 #[test]

@@ -61,14 +61,18 @@ impl Admission {
         self.count().0
     }
 
-    /// What a connection from `address` takes, as it comes.
-    pub(crate) fn admit(self: &Arc<Self>, address: IpAddr) -> Result<(Place, Option<Handshake>), Refusal> {
+    /// What a connection takes as it comes. `address` is `None` where a proxy has yet to tell it: then [`Place::settle`]
+    /// follows.
+    pub(crate) fn admit(
+        self: &Arc<Self>,
+        address: Option<IpAddr>,
+    ) -> Result<(Place, Option<Handshake>), Refusal> {
         let (mut place, others) = self.count();
         if others >= self.connections_max {
             return Err(Refusal::Connections);
         }
-        let handshake = place.settle(address)?;
-        Ok((place, handshake))
+        let handshake = address.map(|address| place.settle(address)).transpose()?;
+        Ok((place, handshake.flatten()))
     }
 
     /// One more, and how many there were before.
@@ -95,7 +99,7 @@ pub(crate) struct Place {
 impl Place {
     /// The connection is from `address`, and begins its handshake: that counts until the value is dropped. `None` where no
     /// limit looks at addresses.
-    fn settle(&mut self, address: IpAddr) -> Result<Option<Handshake>, Refusal> {
+    pub(crate) fn settle(&mut self, address: IpAddr) -> Result<Option<Handshake>, Refusal> {
         let Some(addresses) = &self.admission.addresses else { return Ok(None) };
         let source = Source::from(address);
         addresses.enter(source)?;
@@ -224,7 +228,7 @@ mod tests {
 
     /// One more connection from `address`.
     fn come(admission: &Arc<Admission>, address: &str) -> Result<(Place, Option<Handshake>), Refusal> {
-        admission.admit(address.parse().expect("an address"))
+        admission.admit(Some(address.parse().expect("an address")))
     }
 
     fn refusal(admission: &Arc<Admission>, address: &str) -> Option<Refusal> {

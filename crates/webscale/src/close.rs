@@ -3,7 +3,7 @@
 use std::fmt;
 use std::io;
 
-use webscale_proto::{CloseCode, ProtocolError};
+use webscale_proto::{CloseCode, ProtocolError, proxy::ProxyError};
 
 /// How a connection ended: what [`Handler::close`](crate::Handler::close) is told, exactly once.
 #[derive(Debug)]
@@ -66,6 +66,11 @@ pub enum CloseCause {
     Upgrade(String),
     /// It was no WebSocket, but a plain HTTP request, answered with this status. There was no session to tell.
     Http(u16),
+    /// A proxy sent no header of the PROXY protocol, or a wrong one
+    /// ([`ServerBuilder::proxy_protocol`](crate::ServerBuilder::proxy_protocol)).
+    Proxy(ProxyError),
+    /// The client that a proxy brought has all that one address may have. There was no session to tell.
+    Refused,
     /// No TCP connection came about (client role).
     Connect(io::Error),
 }
@@ -112,6 +117,8 @@ impl fmt::Display for CloseCause {
             Self::Tls(error) => write!(f, "TLS failed: {error}"),
             Self::Upgrade(what) => write!(f, "opening handshake failed: {what}"),
             Self::Http(status) => write!(f, "plain HTTP request, answered with status {status}"),
+            Self::Proxy(error) => write!(f, "from a proxy: {error}"),
+            Self::Refused => f.write_str("its address has all that one may have"),
             Self::Connect(error) => write!(f, "no connection: {error}"),
         }
     }
@@ -132,6 +139,8 @@ pub(crate) enum CloseKind {
     Tls,
     Upgrade,
     Http,
+    Proxy,
+    Refused,
     Connect,
 }
 
@@ -150,6 +159,8 @@ impl CloseKind {
         "tls",
         "upgrade",
         "http",
+        "proxy",
+        "refused",
         "connect",
     ];
 }
@@ -177,6 +188,8 @@ impl CloseCause {
             Self::Tls(_) => CloseKind::Tls,
             Self::Upgrade(_) => CloseKind::Upgrade,
             Self::Http(_) => CloseKind::Http,
+            Self::Proxy(_) => CloseKind::Proxy,
+            Self::Refused => CloseKind::Refused,
             Self::Connect(_) => CloseKind::Connect,
         }
     }

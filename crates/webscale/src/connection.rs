@@ -7,8 +7,8 @@
 //!
 //! ```text
 //!  link:     Connecting ──> Live ──> Finishing ──> Lingering ──> Dead
-//!            (client)        │     flush, then FIN   read to EOF   ^
-//!                            └─────────── lost, timed out ─────────┘
+//!            (client)      ^ │     flush, then FIN   read to EOF   ^
+//!            Proxied ──────┘ └─────────── lost, timed out ─────────┘
 //!  channel:  Opening ──> Open ──> Over
 //!            TLS, HTTP   frames    the handler's `close` was called
 //! ```
@@ -20,6 +20,7 @@ mod drain;
 mod inbound;
 mod link;
 mod opening;
+mod proxied;
 mod socket;
 
 use std::io;
@@ -38,6 +39,7 @@ use crate::handler::Handler;
 use crate::limits::Limits;
 use crate::mailbox::Mailbox;
 use crate::metrics::Metrics;
+use crate::network::Network;
 use crate::origin::Origins;
 use crate::peer::{ConnectionId, Outgoing};
 use crate::sender::{Command, Parcel};
@@ -62,6 +64,8 @@ pub(crate) struct Config {
     pub(crate) deflate: Option<Deflate>,
     pub(crate) head: HeadLimits,
     pub(crate) origins: Origins,
+    /// Where connections come from that begin with a header of the PROXY protocol.
+    pub(crate) proxies: Vec<Network>,
     /// Set once all loops are made.
     pub(crate) handle: OnceLock<Handle>,
 }
@@ -80,6 +84,7 @@ impl Config {
             deflate,
             head,
             origins: Origins::default(),
+            proxies: Vec::new(),
             handle: OnceLock::new(),
         }
     }
@@ -179,7 +184,7 @@ pub(crate) struct Ready {
 }
 
 // What an open connection costs besides rustls' state and the session.
-const _: () = assert!(size_of::<Connection<TcpSocket, ()>>() <= 360);
+const _: () = assert!(size_of::<Connection<TcpSocket, ()>>() <= 336);
 
 /// A connection's entries in the loop's tables.
 #[derive(Default)]
@@ -278,7 +283,7 @@ impl<K: Socket, S: Send + 'static> Connection<K, S> {
                 !self.link.is_congested() && !self.channel.has_pending() && !self.channel.is_leaving()
             }
             Phase::Finishing => !self.link.has_peer_ended(),
-            Phase::Lingering => true,
+            Phase::Proxied | Phase::Lingering => true,
         };
         Interest { read, write: self.link.wants_write() }
     }
@@ -531,8 +536,11 @@ impl<K: Socket, S: Send + 'static> Connection<K, S> {
     }
 
     /// Takes `count` bytes that were received through TLS to the channel.
-    fn open_bytes<H: Handler<Session = S>>(&mut self, turn: &mut Turn<'_, H>, count: usize) {
-        if self.link.phase() != Phase::Live {
+    fn open_bytes<H: Handler<Session = S>>(&mut self, turn: &mut Turn<'_, H>, mut count: usize) {
+        if self.link.phase() == Phase::Proxied {
+            count = self.introduce(turn, count).unwrap_or(0);
+        }
+        if self.link.phase() != Phase::Live || count == 0 {
             return;
         }
         let (channel, context) = (&mut self.channel, &mut turn.context);

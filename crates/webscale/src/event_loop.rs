@@ -47,6 +47,8 @@ const MAILBOX: u64 = u32::MAX as u64 - 1;
 const DEADLINE_STEP: Duration = Duration::from_millis(64);
 /// How soon a full workers' queue is tried again.
 const POOL_RETRY: Duration = Duration::from_millis(1);
+/// The same, of a queue that stays full: where handlers do not return, a loop must not wake for nothing all the time.
+const POOL_RETRY_MAX: Duration = Duration::from_millis(16);
 
 /// What all loops of a server share.
 pub(crate) struct Shared<H> {
@@ -75,6 +77,8 @@ pub(crate) struct EventLoop<H: Handler, K: Kernel = Linux> {
     ready: VecDeque<Token>,
     /// Connections with a message that the workers' queue had no room for.
     stalled: VecDeque<Token>,
+    /// How soon these are looked at again.
+    pool_retry: Duration,
     now: Time,
     wire: Wire,
     scratch: Vec<u8>,
@@ -117,6 +121,7 @@ impl<H: Handler, K: Kernel> EventLoop<H, K> {
             timers: Wheel::new(),
             ready: VecDeque::new(),
             stalled: VecDeque::new(),
+            pool_retry: POOL_RETRY,
             now: Time::default(),
             wire: Wire::new(),
             scratch: Vec::new(),
@@ -172,7 +177,7 @@ impl<H: Handler, K: Kernel> EventLoop<H, K> {
         if !self.ready.is_empty() {
             return Some(Duration::ZERO);
         }
-        let retry = (!self.stalled.is_empty()).then(|| self.now + POOL_RETRY);
+        let retry = (!self.stalled.is_empty()).then(|| self.now + self.pool_retry);
         let rest = self.listening.as_ref().and_then(Listening::resting_until);
         let ending = self.stage.next_due();
         let next = [self.timers.next_due(), retry, rest, ending].into_iter().flatten().min()?;
@@ -333,8 +338,10 @@ impl<H: Handler, K: Kernel> EventLoop<H, K> {
         }
         for _ in 0..self.stalled.len() {
             if !self.pool.as_ref().is_some_and(Pool::has_room) {
+                self.pool_retry = (2 * self.pool_retry).min(POOL_RETRY_MAX);
                 break;
             }
+            self.pool_retry = POOL_RETRY;
             let Some(token) = self.stalled.pop_front() else { break };
             if let Some(connection) = self.connections.get_mut(token) {
                 connection.registered.in_stalled_list = false;

@@ -130,6 +130,7 @@ mod limits;
 mod mailbox;
 mod mask;
 mod metrics;
+mod network;
 mod origin;
 mod panics;
 mod peer;
@@ -154,6 +155,7 @@ pub use handler::Handler;
 pub use health::{Health, Overload, ServerThread, Stuck};
 pub use limits::{Limits, SlowConsumer};
 pub use metrics::Snapshot;
+pub use network::{Network, NetworkError};
 pub use origin::{OriginFault, Origins};
 pub use panics::log_panics;
 pub use peer::{ConnectionId, Peer, SendError};
@@ -166,7 +168,7 @@ pub use target::{Target, TargetError};
 pub use tls::{
     ClientAuth, ClientTls, ClientTlsBuilder, TicketKeys, Tls, TlsConfigError, TlsSession, TlsVersions,
 };
-pub use webscale_proto::{Chunk, CloseCode, Deflate, Message, ProtocolError};
+pub use webscale_proto::{Chunk, CloseCode, Deflate, Message, ProtocolError, proxy::ProxyError};
 
 /// For the fuzz target, which lies outside of this crate.
 #[cfg(fuzzing)]

@@ -140,7 +140,8 @@ pub struct Snapshot {
     /// Panics that were caught, in whatever method of the [`Handler`](crate::Handler).
     pub panics: u64,
     /// Connections closed at accept, because of a limit; [`Snapshot::refusals`] tells which. They are not counted as
-    /// accepted.
+    /// accepted, but for those that a proxy brought: these are closed, and counted as that, when it has said whose they
+    /// are.
     pub refused: u64,
     /// Times that accepting was paused for want of descriptors.
     pub accept_pauses: u64,

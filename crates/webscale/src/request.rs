@@ -82,7 +82,8 @@ impl<'a> Request<'a> {
         supported.iter().copied().find(|supported| self.protocols().any(|offered| offered == *supported))
     }
 
-    /// The address that the TCP connection comes from.
+    /// The address that the TCP connection comes from; behind a proxy of
+    /// [`ServerBuilder::proxy_protocol`](crate::ServerBuilder::proxy_protocol), the client's as the proxy has told it.
     #[must_use]
     pub fn peer_addr(&self) -> SocketAddr {
         self.peer_addr

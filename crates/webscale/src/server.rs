@@ -18,6 +18,7 @@ use crate::kernel::Linux;
 use crate::limits::Limits;
 use crate::mailbox::Mailbox;
 use crate::metrics::{Metrics, Snapshot};
+use crate::network::Network;
 use crate::origin::{OriginFault, Origins};
 use crate::prometheus;
 use crate::pulse::Vitals;
@@ -78,6 +79,7 @@ pub struct ServerBuilder {
     workers: usize,
     limits: Limits,
     origins: Origins,
+    proxies: Vec<Network>,
     deflate: Option<Deflate>,
     signals: bool,
     port_is_shared: bool,
@@ -93,6 +95,7 @@ impl ServerBuilder {
             workers: 0,
             limits: Limits::default(),
             origins: Origins::default(),
+            proxies: Vec::new(),
             deflate: None,
             signals: false,
             port_is_shared: false,
@@ -135,6 +138,23 @@ impl ServerBuilder {
     #[must_use]
     pub fn limits(mut self, limits: Limits) -> Self {
         self.limits = limits;
+        self
+    }
+
+    /// Behind load balancers: connections from these networks must begin with a header of the PROXY protocol, version 1 or 2
+    /// (HAProxy's `proxy-protocol.txt`), in front of TLS, and are the client's that it names, for [`Request::peer_addr`](crate::Request::peer_addr) and
+    /// the limits of one address. Those that it says nothing of, such as health checks, are the proxy's own. A header may
+    /// have 4,096 bytes, and has the time of the handshake ([`Limits::handshake_time`]). Connections from elsewhere may not
+    /// send one: nobody should be able to name another's address. Default: none.
+    ///
+    /// ```
+    /// use webscale::Server;
+    /// let builder = Server::builder().proxy_protocol(["10.0.7.0/24".parse()?]);
+    /// # Ok::<(), webscale::NetworkError>(())
+    /// ```
+    #[must_use]
+    pub fn proxy_protocol(mut self, proxies: impl IntoIterator<Item = Network>) -> Self {
+        self.proxies = proxies.into_iter().collect();
         self
     }
 
@@ -204,7 +224,11 @@ impl ServerBuilder {
         } else {
             Some(Workers::start(self.workers, role, &self.limits, &handler).map_err(BuildError::Resources)?)
         };
-        let config = Config { origins: self.origins, ..Config::new(role, self.limits, self.deflate) };
+        let config = Config {
+            origins: self.origins,
+            proxies: self.proxies,
+            ..Config::new(role, self.limits, self.deflate)
+        };
         let admission = Admission::new(&config.limits, self.threads);
         let shared = Shared { handler, config, tls: self.tls.clone(), admission };
         let shared = Arc::new(shared);

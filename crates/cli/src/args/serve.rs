@@ -4,7 +4,7 @@ use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::PathBuf;
 
 use clap::ValueEnum;
-use webscale::Origins;
+use webscale::{Network, Origins};
 use workload::Mode;
 
 use super::units;
@@ -32,6 +32,7 @@ Examples:
   webscale serve --cert cert.pem --key key.pem --client-ca ca.pem
   webscale serve --origin https://example.com --origin http://localhost:8080
   webscale serve --processes 2 --threads 1
+  webscale serve --listen 0.0.0.0:9001 --proxy-protocol 10.0.7.0/24 --max-per-address 200
   webscale serve --drain 30s
   webscale serve --listen 0.0.0.0:9001 --status 127.0.0.1:9100
   webscale serve --listen 0.0.0.0:9001 --memory 1GiB --max-per-address 200 --max-handshakes-per-address 50")]
@@ -80,6 +81,9 @@ pub(crate) struct ServeArgs {
     /// repeated [default: the server's own]
     #[arg(long = "origin", value_name = "ORIGIN", value_parser = origin)]
     pub(crate) origins: Vec<String>,
+    /// Expect the PROXY protocol from load balancers in this network, such as 10.0.7.0/24 or one address; may be repeated
+    #[arg(long, value_name = "CIDR")]
+    pub(crate) proxy_protocol: Vec<Network>,
     #[command(flatten)]
     pub(crate) limits: LimitArgs,
     #[command(flatten)]

@@ -123,6 +123,9 @@ fn spawn(
     if args.deflate {
         command.arg("--deflate");
     }
+    for network in &args.proxy_protocol {
+        command.args(["--proxy-protocol", &network.to_string()]);
+    }
     for origin in &args.origins {
         command.args(["--origin", origin]);
     }

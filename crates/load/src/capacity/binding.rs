@@ -115,13 +115,17 @@ pub(crate) fn judge(outcome: &Outcome, witness: &Witness, at: u32) -> Binding {
     let found = broken(outcome)
         .or_else(|| death(outcome, witness))
         .or_else(|| limits(outcome, witness))
-        .or_else(|| outcome.verdict.saturated.clone().map(|why| (Resource::Generator, why)))
+        .or_else(|| generator(outcome))
         .or_else(|| memory(witness))
         .or_else(|| processors(outcome, witness))
         .or_else(|| network(outcome, witness));
-    let problems = outcome.verdict.problems.clone();
+    let mut problems = outcome.verdict.problems.clone();
     let (resource, mut evidence) = match found {
-        Some((resource, why)) => (resource, [vec![why], problems].concat()),
+        Some((resource, why)) => {
+            let also = outcome.verdict.saturated.iter().filter(|_| resource != Resource::Generator);
+            problems.extend(also.map(|why| format!("the generator was not at its best: {why}")));
+            (resource, [vec![why], problems].concat())
+        }
         None => (unexplained(outcome), [problems, vec![cpu_text(outcome)]].concat()),
     };
     if let Some(others) = outcome.disturbed() {
@@ -169,6 +173,14 @@ fn limits(outcome: &Outcome, witness: &Witness) -> Found {
     let (used, limit) = witness.tracked()?;
     (used >= limit)
         .then(|| (Resource::ConnectionTracking, format!("nf_conntrack_count is {used} of {limit}")))
+}
+
+/// A saturated generator, unless the server was too slow even counted from when messages were sent, however late.
+fn generator(outcome: &Outcome) -> Found {
+    let why = outcome.verdict.saturated.clone()?;
+    let sent = outcome.latency_us.as_ref().and_then(|latency| latency.uncorrected);
+    let is_slow = sent.is_some_and(|sent| sent.p99 > outcome.latency_limit_seconds * 1e6);
+    (!is_slow).then_some((Resource::Generator, why))
 }
 
 fn memory(witness: &Witness) -> Found {
@@ -234,5 +246,24 @@ fn cpu_text(outcome: &Outcome) -> String {
         }
         (None, Some(server)) => format!("it used {:.0} % of a processor", server.cpu_share * 100.0),
         (None, None) => "its CPU is not known: --pid names its process".into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bench::outcome::tests::good;
+
+    #[test]
+    fn a_late_generator_is_no_excuse_for_a_server_that_is_slower_than_that() {
+        let mut outcome = good();
+        assert_eq!(generator(&outcome), None);
+        outcome.verdict.saturated = Some("it was late".into());
+        assert_eq!(generator(&outcome), Some((Resource::Generator, "it was late".into())));
+        let uncorrected = &mut outcome.latency_us.as_mut().unwrap().uncorrected;
+        uncorrected.as_mut().unwrap().p99 = 100_001.0;
+        assert_eq!(generator(&outcome), None, "100 ms are the limit, from the time of sending");
+        outcome.latency_us = None;
+        assert!(generator(&outcome).is_some(), "nothing was answered that could tell");
     }
 }

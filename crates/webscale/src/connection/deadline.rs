@@ -47,6 +47,7 @@ impl<K: Socket, S: Send + 'static> Connection<K, S> {
             Phase::Live if self.channel.is_closing() => self.channel.close_timed_out(&mut turn.context),
             Phase::Live => self.silence_or_slow_message(turn),
             Phase::Connecting => self.connect_next(turn, CloseCause::Timeout(Timeout::Handshake)),
+            Phase::Proxied => self.proxy_timed_out(turn),
             Phase::Finishing | Phase::Lingering | Phase::Dead => self.link.kill(),
         }
         self.end(turn);

@@ -4,6 +4,8 @@ use std::io::{self, ErrorKind};
 
 use webscale_sys::TcpOptions;
 
+use webscale_proto::proxy::{self, Header, ProxyError};
+
 use super::{Handler, Socket, Turn, Wire};
 use crate::backlog::Backlog;
 use crate::byte_queue::ByteQueue;
@@ -22,6 +24,8 @@ const KEEP_BYTES: usize = 256 * 1024;
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Phase {
     Connecting,
+    /// A proxy has yet to say whom it brings.
+    Proxied,
     Live,
     Finishing,
     Lingering,
@@ -44,7 +48,7 @@ pub(crate) struct Link<K> {
     congested: bool,
     /// The peer's direction ended while ours was still under way.
     peer_ended: bool,
-    /// The incomplete TLS record at the end of what was received; no memory while there is none.
+    /// The incomplete TLS record, or header of a proxy, at the end of what was received; no memory while there is none.
     kept: Vec<u8>,
     egress: ByteQueue,
     /// What waits behind `egress` and may be dropped, where that is the connection's way. Empty while `egress` is.
@@ -131,7 +135,7 @@ impl<K: Socket> Link<K> {
 
     /// What is queued goes out, then our direction ends.
     pub(super) fn finish(&mut self) {
-        if matches!(self.phase, Phase::Connecting | Phase::Live) {
+        if matches!(self.phase, Phase::Connecting | Phase::Proxied | Phase::Live) {
             self.phase = Phase::Finishing;
         }
     }
@@ -151,6 +155,29 @@ impl<K: Socket> Link<K> {
         }
         self.phase = Phase::Live;
         Ok(())
+    }
+
+    pub(super) fn await_proxy(&mut self) {
+        self.phase = Phase::Proxied;
+    }
+
+    /// Takes a header of the PROXY protocol off the front of the first `count` received bytes, and says how many are left.
+    /// `None`: it is not whole.
+    pub(super) fn take_proxy_header(
+        &mut self,
+        wire: &mut Wire,
+        count: usize,
+    ) -> Result<Option<(Header, usize)>, ProxyError> {
+        let input = wire.receive.get_mut(..count).unwrap_or_default();
+        let Some(header) = proxy::parse(input)? else {
+            self.kept.clear();
+            self.kept.extend_from_slice(input);
+            return Ok(None);
+        };
+        self.kept = Vec::new();
+        self.phase = Phase::Live;
+        input.copy_within(header.len.., 0);
+        Ok(Some((header, count - header.len)))
     }
 
     /// One recv(2), behind what was kept.

@@ -74,9 +74,16 @@ impl<S> Opening<S> {
         self.head.capacity()
     }
 
-    pub(super) fn admitted(&mut self, handshake: Option<Handshake>) {
+    pub(super) fn introduced(&mut self, peer_addr: SocketAddr, handshake: Option<Handshake>) {
         if let Side::Server(asking) = &mut self.side {
-            asking._handshake = handshake;
+            (asking.peer_addr, asking._handshake) = (peer_addr, handshake);
+        }
+    }
+
+    pub(super) fn peer_addr(&self) -> Option<SocketAddr> {
+        match &self.side {
+            Side::Server(asking) => Some(asking.peer_addr),
+            Side::Client { .. } => None,
         }
     }
 

@@ -23,6 +23,8 @@ mod opening;
 mod operations;
 pub(crate) mod play;
 #[cfg(test)]
+mod proxied;
+#[cfg(test)]
 mod races;
 mod recorder;
 #[cfg(test)]

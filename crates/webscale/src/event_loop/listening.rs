@@ -95,7 +95,10 @@ impl<H: Handler, K: Kernel> EventLoop<H, K> {
 
     /// A connection came, and is closed where a limit refuses it.
     pub(super) fn accepted(&mut self, socket: K::Socket, peer_addr: SocketAddr) {
-        let (place, handshake) = match self.shared.admission.admit(peer_addr.ip()) {
+        let address = peer_addr.ip();
+        let is_proxy = self.shared.config.proxies.iter().any(|network| network.contains(address));
+        let admitted = self.shared.admission.admit((!is_proxy).then_some(address));
+        let (place, handshake) = match admitted {
             Ok(admitted) => admitted,
             // Counted before the client sees it.
             Err(refusal) => return self.metrics.count_refusal(refusal),
@@ -111,7 +114,11 @@ impl<H: Handler, K: Kernel> EventLoop<H, K> {
         };
         let limits = &self.shared.config.limits;
         let mut connection = Connection::accepted(socket, tls, peer_addr, self.now, limits);
-        connection.channel.admitted(handshake);
+        if is_proxy {
+            connection.await_proxy();
+        } else {
+            connection.channel.introduced(peer_addr, handshake);
+        }
         self.register(connection, place);
     }
 }

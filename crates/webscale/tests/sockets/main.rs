@@ -13,6 +13,7 @@ mod health;
 mod identity;
 mod memory;
 mod own_client;
+mod proxies;
 mod senders;
 mod shutdown;
 mod slow;

@@ -240,7 +240,7 @@ pub(crate) fn certified() -> CertifiedKey {
     CertifiedKey::from_der(vec![MADE.0.clone()], private_key(), &default_provider()).expect("they fit")
 }
 
-fn client_config() -> Arc<ClientConfig> {
+pub(crate) fn client_config() -> Arc<ClientConfig> {
     let mut roots = RootCertStore::empty();
     roots.add(CERTIFICATE.1.clone()).expect("a certificate");
     let builder = ClientConfig::builder_with_provider(Arc::new(default_provider()));

@@ -160,6 +160,7 @@ impl Handler for Recorder {
             "/forbidden" => Err(Reject::new(403, "not you\n").header("X-Why", "because")),
             "/broken" => Err(Reject::new(403, "not you\n").header("X\r\nY", "")),
             "/panic" => fail(),
+            "/whoami" => Ok(Accept::new(self.session()).header("X-Peer", request.peer_addr().to_string())),
             "/split" => Ok(Accept::new(self.session()).header("X-A", "b\r\nX-C: d")),
             "/chat" => Ok(Accept::new(self.session()).protocol("chat").header("X-A", "b")),
             "/newest" => Ok(Accept::new(self.session()).slow_consumer(SlowConsumer::DropNewest)),
