@@ -1,10 +1,11 @@
 //! `webscale compare`: the experiment, its table and its JSON.
 
 use webscale_load::compare::html::html;
+use webscale_load::compare::settings::Settings;
 use webscale_load::compare::table::text;
 use webscale_load::table::Look;
 
-use crate::args::CompareArgs;
+use crate::args::{CompareArgs, own_program};
 use crate::output;
 use crate::progress::Stderr;
 
@@ -16,7 +17,8 @@ struct Incomplete(String);
 pub(crate) fn run(args: &CompareArgs) -> anyhow::Result<()> {
     args.output.prepare()?;
     let mut stderr = Stderr::with_notes_alone()?;
-    let comparison = webscale_load::compare::run(args.settings(), &mut stderr);
+    let settings = Settings { program: Some(own_program()?), ..args.settings() };
+    let comparison = webscale_load::compare::run(settings, &mut stderr);
     stderr.finish();
     let comparison = comparison?;
     let look = if output::stdout_is_terminal() { Look::Lines } else { Look::Plain };

@@ -8,6 +8,7 @@
 //! - [`mod@unit`]: figures with their units.
 //! - [`redact`]: what was typed, without what is secret.
 
+mod advice;
 pub mod csv;
 pub(crate) mod facts;
 pub mod html;

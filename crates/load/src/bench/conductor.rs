@@ -186,6 +186,8 @@ impl<'a> Conductor<'a> {
         outcome.connections.peak_open = peak_open;
         outcome.connections.connect_seconds = connect_time.as_secs_f64();
         outcome.generator = marks.generator(processes, self.plan.pinned_to(), self.total.opened);
+        // Each process has one at least.
+        outcome.generator.loops = self.plan.loops.len().max(processes);
         outcome.server = self.watch.server_use(marks, self.total.opened);
         (outcome.verdict.interrupted, outcome.verdict.stopped) = (self.interrupted, self.stopped);
         outcome.verdict.broken = self.fleet.lost().map(ToString::to_string);
@@ -301,6 +303,7 @@ fn outcome(plan: &Plan, tally: &Tally, marks: &Marks, ended: Duration) -> Outcom
         payload_bytes: if plan.probe == Probe::Idle { 0 } else { plan.payload.len() },
         model: plan.model,
         interval_seconds: plan.interval.as_secs_f64(),
+        tick_seconds: plan.tick.as_secs_f64(),
         measured_seconds: marks.measured().as_secs_f64(),
         connections: Connections {
             clients: plan.clients,
@@ -313,6 +316,7 @@ fn outcome(plan: &Plan, tally: &Tally, marks: &Marks, ended: Duration) -> Outcom
             ..Connections::default()
         },
         messages: messages(plan, tally, ended),
+        counted: None,
         closed_loop: closed_loop(plan, tally, ended),
         latency_us: corrected.map(|corrected| LatencySummary {
             corrected,

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::counts::Reconciled;
 use super::payload::Kind;
 use super::plan::Model;
 use super::provenance::Provenance;
@@ -52,12 +53,16 @@ pub struct Outcome {
     pub model: Model,
     /// Time between two messages of one client, in seconds; in a closed loop between an answer and the next message.
     pub interval_seconds: f64,
+    /// Clients that were due within so long sent together, in seconds; zero for each at its own time.
+    pub tick_seconds: f64,
     /// Length of the measured part as it was, in seconds.
     pub measured_seconds: f64,
     /// Connections.
     pub connections: Connections,
     /// Messages of the measured part.
     pub messages: Messages,
+    /// The whole load as the server counted it, where that is known.
+    pub counted: Option<Reconciled>,
     /// In a closed loop, whether the figures fit together.
     pub closed_loop: Option<ClosedLoop>,
     /// Latency of the measured messages; none without answers.
@@ -204,6 +209,8 @@ pub struct CurvePoint {
 pub struct Generator {
     /// Processes that held clients.
     pub processes: usize,
+    /// Event loops of all of them.
+    pub loops: usize,
     /// CPU time of all of them in the measured part, in seconds.
     pub cpu_seconds: f64,
     /// The same a message that was sent in that time, in µs.
@@ -437,6 +444,7 @@ pub(crate) mod tests {
             payload_bytes: 10_240,
             model: Model::Open,
             interval_seconds: 1.0,
+            tick_seconds: 0.0,
             measured_seconds: 10.0,
             connections: Connections { clients: 100, opened: 100, peak_open: 100, ..Connections::default() },
             messages: Messages {
@@ -446,6 +454,7 @@ pub(crate) mod tests {
                 answered: 1000,
                 ..Messages::default()
             },
+            counted: None,
             closed_loop: None,
             latency_us: Some(LatencySummary { corrected: summary(900.0), uncorrected: Some(summary(800.0)) }),
             latency_curve: Vec::new(),

@@ -218,6 +218,7 @@ impl Marks {
         let grown = memory_loaded.pss_bytes as f64 - memory_idle.pss_bytes as f64;
         Generator {
             processes,
+            loops: processes,
             cpu_seconds,
             cpu_us_per_message: (sent > 0).then(|| cpu_seconds * 1e6 / sent as f64),
             busiest_thread: busiest.max().unwrap_or(0) as f64 / measured_ns,

@@ -11,7 +11,7 @@ const FULL: f64 = 0.9;
 /// The whole machine above this share is full.
 const MACHINE_FULL: f64 = 0.95;
 /// Descriptors that a server may keep in reserve.
-const DESCRIPTORS_SPARE: u64 = 8;
+pub(super) const DESCRIPTORS_SPARE: u64 = 8;
 /// A network interface above this share of its speed is full.
 const NETWORK_FULL: f64 = 0.9;
 
@@ -101,12 +101,23 @@ impl Binding {
 impl InAll {
     /// Why a server that holds no clients cannot take so many, and how many it can take; none if nothing is against it.
     pub(super) fn refuse(&self, clients: u32) -> Option<(Binding, u32)> {
-        let free = self.limit.saturating_sub(self.held);
-        let InAll { held, limit, processes } = self;
+        (u64::from(clients) > self.free()).then(|| (self.binding(clients), self.most()))
+    }
+
+    /// How many clients a server that holds none can take.
+    pub(crate) fn most(&self) -> u32 {
+        u32::try_from(self.free().saturating_sub(self.processes * DESCRIPTORS_SPARE)).unwrap_or(u32::MAX)
+    }
+
+    /// What stops a server that holds no clients, at so many.
+    pub(crate) fn binding(&self, at: u32) -> Binding {
+        let InAll { held, limit, .. } = self;
         let text = format!("without clients the server has {held} of {limit} (RLIMIT_NOFILE)");
-        let most = free.saturating_sub(processes * DESCRIPTORS_SPARE);
-        let most = u32::try_from(most).unwrap_or(u32::MAX);
-        (u64::from(clients) > free).then(|| (Binding::new(Resource::ServerDescriptors, clients, text), most))
+        Binding::new(Resource::ServerDescriptors, at, text)
+    }
+
+    fn free(&self) -> u64 {
+        self.limit.saturating_sub(self.held)
     }
 }
 

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
+use super::binding::DESCRIPTORS_SPARE;
 use crate::compare::figures::Line;
 use crate::doctor::{Cgroups, ProcessLimits, Root};
 use crate::measure::family::{PROCESSES_MAX, family};
@@ -41,6 +42,7 @@ struct Seen {
     limits: Option<ProcessLimits>,
     /// The most that was seen.
     descriptors: u64,
+    descriptors_least: u64,
     address_space: u64,
     /// Memory of the control group: taken, and the limit.
     group: Option<(u64, u64)>,
@@ -53,11 +55,12 @@ struct Seen {
 
 /// Descriptors of all processes of the server.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(super) struct InAll {
-    pub(super) held: u64,
+pub(crate) struct InAll {
+    /// The most that was seen.
+    pub(crate) held: u64,
     /// The sum of their soft limits.
-    pub(super) limit: u64,
-    pub(super) processes: u64,
+    pub(crate) limit: u64,
+    pub(crate) processes: u64,
 }
 
 /// What an interface has carried so far, and its speed in bytes a second.
@@ -143,15 +146,14 @@ impl Witness {
 
     /// What all processes of the server hold and may hold; none where that is not known of each.
     pub(super) fn descriptors_in_all(&self) -> Option<InAll> {
-        let add = |all: InAll, server: &Seen| {
-            Some(InAll {
-                held: all.held + server.descriptors,
-                limit: all.limit.saturating_add(server.limits?.files_soft),
-                processes: all.processes + 1,
-            })
-        };
-        let all = self.servers.iter().try_fold(InAll::default(), add)?;
-        (all.processes > 0).then_some(all)
+        in_all(self.servers.iter(), |server| server.descriptors)
+    }
+
+    /// What the processes that have taken clients since the first look hold without them, and may hold; none where none has,
+    /// or that is not known of each.
+    pub(crate) fn descriptors_without_clients(&self) -> Option<InAll> {
+        let takes = |server: &&Seen| server.descriptors > server.descriptors_least + DESCRIPTORS_SPARE;
+        in_all(self.servers.iter().filter(takes), |server| server.descriptors_least)
     }
 
     pub(super) fn tracked(&self) -> Option<(u64, u64)> {
@@ -228,12 +230,25 @@ impl Witness {
     }
 }
 
+fn in_all<'a>(mut servers: impl Iterator<Item = &'a Seen>, held: fn(&Seen) -> u64) -> Option<InAll> {
+    let add = |all: InAll, server: &Seen| {
+        Some(InAll {
+            held: all.held + held(server),
+            limit: all.limit.saturating_add(server.limits?.files_soft),
+            processes: all.processes + 1,
+        })
+    };
+    let all = servers.try_fold(InAll::default(), add)?;
+    (all.processes > 0).then_some(all)
+}
+
 impl Seen {
     fn new(root: &Root, pid: u32) -> Seen {
         Seen {
             pid,
             limits: ProcessLimits::read(root, &pid.to_string()),
             descriptors: 0,
+            descriptors_least: u64::MAX,
             address_space: 0,
             group: None,
             processors: processors(root, pid),
@@ -244,7 +259,9 @@ impl Seen {
 
     fn look(&mut self, root: &Root) {
         let pid = self.pid.to_string();
-        self.descriptors = self.descriptors.max(root.list(&format!("proc/{pid}/fd")).len() as u64);
+        let descriptors = root.list(&format!("proc/{pid}/fd")).len() as u64;
+        self.descriptors = self.descriptors.max(descriptors);
+        self.descriptors_least = self.descriptors_least.min(descriptors);
         // A server may raise its soft limit after it was first seen.
         self.limits = ProcessLimits::read(root, &pid).or(self.limits);
         let status = root.text(&format!("proc/{pid}/status")).unwrap_or_default();
@@ -413,6 +430,13 @@ mod tests {
         let (binding, most) = all.refuse(271).unwrap();
         assert_eq!((binding.resource, most), (Resource::ServerDescriptors, 254));
         assert!(binding.sentence().contains("30 of 300"), "{}", binding.sentence());
+        // Only one of them takes clients.
+        let mut witness = witness;
+        assert_eq!(witness.descriptors_without_clients(), None);
+        (20..60).for_each(|number| machine.write(&format!("proc/8/fd/{number}"), ""));
+        witness.look();
+        let without = witness.descriptors_without_clients().unwrap();
+        assert_eq!((without, without.most()), (InAll { held: 20, limit: 200, processes: 1 }, 172));
         // Of a process whose limit is not known nothing can be said.
         assert_eq!(Witness::new(machine.root(), &[7, 9], &[]).descriptors_in_all(), None);
         assert_eq!(Witness::new(machine.root(), &[], &[]).descriptors_in_all(), None);

@@ -67,7 +67,8 @@ pub fn run(settings: Settings, observer: &mut dyn Observer) -> Result<Comparison
     if let Some(apart) = apart {
         webscale_sys::process::pin_thread(&[apart.load])?;
     }
-    let runner = Runner { certificate, apart, latency_limit: settings.latency_limit };
+    let (latency_limit, program) = (settings.latency_limit, settings.program.clone());
+    let runner = Runner { certificate, apart, latency_limit, program };
     let mut experiment =
         Experiment { settings, runner, rows, runs: Vec::new(), descriptors, scratch, observer };
     experiment.run();
@@ -245,7 +246,7 @@ impl Experiment<'_> {
 
     fn capacity(&mut self, contestant: Contestant) {
         let so_far = self.report(contestant);
-        let (ceiling, ceiling_is) = self.ceiling(&so_far);
+        let (ceiling, ceiling_is) = self.ceiling(contestant, &so_far);
         let range = Range {
             first: first_step(so_far.cpu_seconds_per_million_messages, ceiling),
             most: ceiling,
@@ -309,17 +310,32 @@ impl Experiment<'_> {
     }
 
     /// The most clients that could be tried, and what says so.
-    fn ceiling(&self, so_far: &ServerReport) -> (u32, String) {
-        let by_descriptors = clients_by_descriptors(self.descriptors);
+    fn ceiling(&self, contestant: Contestant, so_far: &ServerReport) -> (u32, String) {
         let each = so_far.memory_bytes_per_client.unwrap_or(0.0).max(0.0)
             + so_far.kernel_bytes_per_client.unwrap_or(0.0).max(0.0)
             + CLIENT_BYTES;
         let free = available_memory().unwrap_or(u64::MAX) as f64 * MEMORY_SHARE_MAX;
-        let by_memory = whole(free / each);
-        if by_memory < by_descriptors {
-            return (by_memory, format!("memory ({:.1} GB are free)", free / MEMORY_SHARE_MAX / 1e9));
-        }
-        (by_descriptors, format!("descriptors (RLIMIT_NOFILE is {})", self.descriptors))
+        let memory =
+            (whole(free / each), format!("memory ({:.1} GB are free)", free / MEMORY_SHARE_MAX / 1e9));
+        [Some(memory), self.servers_descriptors(contestant), self.own_descriptors()]
+            .into_iter()
+            .flatten()
+            .min_by_key(|(most, _)| *most)
+            .unwrap_or_default()
+    }
+
+    /// As the last run of the server has shown.
+    fn servers_descriptors(&self, contestant: Contestant) -> Option<(u32, String)> {
+        let run = self.runs.iter().rfind(|run| run.server == contestant.name())?;
+        let most = run.descriptors?.most();
+        Some((most, run.descriptors?.binding(most).sentence()))
+    }
+
+    /// Of the load, where it cannot start further processes.
+    fn own_descriptors(&self) -> Option<(u32, String)> {
+        let most = clients_by_descriptors(self.descriptors);
+        let text = format!("{} (RLIMIT_NOFILE is {})", Resource::LoadDescriptors.words(), self.descriptors);
+        self.runner.program.is_none().then_some((most, text))
     }
 }
 

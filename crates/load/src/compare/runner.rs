@@ -14,9 +14,9 @@ use super::server::{Launch, Server, ServerError};
 use super::settings::{ECHO_BYTES, Stage};
 use crate::bench::outcome::Outcome;
 use crate::bench::payload::{Kind, Payload};
-use crate::bench::{self, BenchError, Plan, Probe, Trust, timeline};
+use crate::bench::{self, BenchError, Plan, Probe, Program, Trust, timeline};
 use crate::capacity::binding::{Binding, Resource, judge};
-use crate::capacity::witness::{Witness, Witnessed};
+use crate::capacity::witness::{InAll, Witness, Witnessed};
 use crate::cert::Files;
 use crate::doctor::Root;
 use crate::observe::Observer;
@@ -79,6 +79,9 @@ pub struct Run {
     pub binding: Option<Binding>,
     /// What the load found.
     pub outcome: Outcome,
+    /// Descriptors of those processes of the server that took clients, without these.
+    #[serde(skip)]
+    pub(crate) descriptors: Option<InAll>,
 }
 
 /// What one run is.
@@ -103,6 +106,8 @@ pub struct Runner {
     pub apart: Option<Apart>,
     /// Above this, p99 is a problem.
     pub latency_limit: Duration,
+    /// What a further process of the load runs, for the most clients.
+    pub program: Option<Program>,
 }
 
 impl Runner {
@@ -152,6 +157,7 @@ impl Runner {
             server_connections: counts.as_ref().map(|counts| counts.connections),
             binding,
             outcome,
+            descriptors: witness.descriptors_without_clients(),
         })
     }
 
@@ -180,6 +186,7 @@ impl Runner {
             latency_limit: self.latency_limit,
             pids: vec![server.pid()],
             loops: vec![self.apart.map(|apart| apart.load)],
+            program: self.program.clone().filter(|_| purpose == Purpose::Capacity),
             ..Plan::new(server.url())
         }
     }

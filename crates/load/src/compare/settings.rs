@@ -5,6 +5,7 @@ use std::time::Duration;
 use serde::{Serialize, Serializer};
 
 use super::contestant::Contestant;
+use crate::bench::Program;
 use crate::capacity::search::STEPS_MAX;
 
 /// What is to be compared, and how thoroughly.
@@ -37,6 +38,9 @@ pub struct Settings {
     /// p99 above this is not held, in seconds.
     #[serde(rename = "latency_limit_seconds", serialize_with = "seconds")]
     pub latency_limit: Duration,
+    /// What a further process of the load runs, where one does not hold the most clients; without it, one has to.
+    #[serde(skip)]
+    pub program: Option<Program>,
 }
 
 /// One kind of run.
@@ -87,6 +91,7 @@ impl Settings {
             capacity_resolution: 0.03,
             rounds: 2,
             latency_limit: Duration::from_millis(100),
+            program: None,
         }
     }
 

@@ -1,5 +1,6 @@
 //! The page of one load.
 
+use super::advice;
 use super::facts::{Fact, fact, host, run};
 use super::page::{Figure, Page, Table, Tone};
 use super::plot::{Axis, Band, LinePlot, Series};
@@ -29,11 +30,7 @@ pub fn html(outcome: &Outcome) -> String {
     page.plots(&load_plots(&samples));
     page.table(&counts(outcome));
     server(&mut page, outcome, &samples);
-    page.section(
-        "Load generator",
-        "Latency is the server's only as long as the generator is on time: its busiest thread below 80 % of a processor, \
-         and messages sent no later than a tenth of the latency limit after they were due (p99).",
-    );
+    page.section("Load generator", &generator_note(outcome));
     page.plots(&generator_plots(outcome, &samples));
     page.section("Made with", "");
     page.facts(&provenance(outcome));
@@ -421,6 +418,15 @@ fn server_table(outcome: &Outcome, server: &ServerUse) -> Table {
         format!("{:.3}", switches / messages),
     ]);
     table
+}
+
+fn generator_note(outcome: &Outcome) -> String {
+    let advice = advice::cheaper(outcome).map_or_else(String::new, |lines| format!(" {}.", lines.join(" ")));
+    let (core, lag) = (CORE_SHARE_MAX * 100.0, LAG_SHARE_MAX * 100.0);
+    format!(
+        "Latency is the server's only as long as the generator is on time: its busiest thread below {core:.0} % of a \
+         processor, and messages sent no later than {lag:.0} % of the latency limit after they were due (p99).{advice}"
+    )
 }
 
 fn generator_plots(outcome: &Outcome, samples: &[Sample]) -> Vec<String> {

@@ -2,6 +2,7 @@
 
 use std::fmt::Write;
 
+use super::advice;
 use super::unit::Unit;
 use crate::bench::outcome::{Generator, LatencySummary, Messages, Outcome, ServerUse};
 use crate::bench::timeline::{Sample, threads_of_server};
@@ -66,6 +67,19 @@ fn messages(text: &mut String, outcome: &Outcome) {
     if outcome.probe == "echo" {
         let Messages { lost, corrupt, reordered, .. } = messages;
         line!(text, "echoes       {lost} lost, {corrupt} corrupt, {reordered} out of order");
+    }
+    if let Some(counted) = &outcome.counted {
+        let (handshakes, messages) = (counted.handshakes, counted.messages);
+        let verdict = if counted.agrees() { "agrees" } else { "disagrees" };
+        line!(
+            text,
+            "server's own {verdict}: {} connections, {} messages in all",
+            handshakes.server,
+            messages.server
+        );
+        if !counted.agrees() {
+            line!(text, "             the load: {} connections, {} messages", handshakes.load, messages.load);
+        }
     }
     if let Some(closed) = &outcome.closed_loop {
         let percent = closed.accounted * 100.0;
@@ -164,6 +178,9 @@ fn usage(text: &mut String, outcome: &Outcome) {
     if let Some(share) = outcome.generator_to_server() {
         line!(text, "             {share:.2} of the server's CPU");
     }
+    for advice in advice::cheaper(outcome).iter().flatten() {
+        line!(text, "             {advice}");
+    }
     line!(
         text,
         "machine      {:.1} % busy, {:.1} % in interrupts, {:.1} % stolen",
@@ -245,6 +262,7 @@ mod tests {
         outcome.latency_us =
             Some(LatencySummary { corrected: summary(123_456.0), uncorrected: Some(summary(12.3)) });
         outcome.schedule_lag_us = Some(summary(0.2));
+        (outcome.messages.sent, outcome.generator.busiest_thread) = (1_000_000, 0.9);
         outcome.connections.handshake_us = Some(summary(1e6));
         outcome.server = Some(ServerUse {
             pids: (4_194_290..4_194_304).collect(),
@@ -296,6 +314,7 @@ mod tests {
             "4194290, 4194291",
             "4194292 and 11 more; 12345 threads",
             "a-name-of-15-by (1)",
+            "--tick 1ms saved 40 % of the CPU",
             "10 GB a client",
         ] {
             assert!(text.contains(part), "{part}: {text}");
