@@ -242,7 +242,7 @@ impl<S: Send + 'static> Channel<S> {
     #[cfg(test)]
     pub(super) fn undecoded(&self) -> usize {
         match &self.stage {
-            Stage::Open(open) => open.pending.as_ref().map_or(0, |pending| pending.len()),
+            Stage::Open(open) => open.pending.len(),
             Stage::Opening(_) | Stage::Over => 0,
         }
     }
