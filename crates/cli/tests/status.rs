@@ -6,7 +6,7 @@ use std::process::{Child, ChildStderr, ChildStdout, Command, Stdio};
 use std::time::Duration;
 
 mod common;
-use common::{assert_fails, children, signal};
+use common::{assert_fails, children, signal, webscale};
 
 /// A server whose stderr is read, without TLS.
 struct Watched {
@@ -143,4 +143,28 @@ fn a_port_for_the_status_that_cannot_be_had() {
     assert_fails(&[&serve[..], &[&address]].concat(), 1, &["--status", &address, "another program"]);
     assert_fails(&[&serve[..], &["127.0.0.1:65535", "--processes", "2"]].concat(), 2, &["--status", "65535"]);
     assert_fails(&["serve", "--metrics", "friends"], 2, &["--metrics", "friends"]);
+}
+
+#[test]
+fn a_load_is_held_against_what_the_server_counted() {
+    let mut server = Watched::start(&["--processes", "2", "--status", "127.0.0.1:0"]);
+    let urls = [server.status(), server.status()].map(|address| format!("http://{address}/metrics"));
+    let url = format!("ws://{}", server.address);
+    let load =
+        ["bench", &url, "--clients", "20", "--interval", "50ms", "--warmup", "100ms", "--duration", "200ms"];
+    let more = ["--probe", "echo", "--size", "64", "--latency-limit", "60s", "--counts", &urls[0]];
+    let both = webscale(&[&load[..], &more, &["--counts", &urls[1]]].concat());
+    let text = String::from_utf8(both.stdout).unwrap();
+    assert!(text.contains("server's own agrees: 20 connections, 120 messages in all"), "{text}");
+    assert!(both.status.success());
+    assert_fails(
+        &["bench", &url, "--counts", "https://h/metrics"],
+        2,
+        &["--counts", "http://HOST:PORT/PATH"],
+    );
+    assert_fails(
+        &["bench", &url, "--counts", &format!("http://{}/", server.address)],
+        1,
+        &["--counts", "426"],
+    );
 }

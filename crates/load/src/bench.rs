@@ -11,6 +11,7 @@
 
 mod client;
 mod conductor;
+pub mod counts;
 pub mod endpoint;
 pub(crate) mod fleet;
 pub mod outcome;
@@ -37,6 +38,7 @@ use crate::measure::kernel::KernelError;
 use crate::measure::process::ProcessError;
 use crate::observe::{Observer, Phase};
 use conductor::Conductor;
+use counts::{CountsError, ServerCounts};
 pub use fleet::run_part;
 use outcome::Outcome;
 pub use plan::{Plan, Probe, Program, Trust};
@@ -122,6 +124,9 @@ pub enum BenchError {
         /// What it said, or how it ended.
         why: String,
     },
+    /// The server's own counts could not be read at the start.
+    #[error("--counts: {0}")]
+    Counts(#[from] CountsError),
     /// A process could not be measured at the start.
     #[error(transparent)]
     Process(#[from] ProcessError),
@@ -144,6 +149,7 @@ fn list(numbers: &[usize]) -> String {
 /// part was lost on the way.
 pub fn run(plan: &Plan, observer: &mut dyn Observer) -> Result<Outcome, BenchError> {
     let prepared = plan.prepare()?;
+    let counted = ServerCounts::read(&plan.counts)?;
     let mut conductor = Conductor::new(plan, &prepared, observer)?;
     let idle = conductor.mark()?;
     let connecting = Instant::now();
@@ -158,5 +164,12 @@ pub fn run(plan: &Plan, observer: &mut dyn Observer) -> Result<Outcome, BenchErr
     conductor.wait(Phase::Measuring, start + plan.until());
     let end = conductor.mark()?;
     conductor.drain();
-    Ok(conductor.finish(&Marks { idle, connected, begin, end }, connect_time))
+    let mut outcome = conductor.finish(&Marks { idle, connected, begin, end }, connect_time);
+    if let Some(before) = counted {
+        match before.reconcile(&plan.counts, &outcome) {
+            Ok(counted) => outcome.counted = Some(counted),
+            Err(why) => outcome.verdict.problems.push(format!("the server's counts: {why}")),
+        }
+    }
+    Ok(outcome)
 }

@@ -2,7 +2,13 @@
 
 use std::net::SocketAddr;
 
+use proptest::collection::vec;
+use proptest::prelude::*;
+use proptest::sample::select;
 use webscale_proto::proxy::{Header, MAX_LEN, ProxyError, parse};
+
+#[path = "../../../fuzz/src/proxy.rs"]
+pub mod target;
 
 const SIGNATURE: &[u8] = b"\r\n\r\n\0\r\nQUIT\n";
 
@@ -127,4 +133,28 @@ fn blocks_that_are_none() {
     check_fault(&binary(0x21, 0x21, &ipv6()[..35]), 15, ProxyError::TooShort);
     check_fault(&binary(0x21, 0x11, &vec![0; MAX_LEN - 15]), 15, ProxyError::TooLong);
     check_fault(&binary(0x20, 0x00, &[0; 65_535]), 15, ProxyError::TooLong);
+}
+
+/// What the fuzz target begins with, so far that the rest is looked at.
+const STARTS: [&[u8]; 8] = [
+    b"r",
+    b"rPROXY ",
+    b"rPROXY UNKNOWN",
+    b"rPROXY TCP4 192.0.2.7 198.51.100.1 4711 4",
+    b"r\r\n\r\n\0\r\nQUIT\n",
+    b"r\r\n\r\n\0\r\nQUIT\n\x21\x11\0",
+    b"r\r\n\r\n\0\r\nQUIT\n\x21\x21\0",
+    b"w",
+];
+
+proptest! {
+    #[test]
+    fn whatever_comes(start in select(&STARTS[..]), rest in vec(any::<u8>(), 0..300)) {
+        target::run(&[start, &rest].concat());
+    }
+
+    #[test]
+    fn whatever_looks_like_a_line(rest in "[ 0-9a-fTCP:.\r\n]{0,110}") {
+        target::run(&[b"rPROXY TCP", rest.as_bytes()].concat());
+    }
 }

@@ -3,6 +3,7 @@
 //! A connection never leaves its loop, so nothing on the way of a byte is locked. Other threads reach a loop by its two
 //! mailboxes and the eventfd that announces them.
 
+mod ebb;
 mod ending;
 mod listening;
 mod mail;
@@ -34,6 +35,7 @@ use crate::timer::{Fired, TimerKind, Wheel};
 use crate::tls::Tls;
 use crate::worker::{Done, Pool, Workers};
 
+use ebb::Ebb;
 use ending::Stage;
 use listening::Listening;
 use mail::Mail;
@@ -72,6 +74,7 @@ pub(crate) struct EventLoop<H: Handler, K: Kernel = Linux> {
     connections: Slots<Connection<K::Socket, H::Session>>,
     /// How the connections ended whose sessions are with workers.
     orphans: HashMap<Token, Close>,
+    ebb: Ebb,
     timers: Wheel,
     /// Connections with received bytes to go through.
     ready: VecDeque<Token>,
@@ -118,6 +121,7 @@ impl<H: Handler, K: Kernel> EventLoop<H, K> {
             waker,
             connections: Slots::new(),
             orphans: HashMap::new(),
+            ebb: Ebb::default(),
             timers: Wheel::new(),
             ready: VecDeque::new(),
             stalled: VecDeque::new(),
@@ -318,12 +322,14 @@ impl<H: Handler, K: Kernel> EventLoop<H, K> {
         let end = connection.ended_as();
         // Who sees it counted finds its place free.
         drop(connection);
+        self.ebb.watch(self.connections.len());
         self.metrics.count_close(end);
     }
 
     fn register(&mut self, mut connection: Connection<K::Socket, H::Session>, place: Place) {
         connection.registered.place = Some(place);
         let token = self.connections.insert(connection);
+        self.ebb.rise(self.connections.len());
         self.file(token);
     }
 

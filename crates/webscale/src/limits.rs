@@ -23,7 +23,7 @@ pub enum SlowConsumer {
 }
 
 /// The limits of a server or a client, each with its unit. [`Duration::MAX`] switches a time off. The defaults suit
-/// telemetry and chat; change what yours needs:
+/// telemetry and chat; change what yours needs. docs/limits.md has them as a table, with what counts them:
 ///
 /// ```
 /// use webscale::Limits;
@@ -89,13 +89,14 @@ pub struct Limits {
     /// The same for those among them whose opening handshake, TLS and HTTP, is not done: what is dear to begin and may be
     /// drawn out. Default: off, for the same reason.
     pub handshakes_per_address: usize,
-    /// What is held for all clients of this process: heads, incomplete messages and TLS records, what waits for a handler
-    /// or for a socket, windows of compression; in bytes. Above it, whoever holds more than its share, which is seven
+    /// What is held for all clients of this process, in bytes: heads, incomplete messages and TLS records, what waits for a
+    /// handler or for a socket, windows of compression. Above it, whoever holds more than its share, which is seven
     /// eighths of it by the number of connections, is closed, the greatest first: with 1013, or without a word where
-    /// bytes wait for its socket; no more than a share may be queued for a client that does not keep up. Nobody is accepted until it is below seven eighths again. It may be exceeded by what
-    /// one connection brings in a turn, and a sixteenth. Not among it: what a connection takes at rest (about 4 KiB with
-    /// TLS, and as much in the kernel), the threads' buffers, and the mailboxes. Default: a quarter of the memory that
-    /// the process may use, by the machine or its control group.
+    /// bytes wait for its socket; no more than a share may be queued for a client that does not keep up; and nobody is
+    /// accepted until it is below seven eighths again. It may be exceeded by what one connection brings in a turn, and a
+    /// sixteenth. Not among it: what a connection takes at rest (4 KiB with TLS, and as much in the kernel), the threads'
+    /// buffers, the mailboxes. Default: a quarter of the memory that the process may use, by the machine or its control
+    /// group.
     pub held_bytes: usize,
     /// Bytes that one client may have read and handled before the others get their turn. Default 256 KiB.
     pub turn_bytes: usize,

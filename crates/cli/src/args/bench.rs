@@ -11,6 +11,7 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 
 use anyhow::Context;
+use webscale_load::bench::counts::{CountsError, check};
 use webscale_load::bench::{BenchError, Plan, Program};
 use webscale_load::observe::Observer;
 
@@ -37,6 +38,7 @@ Examples:
   webscale bench wss://127.0.0.1:9001 --closed --think 100ms --probe echo
   webscale bench wss://127.0.0.1:9001 --template '{\"device\": {client}, \"n\": {seq}, \"at\": {timestamp}}'
   webscale bench 'wss://host.example/devices/{client}' --bearer @token.txt --reconnect --max-failures 1%
+  webscale bench wss://127.0.0.1:9001 --counts http://127.0.0.1:9100/metrics
   webscale bench wss://127.0.0.1:9001 --html report.html --csv seconds.csv --json result.json
 
 Fields of --template:
@@ -62,6 +64,14 @@ pub(crate) struct BenchArgs {
     /// Write every second of the load as comma-separated values
     #[arg(long, value_name = "FILE", help_heading = "Output")]
     pub(crate) csv: Option<PathBuf>,
+    /// Hold the load's counts against those that a webscale server tells here, http://HOST:PORT/metrics; repeat it for each
+    /// process that tells its own
+    #[arg(long, value_name = "URL", help_heading = "Output", value_parser = counts)]
+    pub(crate) counts: Vec<String>,
+}
+
+fn counts(url: &str) -> Result<String, CountsError> {
+    check(url).map(|()| url.to_owned())
 }
 
 /// The machine that makes the load, and the server's process where that is on it.
@@ -99,6 +109,7 @@ impl BenchArgs {
         self.load.apply(&mut plan)?;
         self.message.apply(&mut plan)?;
         self.machine.apply(&mut plan)?;
+        plan.counts.clone_from(&self.counts);
         Ok(plan)
     }
 }

@@ -316,6 +316,7 @@ fn outcome(plan: &Plan, tally: &Tally, marks: &Marks, ended: Duration) -> Outcom
             ..Connections::default()
         },
         messages: messages(plan, tally, ended),
+        counted: None,
         closed_loop: closed_loop(plan, tally, ended),
         latency_us: corrected.map(|corrected| LatencySummary {
             corrected,

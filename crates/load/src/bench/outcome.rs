@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::counts::Reconciled;
 use super::payload::Kind;
 use super::plan::Model;
 use super::provenance::Provenance;
@@ -60,6 +61,8 @@ pub struct Outcome {
     pub connections: Connections,
     /// Messages of the measured part.
     pub messages: Messages,
+    /// The whole load as the server counted it, where that is known.
+    pub counted: Option<Reconciled>,
     /// In a closed loop, whether the figures fit together.
     pub closed_loop: Option<ClosedLoop>,
     /// Latency of the measured messages; none without answers.
@@ -451,6 +454,7 @@ pub(crate) mod tests {
                 answered: 1000,
                 ..Messages::default()
             },
+            counted: None,
             closed_loop: None,
             latency_us: Some(LatencySummary { corrected: summary(900.0), uncorrected: Some(summary(800.0)) }),
             latency_curve: Vec::new(),

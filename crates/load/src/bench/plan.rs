@@ -138,6 +138,9 @@ pub struct Plan {
     pub sources: Vec<IpAddr>,
     /// The server's processes, if they are to be measured, with all that they start.
     pub pids: Vec<u32>,
+    /// Where a webscale server tells its counts to Prometheus (`http://HOST:PORT/metrics`), for all its processes: to be held
+    /// against the load's.
+    pub counts: Vec<String>,
     /// One event loop for each entry, on that processor if one is named.
     pub loops: Vec<Option<usize>>,
     /// Processes that make the load, over which the clients and the loops are spread. By default this one alone while it may
@@ -171,6 +174,7 @@ impl Plan {
             latency_limit: Duration::from_millis(100),
             sources: Vec::new(),
             pids: Vec::new(),
+            counts: Vec::new(),
             loops: vec![None],
             processes: None,
             program: None,

@@ -56,6 +56,19 @@ pub(super) fn attack(
     Ok(attacker.toll)
 }
 
+/// The same, again and again until percentiles of the honest clients can be told. The numbers begin anew each time.
+pub(super) fn attack_repeatedly(
+    arena: &Arena<'_>,
+    assault: &Assault,
+    script: &mut dyn FnMut(u32) -> Script,
+) -> io::Result<Toll> {
+    let (begun, mut toll) = (Instant::now(), Toll::default());
+    while begun.elapsed() < arena.scale.attack_min() && !arena.is_stopped() {
+        toll.join(&attack(arena, assault, script)?);
+    }
+    Ok(toll)
+}
+
 struct Attacker<'a> {
     arena: &'a Arena<'a>,
     assault: &'a Assault,

@@ -29,8 +29,10 @@ pub(crate) struct Window {
     /// How late messages were sent, p99.
     pub(crate) lag_p99: Duration,
     pub(crate) answered: u64,
-    /// Not answered when the window ended, or never to be.
-    pub(crate) unanswered: u64,
+    /// Not answered when the window ended, after all patience.
+    pub(crate) waiting: u64,
+    /// Never to be answered: their connections ended.
+    pub(crate) lost: u64,
     /// Echoes that were none.
     pub(crate) corrupt: u64,
     /// What ended connections, and how many.
@@ -107,7 +109,7 @@ impl Bystanders {
             std::thread::sleep(Duration::from_millis(1));
             self.look_after()?;
         }
-        let unanswered = self.waiting() + self.window.measured.counts.unanswered;
+        let waiting = self.waiting();
         self.before.add(&self.window.counts());
         let window = std::mem::take(&mut self.window);
         let part = &window.measured;
@@ -116,7 +118,8 @@ impl Bystanders {
             p99: (times.count() > 0).then(|| times.quantile(0.99)),
             lag_p99: part.lag.quantile(0.99),
             answered: part.counts.answered,
-            unanswered,
+            waiting,
+            lost: part.counts.unanswered,
             corrupt: part.counts.corrupt,
             disconnected: window.disconnected.values().map(|failure| failure.example.clone()).collect(),
             disconnected_count: window.disconnected.values().map(|failure| failure.count).sum(),

@@ -1,6 +1,8 @@
 //! All rows.
 
 mod flood;
+mod head;
+mod length;
 mod malformed;
 mod slowloris;
 mod trickle;
@@ -15,5 +17,11 @@ pub static ROWS: &[Row] = &[
     trickle::PAYLOAD,
     flood::HANDSHAKES,
     flood::PINGS,
+    length::FRAGMENTS,
+    length::CRUMBS,
+    length::BOMB,
     malformed::FRAMES,
+    head::LONG,
+    head::SMUGGLING,
+    malformed::TEXT,
 ];

@@ -6,6 +6,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::FaultsError;
+use super::account::Account;
 use super::attacker::tls;
 use super::bystanders::{BYSTANDERS, Bystanders, Window};
 use super::figure::{Bar, Figure, Unit};
@@ -57,6 +58,8 @@ pub(crate) struct Trial<'a> {
 struct Before {
     window: Window,
     gauge: Gauge,
+    /// Only our own server has one.
+    account: Option<Account>,
 }
 
 /// The most that a server held.
@@ -80,6 +83,7 @@ struct After {
     took: Duration,
     idle_cpu: f64,
     window: Window,
+    account: Option<Account>,
 }
 
 impl Trial<'_> {
@@ -135,12 +139,21 @@ impl Trial<'_> {
         observer: &mut dyn Observer,
     ) -> Result<(Before, During, After), FaultsError> {
         let mut bystanders = Bystanders::gather(subject.url(), &self.stage.certificate, self.row.mode)?;
+        let account = self.account(subject)?;
         bystanders.watch(self.scale.baseline())?;
-        let before = Before { window: bystanders.end_window()?, gauge: subject.gauge()? };
+        let before = Before { window: bystanders.end_window()?, gauge: subject.gauge()?, account };
         let during = self.attack(subject, &mut bystanders, observer)?;
         let after = recovery(subject, &mut bystanders, &before.gauge)?;
+        let after = After { account: self.account(subject)?, ..after };
         bystanders.leave()?;
         Ok((before, during, after))
+    }
+
+    fn account(&self, subject: &Subject) -> Result<Option<Account>, FaultsError> {
+        if !self.stage.is_own() {
+            return Ok(None);
+        }
+        Ok(Some(Account::ask(subject.address(), &tls::hostile()?)?))
     }
 
     /// Has the attack made by a thread of its own, and watches meanwhile.
@@ -186,6 +199,9 @@ impl Trial<'_> {
         figures.extend(self.honest_figures(before, &during, after));
         figures.extend(self.memory_figures(before, &during));
         figures.extend(recovery_figures(before, after));
+        if let (Some(before), Some(after)) = (&before.account, &after.account) {
+            figures.extend(after.figures(before, &during.findings.ends));
+        }
         figures.extend(log_figures(&heard));
         let mut verdict = judge(&figures, disturbances(before, &during));
         if let Err(death) = ended {
@@ -200,7 +216,7 @@ impl Trial<'_> {
         let baseline = seconds(before.window.p99);
         let most = (baseline * self.row.slower_at_most).max(baseline + SLOWER_AT_ANY_RATE.as_secs_f64());
         let windows = [&during.window, &after.window];
-        let sum = |count: fn(&Window) -> u64| windows.into_iter().map(count).sum();
+        let sum = |count: fn(&Window) -> u64| -> u64 { windows.into_iter().map(count).sum() };
         vec![
             // What is slow by itself cannot be seen to be slowed down.
             Figure::new("honest p99 before", baseline, Unit::Seconds, Bar::AtMost(BASELINE_MAX)).of_attack(),
@@ -211,7 +227,13 @@ impl Trial<'_> {
                 sum(|window| window.disconnected_count),
                 Bar::Exactly(0.0),
             ),
-            Figure::count("honest messages not answered", sum(|window| window.unanswered), Bar::Exactly(0.0)),
+            Figure::count(
+                "honest messages lost",
+                sum(|window| window.lost) + after.window.waiting,
+                Bar::Exactly(0.0),
+            ),
+            Figure::count("answered after five seconds or more", during.window.waiting, Bar::Exactly(0.0))
+                .of_time(),
             Figure::count("honest echoes corrupt", sum(|window| window.corrupt), Bar::Exactly(0.0)),
         ]
     }
@@ -269,7 +291,7 @@ fn recovery(
     while idle_cpu >= IDLE_CPU_MAX && begun.elapsed() < RECOVERY_MAX {
         idle_cpu = cpu_over(subject, IDLE_FOR)?;
     }
-    Ok(After { gauge, took, idle_cpu, window })
+    Ok(After { gauge, took, idle_cpu, window, account: None })
 }
 
 fn has_recovered(now: &Gauge, before: &Gauge) -> bool {

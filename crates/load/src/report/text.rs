@@ -68,6 +68,19 @@ fn messages(text: &mut String, outcome: &Outcome) {
         let Messages { lost, corrupt, reordered, .. } = messages;
         line!(text, "echoes       {lost} lost, {corrupt} corrupt, {reordered} out of order");
     }
+    if let Some(counted) = &outcome.counted {
+        let (handshakes, messages) = (counted.handshakes, counted.messages);
+        let verdict = if counted.agrees() { "agrees" } else { "disagrees" };
+        line!(
+            text,
+            "server's own {verdict}: {} connections, {} messages in all",
+            handshakes.server,
+            messages.server
+        );
+        if !counted.agrees() {
+            line!(text, "             the load: {} connections, {} messages", handshakes.load, messages.load);
+        }
+    }
     if let Some(closed) = &outcome.closed_loop {
         let percent = closed.accounted * 100.0;
         line!(text, "closed loop  Little's law accounts for {percent:.1} % of the clients' time");

@@ -16,7 +16,7 @@ use rustls::server::{
 use super::client_auth::ClientAuth;
 use super::identity::{ByName, Identity};
 use super::session::NamingResolver;
-use super::tickets::TicketKeys;
+use super::tickets::{FirstFew, TicketKeys};
 use super::{ALPN, TlsConfigError, TlsStream, VERSIONS, provider};
 
 /// A server's side of TLS: TLS 1.3 and 1.2, ALPN `http/1.1`, resumption by stateless tickets, no early data.
@@ -116,6 +116,7 @@ impl Tls {
     pub fn from_rustls(config: Arc<ServerConfig>) -> Self {
         let mut config = Arc::unwrap_or_clone(config);
         let ticketer = config.ticketer.clone();
+        config.ticketer = Arc::new(FirstFew(ticketer.clone()));
         config.cert_resolver = Arc::new(NamingResolver(config.cert_resolver));
         config.max_early_data_size = 0;
         let config = Arc::new(config);
@@ -279,7 +280,7 @@ impl Recipe {
         if self.auth.is_some() {
             config.send_tls13_tickets = 0;
         } else {
-            config.ticketer = self.ticketer.clone();
+            config.ticketer = Arc::new(FirstFew(self.ticketer.clone()));
             config.send_tls13_tickets = 1;
         }
         Ok(Arc::new(config))

@@ -11,6 +11,7 @@ use rustls::unbuffered::{
 
 use super::record::{Credit, RECORD_PLAINTEXT, Record};
 use super::session::{TlsSession, take_server_name};
+use super::tickets::expect_hello;
 use crate::egress::Sealed;
 
 /// What sealing adds to a record, at most: header, explicit nonce, content type, tag.
@@ -145,6 +146,9 @@ where
     let mut record = Record::at(input, *noted, connection.is_handshaking());
     loop {
         let was_handshaking = connection.is_handshaking();
+        if was_handshaking {
+            expect_hello();
+        }
         let UnbufferedStatus { mut discard, state } = process(connection, &mut input[consumed..record.end]);
         let server_name = if was_handshaking { take_server_name() } else { None };
         let mut is_done = false;

@@ -1,5 +1,6 @@
 //! Session tickets that every process of a service can open.
 
+use std::cell::Cell;
 use std::fmt;
 use std::path::Path;
 use std::sync::{Arc, PoisonError, RwLock};
@@ -17,6 +18,8 @@ use super::TlsConfigError;
 const PERIOD: Duration = Duration::from_secs(6 * 60 * 60);
 /// A ticket lives a week at most (RFC 8446 §4.6.1), and for two periods here.
 const PERIOD_MAX: Duration = Duration::from_secs(7 * 24 * 60 * 60 / 2);
+/// Tickets of one `ClientHello` that are looked at. Clients send one or two; there is room for hundreds.
+const TICKETS_MAX: u32 = 4;
 /// The number of the period, in front of a ticket.
 const NUMBER_BYTES: usize = 8;
 
@@ -152,7 +155,7 @@ impl Held {
 
 struct Ticketer {
     keys: TicketKeys,
-    /// Derived once a period, not for each of the many tickets that a ClientHello can hold.
+    /// Derived once a period.
     held: RwLock<Arc<Held>>,
 }
 
@@ -190,6 +193,39 @@ impl ProducesTickets for Ticketer {
 impl fmt::Debug for Ticketer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.keys.fmt(f)
+    }
+}
+
+thread_local! {
+    static TICKETS_LEFT: Cell<u32> = const { Cell::new(0) };
+}
+
+/// This thread's next call into rustls may read a `ClientHello`.
+pub(super) fn expect_hello() {
+    TICKETS_LEFT.set(TICKETS_MAX);
+}
+
+/// Looks at the first tickets of a `ClientHello`, and at no more: opening hundreds of them would cost as much as several
+/// handshakes.
+#[derive(Debug)]
+pub(super) struct FirstFew(pub(super) Arc<dyn ProducesTickets>);
+
+impl ProducesTickets for FirstFew {
+    fn enabled(&self) -> bool {
+        self.0.enabled()
+    }
+
+    fn lifetime(&self) -> u32 {
+        self.0.lifetime()
+    }
+
+    fn encrypt(&self, plain: &[u8]) -> Option<Vec<u8>> {
+        self.0.encrypt(plain)
+    }
+
+    fn decrypt(&self, cipher: &[u8]) -> Option<Vec<u8>> {
+        TICKETS_LEFT.set(TICKETS_LEFT.get().checked_sub(1)?);
+        self.0.decrypt(cipher)
     }
 }
 

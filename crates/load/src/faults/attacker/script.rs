@@ -25,7 +25,7 @@ pub(crate) enum Move {
 pub(crate) type Script = Box<dyn Iterator<Item = Move>>;
 
 /// A key that is none of the special ones; a server cannot see whether it is random.
-const KEY: MaskKey = [0x37, 0xfa, 0x21, 0x3d];
+pub(crate) const KEY: MaskKey = [0x37, 0xfa, 0x21, 0x3d];
 
 /// The header of a client's frame.
 pub(crate) fn header(opcode: OpCode, fin: bool, len: u64) -> EncodedHeader {
@@ -35,15 +35,10 @@ pub(crate) fn header(opcode: OpCode, fin: bool, len: u64) -> EncodedHeader {
 /// A whole client's frame.
 pub(crate) fn frame(opcode: OpCode, fin: bool, payload: &[u8]) -> Vec<u8> {
     let mut frame = header(opcode, fin, payload.len() as u64).to_vec();
-    frame.extend(masked(payload));
+    let begin = frame.len();
+    frame.extend_from_slice(payload);
+    mask::apply(&mut frame[begin..], KEY, 0);
     frame
-}
-
-/// A payload as it stands behind the header of [`frame`].
-pub(crate) fn masked(payload: &[u8]) -> Vec<u8> {
-    let mut payload = payload.to_vec();
-    mask::apply(&mut payload, KEY, 0);
-    payload
 }
 
 /// Sends one byte after the other, with a rest before each but the first.

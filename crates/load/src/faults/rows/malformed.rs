@@ -1,14 +1,14 @@
 //! Clients that break RFC 6455.
 
 use std::io;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use webscale_proto::{Control, Data, OpCode};
 use workload::Mode;
 
 use super::super::attacker::hostile::Entry;
 use super::super::attacker::script::{Move, frame};
-use super::super::attacker::{Assault, End, FOR_EVER, Toll, attack};
+use super::super::attacker::{Assault, End, FOR_EVER, Toll, attack_repeatedly};
 use super::super::row::{Arena, Findings, Row};
 
 /// In one round; then the next one begins.
@@ -30,7 +30,7 @@ pub(super) const FRAMES: Row = Row {
 
 fn frames(arena: &Arena<'_>) -> io::Result<Findings> {
     let faults = wrong_frames();
-    let toll = rounds(arena, &faults)?;
+    let toll = each(arena, &faults)?;
     let mut findings = toll.findings();
     findings.done.push(format!("{} kinds of wrong frames, in turn", faults.len()));
     findings.figures.push(toll.all_ended("connections closed with 1002", &[End::Closed(1002)]));
@@ -38,8 +38,8 @@ fn frames(arena: &Arena<'_>) -> io::Result<Findings> {
     Ok(findings)
 }
 
-/// Each connection sends the next of `faults`, round after round until percentiles can be told.
-fn rounds(arena: &Arena<'_>, faults: &[Vec<u8>]) -> io::Result<Toll> {
+/// Each connection sends the next of `faults`.
+fn each(arena: &Arena<'_>, faults: &[Vec<u8>]) -> io::Result<Toll> {
     let connections = arena.scale.of(A_ROUND);
     let entry = Entry::WebSocket { deflate: false };
     let assault = Assault {
@@ -50,15 +50,10 @@ fn rounds(arena: &Arena<'_>, faults: &[Vec<u8>]) -> io::Result<Toll> {
         patience: PATIENCE,
         lasts: FOR_EVER,
     };
-    let (begun, mut toll) = (Instant::now(), Toll::default());
-    while begun.elapsed() < arena.scale.attack_min() && !arena.is_stopped() {
-        let round = attack(arena, &assault, &mut |number| {
-            let fault = faults[number as usize % faults.len()].clone();
-            Box::new(std::iter::once(Move::Send(fault)))
-        })?;
-        toll.join(&round);
-    }
-    Ok(toll)
+    attack_repeatedly(arena, &assault, &mut |number| {
+        let fault = faults[number as usize % faults.len()].clone();
+        Box::new(std::iter::once(Move::Send(fault)))
+    })
 }
 
 /// Frames that no client may send (RFC 6455 §5).
@@ -84,5 +79,60 @@ fn wrong_frames() -> Vec<Vec<u8>> {
     faults.push(frame(close, true, &1005u16.to_be_bytes()));
     faults.push(frame(continuation, true, b"of nothing"));
     faults.push([frame(text, false, b"{"), frame(text, true, b"}")].concat());
+    faults
+}
+
+pub(super) const TEXT: Row = Row {
+    number: 13,
+    name: "text that is no UTF-8, cut anywhere, and in a close reason",
+    expected: "1007 for each, before the message has ended",
+    mode: Mode::Echo,
+    flags: |_| vec![],
+    for_others: true,
+    connections: A_ROUND,
+    slower_at_most: 2.0,
+    attack: text,
+};
+
+fn text(arena: &Arena<'_>) -> io::Result<Findings> {
+    let faults = wrong_texts();
+    let toll = each(arena, &faults)?;
+    let mut findings = toll.findings();
+    findings.done.push(format!("{} wrong texts, in turn", faults.len()));
+    findings.figures.push(toll.all_ended("connections closed with 1007", &[End::Closed(1007)]));
+    findings.ends = vec![("protocol", toll.begun)];
+    Ok(findings)
+}
+
+/// Texts that fail at some byte: whole, in a message that does not end, and in two fragments cut at every place.
+fn wrong_texts() -> Vec<Vec<u8>> {
+    const WRONG: [&[u8]; 12] = [
+        b"a byte that goes on nothing \x80",
+        b"a byte that never occurs \xff",
+        b"the shortest form is shorter \xc0\xaf",
+        b"and here \xe0\x80\xaf",
+        b"and here \xf0\x80\x80\xaf",
+        b"half of a surrogate pair \xed\xa0\x80",
+        b"the other half \xed\xb0\x80",
+        b"above the last character \xf4\x90\x80\x80",
+        b"far above \xf8\x88\x80\x80\x80",
+        b"a character that is cut \xe2\x82(",
+        b"a longer one \xf0\x9f\x98(",
+        b"two that begin \xc3\xc3",
+    ];
+    let (text, continuation) = (OpCode::Data(Data::Text), OpCode::Data(Data::Continuation));
+    let mut faults = Vec::new();
+    for wrong in WRONG {
+        faults.push(frame(text, true, wrong));
+        // Nothing follows, so that only a server which looks at once will see it.
+        faults.push(frame(text, false, wrong));
+        let cuts = (wrong.len() - 5)..wrong.len();
+        faults.extend(cuts.map(|cut| {
+            [frame(text, false, &wrong[..cut]), frame(continuation, false, &wrong[cut..])].concat()
+        }));
+        let reason = [&1000u16.to_be_bytes(), wrong].concat();
+        faults.push(frame(OpCode::Control(Control::Close), true, &reason));
+    }
+    faults.push(frame(text, true, b"it ends inside a character \xe2\x82"));
     faults
 }

@@ -9,8 +9,8 @@ use super::socket::End;
 
 fn operation() -> impl Strategy<Value = Operation> {
     use Operation::{
-        Advance, Arrive, Close, CloseFrame, Collect, Compressed, Fragments, Garbage, Long, Ping, RecvMax,
-        Room, Send, SendMax, Share, Tell, Text, Timer, Work,
+        Advance, Arrive, Close, CloseFrame, Collect, Compressed, Fragments, Garbage, Long, Ping, Pressure,
+        RecvMax, Room, Send, SendMax, Share, Shed, Tell, Text, Timer, Work,
     };
     prop_oneof![
         12 => (0usize..900).prop_map(Text),
@@ -33,14 +33,16 @@ fn operation() -> impl Strategy<Value = Operation> {
         4 => (0usize..7000).prop_map(Long),
         6 => (0usize..7000, prop_oneof![1usize..50, Just(usize::MAX)]).prop_map(|(p, f)| Compressed(p, f)),
         3 => (0usize..900).prop_map(Share),
+        3 => prop_oneof![0usize..3000, Just(usize::MAX)].prop_map(Pressure),
+        1 => Just(Shed),
     ]
 }
 
 fn kind() -> impl Strategy<Value = Kind> {
-    let flags = any::<[bool; 5]>();
+    let flags = any::<[bool; 6]>();
     (flags, select(&POLICIES[..])).prop_map(|(flags, slow_consumer)| {
-        let [is_client, with_workers, deflates, takes_over, streams] = flags;
-        Kind { is_client, with_workers, slow_consumer, deflates, takes_over, streams }
+        let [is_client, with_workers, deflates, takes_over, streams, is_proxied] = flags;
+        Kind { is_client, with_workers, slow_consumer, deflates, takes_over, streams, is_proxied }
     })
 }
 

@@ -6,13 +6,14 @@ use std::time::Duration;
 
 use arbitrary::{Arbitrary, Result, Unstructured};
 use webscale_proto::handshake::head_end;
-use webscale_proto::{CloseCode, Data, Deflate, Deflater, Inflater, Message, Role};
+use webscale_proto::{CloseCode, Data, Deflate, Deflater, FrameHeader, Inflater, Message, Role};
 use webscale_sys::Waker;
 
 use super::harness::World;
 use super::recorder::{Recorder, Seen, joined};
 use super::socket::End;
 use super::wire::{Frames, Item, items_before_cut, items_inflated, request, response};
+use crate::admission::Admission;
 use crate::close::CloseCause;
 use crate::connection::Wire;
 use crate::limits::{Limits, SlowConsumer};
@@ -52,6 +53,8 @@ pub(super) struct Kind {
     pub(super) takes_over: bool,
     /// Long messages come in chunks.
     pub(super) streams: bool,
+    /// A proxy brings the client.
+    pub(super) is_proxied: bool,
 }
 
 impl Kind {
@@ -66,6 +69,9 @@ impl Kind {
             message_bytes: 1200,
             stream_bytes: if self.streams { 6000 } else { 0 },
             turn_frames: 3,
+            connections: 1,
+            connections_per_address: 1,
+            handshakes_per_address: 1,
             worker_queue: 1,
             slow_consumer: self.slow_consumer,
             ..Limits::default()
@@ -121,6 +127,10 @@ pub(super) enum Operation {
     Compressed(#[arbitrary(with = below::<7000>)] usize, #[arbitrary(with = at_least_one)] usize),
     /// Another thread sends what was made for many.
     Share(#[arbitrary(with = below::<900>)] usize),
+    /// Too much is held for all, and so much is the connection's share; or no longer.
+    Pressure(#[arbitrary(with = amount)] usize),
+    /// It holds more than that.
+    Shed,
 }
 
 fn below<const END: usize>(u: &mut Unstructured<'_>) -> Result<usize> {
@@ -200,13 +210,27 @@ impl Play {
     /// The upgrade itself arrives in pieces too.
     fn shake_hands(&mut self) {
         match self.world.config.role {
-            Role::Server => self.on_its_way.extend(self.kind.extend(request("/"))),
+            Role::Server => {
+                if self.kind.is_proxied {
+                    self.introduce();
+                }
+                self.on_its_way.extend(self.kind.extend(request("/")));
+            }
             Role::Client => {
                 self.world.pump();
                 self.sent = self.world.sent();
                 self.on_its_way.extend(self.kind.extend(response(&self.sent)));
             }
         }
+    }
+
+    /// A proxy says whose the connection is, which has the last place of that address.
+    fn introduce(&mut self) {
+        let limits = &self.world.config.limits;
+        let (place, _) = Admission::new(limits, 1).admit(None).expect("nobody else is there");
+        self.world.connection.registered.place = Some(place);
+        self.world.connection.await_proxy();
+        self.on_its_way.extend(b"PROXY TCP4 203.0.113.9 198.51.100.1 4711 443\r\n");
     }
 
     /// A client waits for the answer to its request.
@@ -299,10 +323,22 @@ impl Play {
                 let prepared = Prepared::new(Message::Text(&"s".repeat(length)));
                 self.world.parcel(Parcel::Prepared(prepared));
             }
+            Operation::Pressure(share) => self.world.set_share(share),
+            Operation::Shed => self.shed(),
         }
         self.seen.extend(self.world.seen());
         self.sent.extend(self.world.sent());
         self.check_memory();
+    }
+
+    /// What is held for it is given back at once, but for a Close frame that its socket did not take.
+    fn shed(&mut self) {
+        if !self.world.is_dead() {
+            self.world.turn(|connection, turn| connection.shed(turn));
+            let held = self.world.connection.held();
+            assert!(self.world.is_dead() || held <= 2 * (125 + FrameHeader::MAX_LEN), "{held} bytes");
+            self.world.pump();
+        }
     }
 
     /// What is held for a connection has limits, twice that while a vector grows.

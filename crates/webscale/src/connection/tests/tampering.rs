@@ -3,6 +3,8 @@
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
+use proptest::collection::vec;
+use proptest::prelude::*;
 use rustls::crypto::cipher::{
     AeadKey, Iv, MessageDecrypter, MessageEncrypter, OutboundOpaqueMessage, OutboundPlainMessage,
     Tls13AeadAlgorithm, UnsupportedOperationError,
@@ -16,6 +18,7 @@ use webscale_proto::{CloseCode, Role};
 
 use super::harness::World;
 use super::recorder::closed;
+use super::socket::End;
 use super::tls::{CERTIFICATE, Raw, VERSIONS, server};
 use super::wire::{Frames, Item, items, text};
 use crate::close::{CloseCause, CloseKind};
@@ -174,4 +177,49 @@ fn a_client_hello_in_thousands_of_records_is_not_kept() {
         }
     }
     assert_eq!(server.ended_as(), CloseKind::Lost);
+}
+
+#[derive(Clone, Debug)]
+enum Act {
+    /// A record with bytes of the handshake.
+    Fragment(Vec<u8>),
+    Text,
+    /// The server has something to say while records are incomplete.
+    Pushed,
+}
+
+fn act() -> impl Strategy<Value = Act> {
+    // Mostly the bytes of KeyUpdates, so that some are whole.
+    let byte = prop_oneof![4 => Just(0), 2 => Just(KEY_UPDATE), 2 => Just(1), 1 => any::<u8>()];
+    prop_oneof![4 => vec(byte, 0..7).prop_map(Act::Fragment), 2 => Just(Act::Text), 1 => Just(Act::Pushed)]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(300))]
+
+    #[test]
+    fn whatever_is_cut_however_ends_at_most_once(
+        acts in vec(act(), 1..60),
+        pieces in vec(1usize..100, 1..8),
+    ) {
+        let mut server = server();
+        let mut raw = Raw::open(&mut server, tampering());
+        let (mut wire, mut pieces) = (Vec::new(), pieces.into_iter().cycle());
+        for act in acts {
+            match act {
+                Act::Fragment(bytes) => wire.extend(raw.seal(&[&[DISGUISE], &bytes[..]].concat())),
+                Act::Text => wire.extend(raw.seal(&Frames::client().text("quiet").done())),
+                Act::Pushed => server.send("pushed"),
+            }
+            // Some of it stays behind, to arrive with what follows.
+            while let Some(piece) = pieces.next().filter(|piece| *piece < wire.len()) {
+                server.receive(&wire.drain(..piece).collect::<Vec<_>>());
+            }
+        }
+        server.receive(&wire);
+        prop_assert!(server.closes() <= 1);
+        prop_assert!(server.connection.buffered() < 64 * 1024);
+        server.end(End::Eof);
+        prop_assert!(server.is_dead() && server.closes() == 1);
+    }
 }

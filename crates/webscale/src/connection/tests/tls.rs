@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use rustls::crypto::aws_lc_rs::default_provider;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::sign::CertifiedKey;
 use rustls::{ClientConfig, RootCertStore, SupportedProtocolVersion};
 use webscale_proto::{CloseCode, Role};
 
@@ -22,6 +23,13 @@ pub(super) const VERSIONS: [&SupportedProtocolVersion; 2] =
     [&rustls::version::TLS13, &rustls::version::TLS12];
 /// First byte of a record with an alert (RFC 8446 §5.1).
 const ALERT: u8 = 21;
+
+/// A new certificate with its key, for rustls.
+pub(super) fn certified(name: &str) -> CertifiedKey {
+    let made = rcgen::generate_simple_self_signed(vec![name.to_owned()]).expect("the system has randomness");
+    let key = PrivateKeyDer::try_from(made.signing_key.serialize_der()).expect("PKCS #8");
+    CertifiedKey::from_der(vec![made.cert.der().clone()], key, &default_provider()).expect("they fit")
+}
 
 pub(super) static CERTIFICATE: LazyLock<(Tls, CertificateDer<'static>)> = LazyLock::new(|| {
     let names = vec!["127.0.0.1".to_owned()];

@@ -1,0 +1,241 @@
+//! The server's own counts of a load: read before and after it from where a webscale server tells them to Prometheus.
+
+use std::io::{self, Read, Write};
+use std::net::{TcpStream, ToSocketAddrs};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use serde::Serialize;
+
+use super::outcome::Outcome;
+
+/// How long a page may take.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// The longest page that is read.
+const PAGE_BYTES: u64 = 1 << 20;
+/// How soon a server that has not counted everything yet is asked again.
+const AGAIN: Duration = Duration::from_millis(50);
+
+const HANDSHAKES: &str = "webscale_handshakes_opened_total";
+const MESSAGES: &str = "webscale_messages_received_total";
+
+/// Why a server's counts could not be read.
+#[derive(Debug, thiserror::Error)]
+pub enum CountsError {
+    /// The URL is none that can be asked.
+    #[error("{0}: counts are read from http://HOST:PORT/PATH")]
+    Url(String),
+    /// Nobody answers.
+    #[error("{0}: {1}")]
+    Io(String, io::Error),
+    /// It answers with something else.
+    #[error("{0} answers {1:?}, not 200")]
+    Status(String, String),
+    /// Of another server.
+    #[error("{0} has no {1}: that is what a webscale server counts")]
+    Missing(String, &'static str),
+}
+
+/// What load and server counted from the first connection to the last message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct Reconciled {
+    /// Opening handshakes.
+    pub handshakes: Pair,
+    /// Messages of clients.
+    pub messages: Pair,
+}
+
+/// One thing, counted twice.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct Pair {
+    /// By the load.
+    pub load: u64,
+    /// By the server, of all its clients.
+    pub server: u64,
+}
+
+impl Reconciled {
+    /// Both counted the same.
+    pub fn agrees(&self) -> bool {
+        [self.handshakes, self.messages].iter().all(|pair| pair.load == pair.server)
+    }
+
+    /// The server may still be at it.
+    fn is_short(&self) -> bool {
+        [self.handshakes, self.messages].iter().any(|pair| pair.server < pair.load)
+    }
+}
+
+/// A server's counts at one moment, of all pages together.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct ServerCounts {
+    handshakes: u64,
+    messages: u64,
+}
+
+impl ServerCounts {
+    /// None where there is no page to ask.
+    pub(crate) fn read(urls: &[String]) -> Result<Option<Self>, CountsError> {
+        let mut sum = Self::default();
+        for url in urls {
+            let page = get(url)?;
+            sum.handshakes += total(&page, HANDSHAKES).ok_or_else(|| missing(url, HANDSHAKES))?;
+            sum.messages += total(&page, MESSAGES).ok_or_else(|| missing(url, MESSAGES))?;
+        }
+        Ok((!urls.is_empty()).then_some(sum))
+    }
+
+    /// What was counted since, of this load. A server that has not got to everything is given a moment.
+    pub(crate) fn reconcile(self, urls: &[String], outcome: &Outcome) -> Result<Reconciled, CountsError> {
+        let connections = &outcome.connections;
+        let opened = u64::from(connections.opened) + u64::from(connections.reconnected);
+        let sent = outcome.timeline.iter().map(|sample| sample.sent).sum();
+        let until = Instant::now() + PATIENCE;
+        loop {
+            let now = Self::read(urls)?.unwrap_or_default();
+            let since = |now: u64, then: u64| now.saturating_sub(then);
+            let reconciled = Reconciled {
+                handshakes: Pair { load: opened, server: since(now.handshakes, self.handshakes) },
+                messages: Pair { load: sent, server: since(now.messages, self.messages) },
+            };
+            if !reconciled.is_short() || Instant::now() >= until {
+                return Ok(reconciled);
+            }
+            thread::sleep(AGAIN);
+        }
+    }
+}
+
+fn missing(url: &str, name: &'static str) -> CountsError {
+    CountsError::Missing(url.to_owned(), name)
+}
+
+/// The sum of a counter over all its series; none where there is no such.
+fn total(page: &str, name: &str) -> Option<u64> {
+    let of_it = page.lines().filter_map(|line| {
+        let rest = line.strip_prefix(name).filter(|rest| rest.starts_with([' ', '{']))?;
+        rest.rsplit_once(' ')?.1.parse::<u64>().ok()
+    });
+    of_it.reduce(u64::saturating_add)
+}
+
+/// Whether counts can be asked for there.
+///
+/// # Errors
+/// [`CountsError::Url`].
+pub fn check(url: &str) -> Result<(), CountsError> {
+    parse(url).map(|_| ())
+}
+
+/// Host, and path without its first slash.
+fn parse(url: &str) -> Result<(&str, &str), CountsError> {
+    let wrong = || CountsError::Url(url.to_owned());
+    let place = url.strip_prefix("http://").ok_or_else(wrong)?;
+    let (host, path) = place.split_once('/').unwrap_or((place, ""));
+    // A request in which such bytes stand would be another one.
+    let is_fine = !host.is_empty() && place.bytes().all(|byte| byte > b' ' && byte != 0x7f);
+    is_fine.then_some((host, path)).ok_or_else(wrong)
+}
+
+/// The body that is found there.
+fn get(url: &str) -> Result<String, CountsError> {
+    let (host, path) = parse(url)?;
+    let failed = |error| CountsError::Io(url.to_owned(), error);
+    let answer = ask(host, path).map_err(failed)?;
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap_or((&answer, ""));
+    let status = head.lines().next().unwrap_or_default();
+    match status.split(' ').nth(1) {
+        Some("200") => Ok(body.to_owned()),
+        _ => Err(CountsError::Status(url.to_owned(), status.to_owned())),
+    }
+}
+
+fn ask(host: &str, path: &str) -> io::Result<String> {
+    let named_port = host.rsplit_once(':').is_some_and(|(_, port)| port.parse::<u16>().is_ok());
+    let authority = if named_port { host.to_owned() } else { format!("{host}:80") };
+    let mut last = io::Error::from(io::ErrorKind::AddrNotAvailable);
+    for address in authority.to_socket_addrs()? {
+        match TcpStream::connect_timeout(&address, PATIENCE) {
+            Ok(stream) => return converse(stream, host, path),
+            Err(error) => last = error,
+        }
+    }
+    Err(last)
+}
+
+fn converse(mut stream: TcpStream, host: &str, path: &str) -> io::Result<String> {
+    stream.set_read_timeout(Some(PATIENCE))?;
+    stream.set_write_timeout(Some(PATIENCE))?;
+    let request = format!("GET /{path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes())?;
+    let mut answer = Vec::new();
+    stream.take(PAGE_BYTES).read_to_end(&mut answer)?;
+    Ok(String::from_utf8_lossy(&answer).into_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::net::TcpListener;
+
+    /// A server that answers so to one request after the other.
+    fn pages(answers: Vec<String>) -> String {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}/metrics", listener.local_addr().unwrap());
+        thread::spawn(move || {
+            for answer in answers {
+                let (mut stream, _) = listener.accept().unwrap();
+                let mut request = Vec::new();
+                while !request.ends_with(b"\r\n\r\n") {
+                    let mut byte = [0];
+                    stream.read_exact(&mut byte).unwrap();
+                    request.extend(byte);
+                }
+                assert!(request.starts_with(b"GET /metrics HTTP/1.1\r\n"));
+                stream.write_all(answer.as_bytes()).unwrap();
+            }
+        });
+        url
+    }
+
+    fn page(handshakes: u64, messages: u64) -> String {
+        format!(
+            "HTTP/1.1 200 OK\r\n\r\n# HELP {MESSAGES} x\n{HANDSHAKES}{{pid=\"1\"}} {handshakes}\n\
+             {HANDSHAKES}_of_others 77\n{MESSAGES}{{pid=\"1\"}} {messages}\n{MESSAGES}{{pid=\"2\"}} 5\n"
+        )
+    }
+
+    /// 100 clients, and no message.
+    fn outcome() -> Outcome {
+        super::super::outcome::tests::good()
+    }
+
+    #[test]
+    fn a_load_is_what_came_between_two_looks_at_all_pages() {
+        let urls = [pages(vec![page(3, 10), page(63, 10)]), pages(vec![page(1, 0), page(41, 0)])];
+        let before = ServerCounts::read(&urls).unwrap().unwrap();
+        assert_eq!(before, ServerCounts { handshakes: 4, messages: 20 });
+        let reconciled = before.reconcile(&urls, &outcome()).unwrap();
+        assert!(reconciled.agrees(), "{reconciled:?}");
+        assert_eq!(reconciled.handshakes, Pair { load: 100, server: 100 });
+    }
+
+    #[test]
+    fn a_server_that_is_behind_is_asked_again_and_more_than_ours_disagrees() {
+        let url = [pages(vec![page(0, 0), page(99, 0), page(100, 1)])];
+        let before = ServerCounts::read(&url).unwrap().unwrap();
+        let reconciled = before.reconcile(&url, &outcome()).unwrap();
+        assert!(!reconciled.agrees());
+        assert_eq!(reconciled.messages, Pair { load: 0, server: 1 });
+    }
+
+    #[test]
+    fn pages_that_tell_nothing_are_named() {
+        let words = |url: &str| ServerCounts::read(&[url.to_owned()]).unwrap_err().to_string();
+        assert!(words("wss://h/").contains("http://HOST:PORT/PATH"));
+        assert!(words("http://h/a b").contains("http://HOST:PORT/PATH"));
+        assert!(words(&pages(vec!["HTTP/1.1 403 Forbidden\r\n\r\nno".into()])).contains("403"));
+        assert!(words(&pages(vec!["HTTP/1.1 200 OK\r\n\r\nup 1\n".into()])).contains(HANDSHAKES));
+        assert_eq!(ServerCounts::read(&[]).unwrap(), None);
+    }
+}
