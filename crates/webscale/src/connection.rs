@@ -102,7 +102,7 @@ pub(crate) struct Wire {
 }
 
 impl Wire {
-    const RECEIVE_BYTES: usize = 64 * 1024;
+    pub(crate) const RECEIVE_BYTES: usize = 64 * 1024;
 
     pub(crate) fn new() -> Self {
         Self { receive: vec![0; Self::RECEIVE_BYTES + RECORD_BYTES], sealed: Sealed::new() }
@@ -266,8 +266,14 @@ impl<K: Socket, S: Send + 'static> Connection<K, S> {
     }
 
     /// Those among them that bytes of the peer or for it take.
-    fn buffered(&self) -> usize {
+    pub(crate) fn buffered(&self) -> usize {
         self.link.buffered() + self.channel.buffered()
+    }
+
+    /// Bytes received that are not decoded yet.
+    #[cfg(test)]
+    pub(crate) fn undecoded(&self) -> usize {
+        self.channel.undecoded()
     }
 
     /// How it ended; one that was never told is lost.

@@ -328,6 +328,8 @@ impl<H: Handler, K: Kernel> EventLoop<H, K> {
 
     fn register(&mut self, mut connection: Connection<K::Socket, H::Session>, place: Place) {
         connection.registered.place = Some(place);
+        let held = connection.held();
+        self.account.settle(&mut connection.registered.held, held);
         let token = self.connections.insert(connection);
         self.ebb.rise(self.connections.len());
         self.file(token);
@@ -381,5 +383,7 @@ impl<H: Handler, K: Kernel> EventLoop<H, K> {
     }
 }
 
+#[cfg(test)]
+mod simulation;
 #[cfg(test)]
 mod tests;

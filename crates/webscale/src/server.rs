@@ -14,7 +14,7 @@ use crate::connection::Config;
 use crate::event_loop::{EventLoop, Shared};
 use crate::handler::Handler;
 use crate::health::Health;
-use crate::kernel::Linux;
+use crate::kernel::{Kernel, Linux};
 use crate::limits::Limits;
 use crate::mailbox::Mailbox;
 use crate::metrics::{Metrics, Snapshot};
@@ -365,8 +365,8 @@ struct LoopHandle {
 }
 
 impl Handle {
-    pub(crate) fn new<H: Handler>(
-        loops: &[EventLoop<H>],
+    pub(crate) fn new<H: Handler, K: Kernel>(
+        loops: &[EventLoop<H, K>],
         workers: Option<&Workers<H::Session>>,
         tls: Option<Tls>,
         limits: &Limits,

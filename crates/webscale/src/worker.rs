@@ -203,12 +203,18 @@ impl<S: Send + 'static> Workers<S> {
     /// A worker's part, played by a test: runs one job, if there is one.
     #[cfg(any(test, fuzzing))]
     pub(crate) fn run_one<H: Handler<Session = S>>(&self, handler: &H, role: Role, limits: &Limits) -> bool {
-        let job = self.shared.lock().jobs.pop_front();
+        let job = self.begin();
         let found = job.is_some();
         if let Some(job) = job {
             run(job, handler, &mut Outgoing::new(role, limits.egress_bytes));
         }
         found
+    }
+
+    /// The first half of it: takes a job, which `run` ends.
+    #[cfg(any(test, fuzzing))]
+    pub(crate) fn begin(&self) -> Option<Job<S>> {
+        self.shared.lock().jobs.pop_front()
     }
 
     pub(crate) fn crew(&self) -> Arc<Crew> {
@@ -274,7 +280,7 @@ fn work<H: Handler>(index: usize, shared: &Shared<H::Session>, handler: &H, mut 
     }
 }
 
-fn run<H: Handler>(job: Job<H::Session>, handler: &H, outgoing: &mut Outgoing) {
+pub(crate) fn run<H: Handler>(job: Job<H::Session>, handler: &H, outgoing: &mut Outgoing) {
     let Job { id, mut session, delivery, room, backlog, compression, unfinished, commands, reply_to } = job;
     outgoing.begin(false);
     outgoing.backlog = backlog;

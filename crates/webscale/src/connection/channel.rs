@@ -239,6 +239,14 @@ impl<S: Send + 'static> Channel<S> {
         }
     }
 
+    #[cfg(test)]
+    pub(super) fn undecoded(&self) -> usize {
+        match &self.stage {
+            Stage::Open(open) => open.pending.as_ref().map_or(0, |pending| pending.len()),
+            Stage::Opening(_) | Stage::Over => 0,
+        }
+    }
+
     /// What an opening handshake and codecs of its own take besides.
     pub(super) fn overhead(&self) -> usize {
         match &self.stage {
@@ -405,7 +413,12 @@ impl<S: Send + 'static> Channel<S> {
         cause: CloseCause,
     ) {
         context.outgoing.close_frame(Some(code), reason);
-        self.over(context, Close::new(code, reason, cause), Fate::Finish { answered: false });
+        // Where our Close frame went out before, that one holds.
+        let close = match self.closed_by_us() {
+            Some(ours) => Close { cause, ..ours },
+            None => Close::new(code, reason, cause),
+        };
+        self.over(context, close, Fate::Finish { answered: false });
     }
 
     pub(super) fn protocol_error<H: Handler<Session = S>>(

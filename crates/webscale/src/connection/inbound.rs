@@ -173,7 +173,8 @@ impl<S: Send + 'static> Channel<S> {
     pub(crate) fn done<H: Handler<Session = S>>(&mut self, context: &mut Context<'_, H>, done: Done<S>) {
         let Stage::Open(open) = &mut self.stage else { return };
         open.session = Some(done.session);
-        let timer_missed = std::mem::take(&mut open.timer_missed);
+        // What the handler asked of its timer meanwhile is newer than the one that fired.
+        let timer_missed = std::mem::take(&mut open.timer_missed) && done.timer.is_none();
         let outgoing = &mut *context.outgoing;
         outgoing.compression.take_back(done.compression);
         outgoing.unfinished = done.unfinished;

@@ -111,6 +111,15 @@ fn an_end_in_place_of_an_answer_keeps_our_code() {
 }
 
 #[test]
+fn a_fault_in_place_of_an_answer_keeps_our_code() {
+    let mut world = open();
+    world.close(CloseCode::NORMAL, "done", CloseCause::Local);
+    world.receive(&Frames::client().raw(&[0x83, 0x80, 0, 0, 0, 0]).done());
+    assert_eq!(world.items(), [close(1000, "done")]);
+    assert_eq!(world.seen(), [closed(1000, "done", CloseKind::Protocol)]);
+}
+
+#[test]
 fn a_reset_behind_the_closing_handshake_changes_nothing() {
     let mut world = open();
     world.receive(&Frames::client().close(1000, "").done());

@@ -225,6 +225,17 @@ fn a_timer_that_fires_meanwhile_is_called_afterwards() {
 }
 
 #[test]
+fn a_timer_that_fires_while_the_handler_sets_another_one_is_not_called() {
+    let mut shop = Shop::open(10);
+    shop.world.receive(&Frames::client().text("timer 60000").done());
+    shop.world.user_timer();
+    shop.work_all();
+    assert_eq!(shop.world.seen(), [seen("timer 60000")]);
+    assert!(shop.world.timer.is_some());
+    shop.check();
+}
+
+#[test]
 fn while_the_workers_are_behind_silence_is_not_the_peers() {
     let mut shop = Shop::open(10);
     shop.world.receive(&Frames::client().text("away").text("waits").done());
