@@ -197,6 +197,8 @@ pub(crate) struct Registered {
     pub(crate) held: usize,
     /// What it takes of the limits of connections.
     pub(crate) place: Option<Place>,
+    /// In the loop's list of handshakes that wait for their turn, and not watched.
+    pub(crate) is_put_off: bool,
     /// In the loop's list of connections that have more to do without an event.
     pub(crate) in_ready_list: bool,
     /// In the loop's list of connections that wait for room in the workers' queue.
@@ -312,7 +314,7 @@ impl<K: Socket, S: Send + 'static> Connection<K, S> {
         self.begin(turn);
         if self.link.phase() == Phase::Connecting {
             self.connected(turn);
-        } else if ready.hung_up && !self.interest().read {
+        } else if ready.hung_up && (!self.interest().read || self.has_given_up(turn.context.config)) {
             // Not even an error may be fetched by reading, as that would bring more bytes than there is room for.
             let kind = self.link.take_error();
             self.lost(turn, kind);
@@ -326,6 +328,11 @@ impl<K: Socket, S: Send + 'static> Connection<K, S> {
         }
         self.resume(turn);
         self.end(turn);
+    }
+
+    /// A client left in its handshake: what it sent before is not worth the work.
+    fn has_given_up(&self, config: &Config) -> bool {
+        config.role == Role::Server && self.is_handshaking()
     }
 
     /// The peer lives.
