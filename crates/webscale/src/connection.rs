@@ -184,7 +184,7 @@ pub(crate) struct Ready {
 }
 
 // What an open connection costs besides rustls' state and the session.
-const _: () = assert!(size_of::<Connection<TcpSocket, ()>>() <= 360);
+const _: () = assert!(size_of::<Connection<TcpSocket, ()>>() <= 336);
 
 /// A connection's entries in the loop's tables.
 #[derive(Default)]
