@@ -184,7 +184,7 @@ pub(crate) struct Ready {
 }
 
 // What an open connection costs besides rustls' state and the session.
-const _: () = assert!(size_of::<Connection<TcpSocket, ()>>() <= 360);
+const _: () = assert!(size_of::<Connection<TcpSocket, ()>>() <= 336);
 
 /// A connection's entries in the loop's tables.
 #[derive(Default)]
@@ -285,6 +285,9 @@ impl<K: Socket, S: Send + 'static> Connection<K, S> {
 
     /// What the loop should watch the socket for.
     pub(crate) fn interest(&self) -> Interest {
+        if self.registered.is_put_off {
+            return Interest::default();
+        }
         let read = match self.link.phase() {
             Phase::Connecting | Phase::Dead => false,
             Phase::Live => {
