@@ -6,7 +6,7 @@
 //! ```
 //!
 //! A [`Row`] says what is done to the server and what is expected; what is asked of every row beside that stands in
-//! [`trial`]. Only a server that was started here is attacked.
+//! `trial.rs`. Only a server that was started here is attacked.
 
 mod attacker;
 mod bystanders;

@@ -285,6 +285,9 @@ impl<K: Socket, S: Send + 'static> Connection<K, S> {
 
     /// What the loop should watch the socket for.
     pub(crate) fn interest(&self) -> Interest {
+        if self.registered.is_put_off {
+            return Interest::default();
+        }
         let read = match self.link.phase() {
             Phase::Connecting | Phase::Dead => false,
             Phase::Live => {

@@ -272,10 +272,7 @@ impl<H: Handler, K: Kernel> EventLoop<H, K> {
         }
         let id = ConnectionId { event_loop: self.index, token };
         let limits = &self.shared.config.limits;
-        let interest = match connection.registered.is_put_off {
-            true => Interest::default(),
-            false => connection.interest(),
-        };
+        let interest = connection.interest();
         let watched = connection.registered.interest.replace(interest);
         if watched != Some(interest) {
             let (socket, token_bits) = (&connection.link.socket, token.to_u64());

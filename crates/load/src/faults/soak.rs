@@ -1,6 +1,6 @@
 //! A server that is used and abused for a long time: whether it leaks, forgets, or miscounts.
 //!
-//! 100 honest clients are served all the time, while others come and go in all the ways of [`churn`], paced to half of the
+//! 100 honest clients are served all the time, while others come and go in all the ways of `churn.rs`, paced to half of the
 //! processors. What the server holds is looked at every few seconds.
 
 mod churn;

@@ -24,7 +24,8 @@ impl<H: Handler, K: Kernel> EventLoop<H, K> {
             let Some(connection) = self.connections.get_mut(token) else { continue };
             connection.registered.is_put_off = false;
             left -= 1;
-            let ready = Ready { readable: true, writable: false, hung_up: false };
+            // Whichever it was: one that could write and only read would be put off for ever, in turn with another.
+            let ready = Ready { readable: true, writable: true, hung_up: false };
             self.turn(token, |connection, turn| connection.on_event(turn, ready));
         }
         left
