@@ -18,6 +18,8 @@ use crate::cert::Files;
 
 /// How long a server may take until it accepts, answer a count, or end.
 const PATIENCE: Duration = Duration::from_secs(20);
+/// Lines that are written a second apart are not read a second apart, to the millisecond.
+const SECOND: Duration = Duration::from_millis(900);
 /// How often it is looked.
 const LOOK_EVERY: Duration = Duration::from_millis(5);
 
@@ -300,7 +302,7 @@ struct Second {
 
 impl Second {
     fn note(&mut self, heard: &mut Heard, line: String) {
-        if self.began.elapsed() >= Duration::from_secs(1) {
+        if self.began.elapsed() >= SECOND {
             *self = Second { began: Instant::now(), lines: 0 };
         }
         self.lines += 1;

@@ -357,7 +357,8 @@ fn log_figures(heard: &Heard, provoked: bool) -> Vec<Figure> {
             true => Figure::noted("panics in the log", heard.panics as f64, Unit::Count),
             false => Figure::count("panics", heard.panics, Bar::Exactly(0.0)),
         },
-        Figure::count("log lines in a second", heard.lines_a_second, Bar::AtMost(LOG_LINES_MAX as f64)),
+        Figure::count("log lines in a second", heard.lines_a_second, Bar::AtMost(LOG_LINES_MAX as f64))
+            .of_time(),
     ]
 }
 
