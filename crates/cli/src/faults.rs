@@ -1,6 +1,9 @@
 //! `webscale faults`: the rows as they are tried, their table and their JSON.
 
-use webscale_load::faults::{self, FaultsError, Report, text};
+use std::path::Path;
+
+use webscale_load::faults::soak::{self, SoakReport, SoakSettings};
+use webscale_load::faults::{self, FaultsError, Report, Verdict, text};
 use webscale_load::table::Look;
 
 use crate::args::FaultsArgs;
@@ -14,6 +17,9 @@ use crate::progress::Stderr;
 struct DidNotSurvive(String);
 
 pub(crate) fn run(args: &FaultsArgs) -> anyhow::Result<()> {
+    if let Some(settings) = args.soak()? {
+        return soak(&settings, args.json.as_deref());
+    }
     let settings = args.settings()?;
     output::prepare_json(args.json.as_deref())?;
     let mut stderr = Stderr::with_notes_alone()?;
@@ -26,6 +32,23 @@ pub(crate) fn run(args: &FaultsArgs) -> anyhow::Result<()> {
     let look = if output::stdout_is_terminal() { Look::Lines } else { Look::Plain };
     output::report(args.json.as_deref(), &report, || text::text(&report, look))?;
     judge(&report)
+}
+
+fn soak(settings: &SoakSettings, json: Option<&Path>) -> anyhow::Result<()> {
+    output::prepare_json(json)?;
+    let mut stderr = Stderr::with_notes_alone()?;
+    let report = soak::soak(settings, &mut stderr);
+    stderr.finish();
+    let report: SoakReport = report?;
+    output::report(json, &report, || soak::text(&report))?;
+    match &report.verdict {
+        Some(Verdict::Passed) => Ok(()),
+        Some(Verdict::Failed(why)) => {
+            Err(DidNotSurvive(format!("the soaked server failed: {}", why.join("; "))).into())
+        }
+        Some(verdict) => Err(Undecided(verdict.why().join("; ")).into()),
+        None => Err(Undecided("interrupted: what was seen until then is not judged".into()).into()),
+    }
 }
 
 fn judge(report: &Report) -> anyhow::Result<()> {

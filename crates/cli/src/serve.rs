@@ -4,6 +4,7 @@ mod inheritance;
 mod processes;
 mod reload;
 mod status;
+mod wilful;
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
@@ -19,6 +20,7 @@ use crate::args::ServeArgs;
 use crate::exit::Usage;
 use inheritance::Inheritance;
 use status::StatusPort;
+use wilful::Wilful;
 
 pub(crate) fn run(args: &ServeArgs) -> anyhow::Result<()> {
     if let Some(fault) = args.status.fault(args.processes) {
@@ -36,6 +38,7 @@ pub(crate) fn run(args: &ServeArgs) -> anyhow::Result<()> {
     logger::install();
     let readers = args.status.readers();
     match mode {
+        Mode::Echo if args.wilful => serve(args, tls, limits, Wilful::new(Echo(readers)), &Arc::default()),
         Mode::Echo => serve(args, tls, limits, Echo(readers), &Arc::default()),
         Mode::Ingest => {
             let ingest = Ingest::new(Json::Borrowed, readers);

@@ -24,6 +24,7 @@ use crate::doctor::{self, Need, Root, Verdict};
 use crate::measure::kernel::{KernelError, Limits, Sockets};
 use crate::observe::Observer;
 use crate::report::redact;
+use crate::report::unit::Unit;
 use binding::{Binding, Resource, judge};
 pub use figures::{ClientMemory, Projection, StepReport};
 use search::{Range, Search, Step, Trial};
@@ -298,9 +299,9 @@ impl<'a> Hunt<'a> {
     }
 
     fn note(&mut self, step: Step, text: &str) {
-        let seconds = hold_of(step, self.settings.hold).as_secs_f64();
+        let hold = Unit::Seconds.format(hold_of(step, self.settings.hold).as_secs_f64());
         let (value, unit) = (step.value, self.settings.find.unit());
-        self.observer.note(&format!("{value} {unit}, {seconds:.0} s: {text}"));
+        self.observer.note(&format!("{value} {unit}, {hold}: {text}"));
     }
 
     fn report(self, search: &Search) -> Capacity {

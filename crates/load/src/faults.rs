@@ -6,22 +6,25 @@
 //! ```
 //!
 //! A [`Row`] says what is done to the server and what is expected; what is asked of every row beside that stands in
-//! [`trial`]. Only a server that was started here is attacked.
+//! `trial.rs`. Only a server that was started here is attacked.
 
-mod account;
 mod attacker;
 mod bystanders;
+mod counts;
 mod figure;
 mod report;
 mod row;
 mod rows;
 mod settings;
+pub mod soak;
 mod subject;
 pub mod text;
 mod trial;
 mod verdict;
 
+use std::ffi::OsString;
 use std::io;
+use std::path::PathBuf;
 
 use crate::bench::BenchError;
 use crate::cert::{self, CertError, Existing};
@@ -70,6 +73,9 @@ pub enum FaultsError {
     /// The hostile clients' TLS.
     #[error("the hostile clients' TLS: {0}")]
     Tls(#[from] rustls::Error),
+    /// The server did not say what it counted.
+    #[error("asking the server for its counts: {0}")]
+    Counts(#[source] io::Error),
     /// This machine refused something.
     #[error("{0}")]
     Machine(#[from] io::Error),
@@ -83,20 +89,9 @@ pub enum FaultsError {
 /// When not even the first server could be started.
 pub fn run(settings: &Settings, observer: &mut dyn Observer) -> Result<Report, FaultsError> {
     let descriptors = webscale_sys::limits::raise_descriptors()?.soft;
-    let directory = Directory::new()?;
-    let certificate = cert::issue(&[])?.write(&directory.0, Existing::Replace)?;
-    let binary = match settings.server {
-        Contestant::Webscale => settings.program.clone(),
-        other => build_other(other, observer)?,
-    };
-    let apart = Apart::choose();
-    match apart {
-        Some(apart) => webscale_sys::process::pin_thread(&[apart.load])?,
-        None => observer
-            .note("only one processor may be used: server and clients share it, and disturb each other"),
-    }
-    let stage = Stage { binary, certificate, apart, server: settings.server, flags: settings.flags.clone() };
-    let mut report = Report::new(settings, apart);
+    let prepared = Prepared::new()?;
+    let stage = prepared.stage(settings.server, settings.program.clone(), &settings.flags, observer)?;
+    let mut report = Report::new(settings, stage.apart);
     for row in settings.rows() {
         if observer.stopped() {
             report.interrupted = true;
@@ -110,11 +105,44 @@ pub fn run(settings: &Settings, observer: &mut dyn Observer) -> Result<Report, F
     Ok(report)
 }
 
+/// What is made before the first server is started, and gone in the end.
+struct Prepared {
+    _directory: Directory,
+    certificate: cert::Files,
+}
+
+impl Prepared {
+    fn new() -> Result<Prepared, FaultsError> {
+        let directory = Directory::new()?;
+        let certificate = cert::issue(&[])?.write(&directory.0, Existing::Replace)?;
+        Ok(Prepared { _directory: directory, certificate })
+    }
+
+    /// Chooses the processors, and takes the calling thread to the clients'.
+    fn stage(
+        &self,
+        server: Contestant,
+        program: PathBuf,
+        flags: &[OsString],
+        observer: &mut dyn Observer,
+    ) -> Result<Stage, FaultsError> {
+        let binary = match server {
+            Contestant::Webscale => program,
+            other => build_other(other, observer)?,
+        };
+        let apart = Apart::choose();
+        match apart {
+            Some(apart) => webscale_sys::process::pin_thread(&[apart.load])?,
+            None => observer
+                .note("only one processor may be used: server and clients share it, and disturb each other"),
+        }
+        let certificate = self.certificate.clone();
+        Ok(Stage { binary, certificate, apart, server, flags: flags.to_vec() })
+    }
+}
+
 /// Builds a server of the comparison.
-fn build_other(
-    contestant: Contestant,
-    observer: &mut dyn Observer,
-) -> Result<std::path::PathBuf, FaultsError> {
+fn build_other(contestant: Contestant, observer: &mut dyn Observer) -> Result<PathBuf, FaultsError> {
     let workspace = Workspace::find()?;
     let scratch = workspace.scratch()?;
     let package = contestant.package().unwrap_or_default();
@@ -123,7 +151,7 @@ fn build_other(
 }
 
 /// A directory of ours alone, gone in the end.
-struct Directory(std::path::PathBuf);
+struct Directory(PathBuf);
 
 impl Directory {
     fn new() -> io::Result<Directory> {

@@ -23,6 +23,7 @@ pub mod faults;
 pub mod histogram;
 pub mod measure;
 pub mod observe;
+mod random;
 pub mod report;
 pub mod schedule;
 pub mod table;

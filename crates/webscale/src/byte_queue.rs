@@ -1,44 +1,55 @@
 //! Bytes that wait.
 
-/// Bytes in order: put in behind, taken from the front without moving the rest. Owns no memory while empty.
+/// Bytes in order: put in behind, taken from the front without moving the rest. While empty it is a pointer and owns no
+/// memory.
 #[derive(Default)]
-pub(crate) struct ByteQueue {
+pub(crate) struct ByteQueue(Option<Box<Filled>>);
+
+/// Never empty, but while it is filled.
+#[derive(Default)]
+struct Filled {
     bytes: Vec<u8>,
     start: usize,
 }
 
 impl ByteQueue {
     pub(crate) fn len(&self) -> usize {
-        self.bytes.len() - self.start
+        self.as_slice().len()
     }
 
     pub(crate) fn is_empty(&self) -> bool {
-        self.len() == 0
+        self.0.is_none()
     }
 
     pub(crate) fn capacity(&self) -> usize {
-        self.bytes.capacity()
+        self.0.as_ref().map_or(0, |filled| filled.bytes.capacity())
     }
 
     pub(crate) fn push(&mut self, bytes: &[u8]) {
-        // Moving the rest to the front costs less than the growth it saves, once half of it is gone.
-        if self.start > self.bytes.len() / 2 {
-            self.bytes.drain(..self.start);
-            self.start = 0;
+        if bytes.is_empty() {
+            return;
         }
-        self.bytes.extend_from_slice(bytes);
+        let Filled { bytes: held, start } = &mut **self.0.get_or_insert_default();
+        // Moving the rest to the front costs less than the growth it saves, once half of it is gone.
+        if *start > held.len() / 2 {
+            held.drain(..*start);
+            *start = 0;
+        }
+        held.extend_from_slice(bytes);
     }
 
     pub(crate) fn as_slice(&self) -> &[u8] {
         // `start` never passes the end.
-        self.bytes.get(self.start..).unwrap_or_default()
+        self.0.as_ref().and_then(|filled| filled.bytes.get(filled.start..)).unwrap_or_default()
     }
 
     pub(crate) fn consume(&mut self, taken: usize) {
         debug_assert!(taken <= self.len());
-        self.start = self.start.saturating_add(taken).min(self.bytes.len());
-        if self.start == self.bytes.len() {
-            *self = Self::default();
+        if let Some(filled) = &mut self.0 {
+            filled.start = filled.start.saturating_add(taken);
+            if filled.start >= filled.bytes.len() {
+                self.0 = None;
+            }
         }
     }
 }

@@ -184,7 +184,7 @@ pub(crate) struct Ready {
 }
 
 // What an open connection costs besides rustls' state and the session.
-const _: () = assert!(size_of::<Connection<TcpSocket, ()>>() <= 360);
+const _: () = assert!(size_of::<Connection<TcpSocket, ()>>() <= 336);
 
 /// A connection's entries in the loop's tables.
 #[derive(Default)]
@@ -197,6 +197,8 @@ pub(crate) struct Registered {
     pub(crate) held: usize,
     /// What it takes of the limits of connections.
     pub(crate) place: Option<Place>,
+    /// In the loop's list of handshakes that wait for their turn, and not watched.
+    pub(crate) is_put_off: bool,
     /// In the loop's list of connections that have more to do without an event.
     pub(crate) in_ready_list: bool,
     /// In the loop's list of connections that wait for room in the workers' queue.
@@ -283,6 +285,9 @@ impl<K: Socket, S: Send + 'static> Connection<K, S> {
 
     /// What the loop should watch the socket for.
     pub(crate) fn interest(&self) -> Interest {
+        if self.registered.is_put_off {
+            return Interest::default();
+        }
         let read = match self.link.phase() {
             Phase::Connecting | Phase::Dead => false,
             Phase::Live => {
@@ -312,7 +317,7 @@ impl<K: Socket, S: Send + 'static> Connection<K, S> {
         self.begin(turn);
         if self.link.phase() == Phase::Connecting {
             self.connected(turn);
-        } else if ready.hung_up && !self.interest().read {
+        } else if ready.hung_up && (!self.interest().read || self.has_given_up(turn.context.config)) {
             // Not even an error may be fetched by reading, as that would bring more bytes than there is room for.
             let kind = self.link.take_error();
             self.lost(turn, kind);
@@ -326,6 +331,11 @@ impl<K: Socket, S: Send + 'static> Connection<K, S> {
         }
         self.resume(turn);
         self.end(turn);
+    }
+
+    /// A client left in its handshake: what it sent before is not worth the work.
+    fn has_given_up(&self, config: &Config) -> bool {
+        config.role == Role::Server && self.is_handshaking()
     }
 
     /// The peer lives.
@@ -513,9 +523,7 @@ impl<K: Socket, S: Send + 'static> Connection<K, S> {
         loop {
             match self.link.recv(turn) {
                 Ok(link::Received::Bytes { count, more }) => {
-                    if self.link.phase() == Phase::Live {
-                        self.spoke(turn.context.now);
-                    }
+                    self.spoke(turn.context.now);
                     self.open_bytes(turn, count);
                     self.settle(turn);
                     left = left.saturating_sub(count);

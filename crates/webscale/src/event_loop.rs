@@ -5,6 +5,7 @@
 
 mod ebb;
 mod ending;
+mod handshakes;
 mod listening;
 mod mail;
 mod pressure;
@@ -78,6 +79,8 @@ pub(crate) struct EventLoop<H: Handler, K: Kernel = Linux> {
     timers: Wheel,
     /// Connections with received bytes to go through.
     ready: VecDeque<Token>,
+    /// Handshakes that had no budget when their bytes came.
+    put_off: VecDeque<Token>,
     /// Connections with a message that the workers' queue had no room for.
     stalled: VecDeque<Token>,
     /// How soon these are looked at again.
@@ -127,6 +130,7 @@ impl<H: Handler, K: Kernel> EventLoop<H, K> {
             ebb: Ebb::default(),
             timers: Wheel::new(),
             ready: VecDeque::new(),
+            put_off: VecDeque::new(),
             stalled: VecDeque::new(),
             pool_retry: POOL_RETRY,
             now: Time::default(),
@@ -183,7 +187,7 @@ impl<H: Handler, K: Kernel> EventLoop<H, K> {
 
     /// How long nothing will have to be done.
     fn timeout(&self) -> Option<Duration> {
-        if !self.ready.is_empty() {
+        if !self.ready.is_empty() || !self.put_off.is_empty() {
             return Some(Duration::ZERO);
         }
         let retry = (!self.stalled.is_empty()).then(|| self.now + self.pool_retry);
@@ -194,7 +198,7 @@ impl<H: Handler, K: Kernel> EventLoop<H, K> {
     }
 
     fn dispatch(&mut self, events: &K::Events) {
-        let mut handshakes = self.shared.config.limits.turn_handshakes;
+        let mut handshakes = self.resume_handshakes();
         for (token, ready) in (0..).map_while(|index| K::event(events, index)) {
             match token {
                 LISTENER => self.accept(),
@@ -210,9 +214,9 @@ impl<H: Handler, K: Kernel> EventLoop<H, K> {
 
     fn on_event(&mut self, token: Token, ready: Ready, handshakes: &mut u32) {
         let Some(connection) = self.connections.get_mut(token) else { return };
-        if connection.is_handshaking() {
-            // Level-triggered: what has no budget now is reported again.
-            let Some(left) = handshakes.checked_sub(1) else { return };
+        // To end one that hung up costs nothing.
+        if connection.is_handshaking() && !ready.hung_up {
+            let Some(left) = handshakes.checked_sub(1) else { return self.put_off(token) };
             *handshakes = left;
         }
         self.turn(token, |connection, turn| connection.on_event(turn, ready));

@@ -13,7 +13,10 @@ use std::time::Duration;
 use rustls::crypto::aws_lc_rs::default_provider;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
-use webscale::{Accept, Deflate, Handler, Message, Peer, Prepared, Reject, Request, Server, Tls};
+use webscale::{
+    Accept, Client, ClientTls, Deflate, Handler, Message, Peer, Prepared, Reject, Request, Server, Target,
+    Tls,
+};
 use webscale_proto::{Deflater, encoder};
 
 thread_local! {
@@ -247,6 +250,44 @@ fn an_idle_plain_connection_holds_less_than_half_a_kilobyte() {
 fn an_idle_tls_connection_holds_less_than_four_kilobytes() {
     let bytes = idle_bytes(true, false);
     assert!((1000..4096).contains(&bytes), "{bytes} bytes");
+}
+
+/// A client of the library: says something, and tells what its thread holds when the echo is there.
+struct Teller(Sender<i64>);
+
+impl Handler for Teller {
+    type Session = ();
+
+    fn opened(&self, peer: &mut Peer<'_, ()>) {
+        peer.send(Message::Binary(&[7; 10_240])).expect("a server that reads");
+    }
+
+    fn message(&self, _: &mut Peer<'_, ()>, _: Message<'_>) {
+        let live = LIVE.get();
+        self.0.send(live).expect("the test listens");
+        LIVE.set(live);
+    }
+}
+
+/// Its share of the loop's tables included, the crypto library's own memory not.
+#[test]
+fn an_idle_tls_client_holds_little_more_than_three_kilobytes() {
+    const CLIENTS: i64 = 256;
+    serve(true, |address, _| {
+        let (sender, held) = channel();
+        let client = Client::builder().build(Teller(sender)).expect("a loop");
+        let tls = ClientTls::insecure().expect("a provider");
+        let target = Arc::new(Target::with_tls(&format!("wss://{address}/"), tls).expect("a URL"));
+        let connect = || {
+            client.connect(&target, None, ()).expect("room");
+            held.recv_timeout(Duration::from_secs(60)).expect("an echo in time")
+        };
+        // By then the buffers of the thread are grown, and the session store is full.
+        let connect_all = || (0..CLIENTS).fold(0, |_, _| connect());
+        let before = connect_all();
+        let each = (connect_all() - before) / CLIENTS;
+        assert!((1000..3200).contains(&each), "{each} bytes");
+    });
 }
 
 #[test]

@@ -2,11 +2,14 @@
 
 use std::ffi::OsString;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use anyhow::Context;
 use webscale_load::compare::contestant::Contestant;
+use webscale_load::faults::soak::{self, SoakSettings};
 use webscale_load::faults::{ROWS, Scale, Settings};
 
+use super::units;
 use crate::exit::Usage;
 
 /// Attack a server, row by row, while honest clients are served and watched.
@@ -24,6 +27,7 @@ Examples:
   webscale faults --row 1 --row 10 --json faults.json
   webscale faults --server tokio
   webscale faults --row 1 -- --handshake-time 1h
+  webscale faults --soak 30m --json soak.json
 
 Exit codes:
   0  no row failed, and none was disturbed
@@ -41,6 +45,13 @@ pub(crate) struct FaultsArgs {
     /// checkout of the project
     #[arg(long, value_name = "NAME", default_value = "webscale", value_parser = server)]
     pub(crate) server: Contestant,
+    /// Instead of the rows: use and abuse one server for so long, at half of the processors' time, and see whether its
+    /// memory grows (judged from 12m30s on), its descriptors come back, and its counts agree with what was done to it
+    #[arg(long, value_name = "TIME", value_parser = soak_time, conflicts_with_all = ["quick", "rows", "server"])]
+    pub(crate) soak: Option<Duration>,
+    /// What decides what hostile clients do in a soak
+    #[arg(long, value_name = "N", requires = "soak", default_value_t = soak::SEED)]
+    pub(crate) seed: u64,
     /// Write all figures as JSON, to FILE or else to stdout in place of the table
     #[arg(long, value_name = "FILE", num_args = 0..=1, default_missing_value = "-")]
     pub(crate) json: Option<PathBuf>,
@@ -59,6 +70,15 @@ fn server(name: &str) -> Result<Contestant, String> {
         .ok_or_else(|| format!("no such server: choose among {}", SERVERS.map(Contestant::name).join(", ")))
 }
 
+fn soak_time(text: &str) -> Result<Duration, String> {
+    let time = units::duration(text)?;
+    let longest = Duration::from_secs(7 * 24 * 3600);
+    if time < Duration::from_secs(5) || time > longest {
+        return Err("a soak takes from 5s to 7d".into());
+    }
+    Ok(time)
+}
+
 fn row(text: &str) -> Result<u8, String> {
     let number = text.parse().ok().filter(|number| ROWS.iter().any(|row| row.number == *number));
     number.ok_or_else(|| {
@@ -68,6 +88,13 @@ fn row(text: &str) -> Result<u8, String> {
 }
 
 impl FaultsArgs {
+    /// How a server is to be soaked, if that was asked for.
+    pub(crate) fn soak(&self) -> anyhow::Result<Option<SoakSettings>> {
+        let Some(duration) = self.soak else { return Ok(None) };
+        let program = std::env::current_exe().context("this program's own file")?;
+        Ok(Some(SoakSettings { program, duration, seed: self.seed, flags: self.flags.clone() }))
+    }
+
     /// What is to be done.
     pub(crate) fn settings(&self) -> anyhow::Result<Settings> {
         if self.server != Contestant::Webscale && !self.flags.is_empty() {

@@ -90,6 +90,9 @@ pub(crate) struct ServeArgs {
     pub(crate) times: TimeArgs,
     #[command(flatten)]
     pub(crate) status: StatusArgs,
+    /// Have handlers panic or hang when a client says so: for `webscale faults`
+    #[arg(long, hide = true)]
+    pub(crate) wilful: bool,
     /// Share the port with the sibling that has it: for the children of --processes
     #[arg(long, hide = true)]
     pub(crate) share_port: bool,

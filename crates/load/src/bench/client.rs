@@ -83,6 +83,21 @@ impl Shared {
     }
 }
 
+/// How far a client's connection has come.
+#[derive(Debug)]
+enum Stage {
+    /// On the heap, as what only a handshake needs would be held for each client that is open.
+    Connecting(Box<Attempt>),
+    Open,
+}
+
+#[derive(Debug)]
+struct Attempt {
+    begun: Instant,
+    /// What this connection replaces; none if it is the client's first.
+    again: Option<Lost>,
+}
+
 /// One client.
 #[derive(Debug)]
 pub(crate) struct Session {
@@ -93,10 +108,7 @@ pub(crate) struct Session {
     sent: u64,
     /// In a closed loop, when that is due; none while an answer is awaited.
     due: Option<Duration>,
-    begun: Instant,
-    opened: bool,
-    /// What this connection replaces; none if it is the client's first.
-    again: Option<Lost>,
+    stage: Stage,
     probed: bool,
     waiting: Waiting,
 }
@@ -111,9 +123,7 @@ impl Session {
             next: 0,
             sent: 0,
             due,
-            begun,
-            opened: false,
-            again: None,
+            stage: Stage::Connecting(Box::new(Attempt { begun, again: None })),
             probed,
             waiting: Waiting::default(),
         }
@@ -121,13 +131,18 @@ impl Session {
 
     /// A client that connects again, now.
     pub(crate) fn again(lost: &Lost, shared: &Shared) -> Session {
-        Session { again: Some(*lost), ..Session::new(lost.client, Instant::now(), shared) }
+        let stage = Stage::Connecting(Box::new(Attempt { begun: Instant::now(), again: Some(*lost) }));
+        Session { stage, ..Session::new(lost.client, Instant::now(), shared) }
     }
 
     /// What is to be known when it connects again.
     fn lost(&self) -> Lost {
-        let before = self.again.map_or((0, false), |lost| (lost.failures + 1, lost.was_open));
-        let (failures, was_open) = if self.opened { (0, true) } else { before };
+        let (failures, was_open) = match &self.stage {
+            Stage::Open => (0, true),
+            Stage::Connecting(attempt) => {
+                attempt.again.map_or((0, false), |lost| (lost.failures + 1, lost.was_open))
+            }
+        };
         Lost { client: self.index, failures, was_open }
     }
 
@@ -147,6 +162,9 @@ impl Session {
         }
     }
 }
+
+// It is held for each client of a load, beside the connection.
+const _: () = assert!(size_of::<Session>() <= 56);
 
 /// One client of each `one_in` that follow one another, another one each time: every so-many-th client stands on the
 /// same event loop, process or source address, and perhaps on the same process of the server.
@@ -282,9 +300,9 @@ impl Handler for Clients {
 
     fn opened(&self, peer: &mut Peer<'_, Session>) {
         let session = peer.session();
-        session.opened = true;
+        let Stage::Connecting(attempt) = std::mem::replace(&mut session.stage, Stage::Open) else { return };
         session.join(&self.shared.pace, self.shared.now());
-        let (took, again) = (session.begun.elapsed(), session.again);
+        let (took, again) = (attempt.begun.elapsed(), attempt.again);
         let mut tally = self.tally();
         match again {
             Some(Lost { was_open: true, .. }) => tally.reconnected += 1,
@@ -344,16 +362,20 @@ impl Handler for Clients {
         for sent in session.waiting.take() {
             tally.part(self.shared.is_measured(sent.due)).unanswered(&sent, now);
         }
-        match (session.opened, closing) {
-            (true, false) => tally.disconnected(&close),
-            (false, false) => tally.failed(&close.cause),
+        match (&session.stage, closing) {
+            (Stage::Open, false) => tally.disconnected(&close),
+            (Stage::Connecting(_), false) => tally.failed(&close.cause),
             (_, true) => {}
         }
         drop(tally);
-        if session.opened {
-            self.shared.open.fetch_sub(1, Ordering::Relaxed);
-        } else if session.again.is_none() {
-            self.shared.settled.fetch_add(1, Ordering::Release);
+        match &session.stage {
+            Stage::Open => {
+                self.shared.open.fetch_sub(1, Ordering::Relaxed);
+            }
+            Stage::Connecting(attempt) if attempt.again.is_none() => {
+                self.shared.settled.fetch_add(1, Ordering::Release);
+            }
+            Stage::Connecting(_) => {}
         }
         if let Some(losses) = self.shared.lost.as_ref().filter(|_| !closing) {
             // Nobody takes it when the load is over.

@@ -223,22 +223,17 @@ fn timestamp(unit: Unit, time: Duration, out: &mut String) -> fmt::Result {
     }
 }
 
-/// `splitmix64`: good enough to look random, and the same again for the same message.
-struct Random(u64);
+/// What a message looks like is decided by who sends it, and by its number.
+struct Random(crate::random::Random);
 
 impl Random {
     fn new(id: Id, part: u64) -> Random {
-        let mut random = Random(u64::from(id.client) << 32 ^ part);
-        random.0 = random.next() ^ id.number;
-        random
+        let first = crate::random::Random::new(u64::from(id.client) << 32 ^ part).next();
+        Random(crate::random::Random::new(first ^ id.number))
     }
 
     fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        z ^ (z >> 31)
+        self.0.next()
     }
 
     fn letter(&mut self) -> char {

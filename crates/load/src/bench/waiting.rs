@@ -30,8 +30,11 @@ pub(crate) enum Echo {
 
 /// A queue of sent messages. It holds no memory before the first one, and then that of the most that waited.
 #[derive(Debug, Default)]
-pub(crate) struct Waiting {
-    queue: VecDeque<Sent>,
+pub(crate) struct Waiting(Option<Box<Queue>>);
+
+#[derive(Debug, Default)]
+struct Queue {
+    sent: VecDeque<Sent>,
     /// No message of this number or a later one was answered.
     next: u64,
 }
@@ -39,47 +42,51 @@ pub(crate) struct Waiting {
 impl Waiting {
     /// Puts a message into the queue. Where it is full, the oldest one is given up and returned.
     pub(crate) fn push(&mut self, sent: Sent) -> Option<Sent> {
-        let given_up = if self.queue.len() >= WAITING_MAX { self.queue.pop_front() } else { None };
-        if self.queue.capacity() == 0 {
+        let queue = &mut self.0.get_or_insert_default().sent;
+        let given_up = if queue.len() >= WAITING_MAX { queue.pop_front() } else { None };
+        if queue.capacity() == 0 {
             // Most clients never have more than one that waits, and there are many of them.
-            self.queue.reserve_exact(1);
+            queue.reserve_exact(1);
         }
-        self.queue.push_back(sent);
+        queue.push_back(sent);
         given_up
     }
 
     #[cfg(test)]
     pub(crate) fn len(&self) -> usize {
-        self.queue.len()
+        self.0.as_ref().map_or(0, |queue| queue.sent.len())
     }
 
     /// The pong for message `number` came. A peer may answer only the latest of several pings (RFC 6455 §5.5.3), and
     /// what it read before is read all the same: the earlier messages are answered too.
     pub(crate) fn pong(&mut self, number: u64) -> impl Iterator<Item = Sent> {
-        let answered = self.queue.partition_point(|sent| sent.number <= number);
-        self.queue.drain(..answered)
+        self.0.iter_mut().flat_map(move |queue| {
+            let answered = queue.sent.partition_point(|sent| sent.number <= number);
+            queue.sent.drain(..answered)
+        })
     }
 
     /// An echo came, whose bytes are those of the message for which `is` holds.
     pub(crate) fn echo(&mut self, is: impl FnMut(&Sent) -> bool) -> Echo {
-        let Some(sent) = self.queue.iter().position(is).and_then(|index| self.queue.remove(index)) else {
+        let Some(queue) = &mut self.0 else { return Echo::Unknown };
+        let Some(sent) = queue.sent.iter().position(is).and_then(|index| queue.sent.remove(index)) else {
             return Echo::Unknown;
         };
-        if sent.number < self.next {
+        if sent.number < queue.next {
             return Echo::Late(sent);
         }
-        self.next = sent.number + 1;
+        queue.next = sent.number + 1;
         Echo::InOrder(sent)
     }
 
     /// Takes the message that waits longest.
     pub(crate) fn oldest(&mut self) -> Option<Sent> {
-        self.queue.pop_front()
+        self.0.as_mut()?.sent.pop_front()
     }
 
     /// Takes everything that still waits.
     pub(crate) fn take(&mut self) -> impl Iterator<Item = Sent> {
-        std::mem::take(&mut self.queue).into_iter()
+        self.0.take().into_iter().flat_map(|queue| queue.sent)
     }
 }
 

@@ -5,6 +5,7 @@ use std::fmt::Write;
 use comfy_table::CellAlignment;
 
 use super::{Capacity, StepReport};
+use crate::report::unit::Unit;
 use crate::table::Look;
 
 /// A line that explains less of the spread is no basis for a projection.
@@ -48,15 +49,16 @@ pub fn text(capacity: &Capacity, look: Look) -> String {
 
 fn result(capacity: &Capacity) -> String {
     let unit = capacity.find.unit();
-    let (hold, limit) = (capacity.hold_seconds, capacity.latency_limit_seconds * 1e3);
+    let hold = Unit::Seconds.format(capacity.hold_seconds);
+    let limit = Unit::Microseconds.format(capacity.latency_limit_seconds * 1e6);
     let Some(found) = capacity.found else { return format!("capacity     no number of {unit} was held") };
     let at_least = if capacity.at_least { "at least " } else { "" };
     let how = match (capacity.interrupted, capacity.confirmed) {
         (true, _) => "interrupted before it was confirmed".to_owned(),
-        (false, true) => format!("held for {hold:.0} s and confirmed"),
+        (false, true) => format!("held for {hold} and confirmed"),
         (false, false) => "held once, not confirmed".to_owned(),
     };
-    format!("capacity     {at_least}{found} {unit}, {how}; p99 below {limit:.0} ms")
+    format!("capacity     {at_least}{found} {unit}, {how}; p99 below {limit}")
 }
 
 fn table(capacity: &Capacity, look: Look) -> comfy_table::Table {
@@ -77,7 +79,7 @@ fn cells(step: &StepReport) -> [String; 8] {
     let percent = |share: Option<f64>| some(share.map(|share| format!("{:.0} %", share * 100.0)));
     [
         step.value.to_string(),
-        format!("{:.0} s", step.measured_seconds),
+        Unit::Seconds.format(step.measured_seconds),
         if step.held { "yes" } else { "no" }.to_owned(),
         ms(step.p50_us),
         ms(step.p99_us),

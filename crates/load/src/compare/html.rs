@@ -79,7 +79,8 @@ fn table(comparison: &Comparison) -> Table {
         let cells =
             comparison.servers.iter().map(|server| (figure.cell)(server).unwrap_or_else(|| "–".into()));
         let beside = articles().map(|server| (figure.article)(server).unwrap_or_default());
-        table.row([figure.name.trim().to_owned()].into_iter().chain(cells).chain(beside));
+        // What belongs to the row above stays indented.
+        table.row([figure.name.replace("  ", "\u{a0}\u{a0}")].into_iter().chain(cells).chain(beside));
     }
     table
 }

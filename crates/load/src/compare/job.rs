@@ -36,6 +36,11 @@ impl Job {
         self.signal(Signal::TERM);
     }
 
+    /// Has all its processes read their files again (SIGHUP).
+    pub(super) fn hang_up(&self) {
+        self.signal(Signal::HUP);
+    }
+
     /// How the leader ended, once it has; what it left behind is killed then.
     pub(super) fn ended(&mut self) -> io::Result<Option<ExitStatus>> {
         if self.ended.is_none() && self.has_leader_ended()? {

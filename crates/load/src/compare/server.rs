@@ -164,6 +164,16 @@ impl Server {
         }
     }
 
+    /// Somebody else has asked it to end: [`finish`](Self::finish) does not ask again.
+    pub fn expect_end(&mut self) {
+        self.terminated = true;
+    }
+
+    /// Sends it SIGHUP.
+    pub fn hang_up(&self) {
+        self.job.hang_up();
+    }
+
     /// Has the server end, unless it was asked already, and returns what it counted, if it counts, once its process is
     /// gone.
     ///

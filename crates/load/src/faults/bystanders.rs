@@ -38,6 +38,8 @@ pub(crate) struct Window {
     /// What ended connections, and how many.
     pub(crate) disconnected: Vec<String>,
     pub(crate) disconnected_count: u64,
+    /// Those of them that were told that the server goes away (1001).
+    pub(crate) going_away: u64,
 }
 
 /// The honest clients; they leave when dropped.
@@ -122,6 +124,7 @@ impl Bystanders {
             lost: part.counts.unanswered,
             corrupt: part.counts.corrupt,
             disconnected: window.disconnected.values().map(|failure| failure.example.clone()).collect(),
+            going_away: window.disconnected.get(&1001).map_or(0, |failure| failure.count),
             disconnected_count: window.disconnected.values().map(|failure| failure.count).sum(),
         })
     }

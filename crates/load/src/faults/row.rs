@@ -5,11 +5,14 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use rustix::process::{Pid, Signal};
 use rustls::ClientConfig;
 use workload::Mode;
 
+use super::counts::Counts;
 use super::figure::Figure;
 use super::settings::Scale;
+use crate::cert::Files;
 
 /// One row of the table.
 #[derive(Debug)]
@@ -35,20 +38,37 @@ pub struct Row {
 }
 
 /// Where a row is tried.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Arena<'a> {
     /// The server.
     pub(crate) address: SocketAddr,
     /// TLS of the hostile clients: they trust anybody, and resume nothing.
     pub(crate) tls: Arc<ClientConfig>,
+    /// The server's process.
+    pub(crate) pid: u32,
+    /// What the server was given.
+    pub(crate) certificate: &'a Files,
     pub(crate) scale: Scale,
     /// The attack is to end.
     pub(crate) stop: &'a AtomicBool,
+    /// Set by an attack which ends the server, before it does: nothing is asked of it afterwards.
+    pub(crate) finale: &'a AtomicBool,
 }
 
 impl Arena<'_> {
     pub(crate) fn is_stopped(&self) -> bool {
         self.stop.load(Ordering::Relaxed)
+    }
+
+    /// What the server counted so far; the question counts as well.
+    pub(crate) fn counts(&self) -> io::Result<Counts> {
+        Counts::ask(self.address, &self.tls)
+    }
+
+    /// Sends the server a signal.
+    pub(crate) fn signal(&self, signal: Signal) -> io::Result<()> {
+        let pid = i32::try_from(self.pid).ok().and_then(Pid::from_raw);
+        Ok(rustix::process::kill_process(pid.ok_or(io::ErrorKind::NotFound)?, signal)?)
     }
 }
 
@@ -69,4 +89,8 @@ pub(crate) struct Findings {
     pub(crate) memory_each_at_most: Option<f64>,
     /// How the server should count the ends of so many connections, at least.
     pub(crate) ends: Vec<(&'static str, u64)>,
+    /// Handlers were made to panic: the log may tell of it.
+    pub(crate) panics_provoked: bool,
+    /// Why it could not be made on this machine.
+    pub(crate) skipped: Option<String>,
 }

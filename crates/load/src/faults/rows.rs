@@ -1,13 +1,21 @@
 //! All rows.
 
+mod ending;
+mod exhaustion;
 mod flood;
 mod head;
 mod length;
 mod malformed;
+mod resets;
 mod slowloris;
+mod strangers;
 mod trickle;
+mod unread;
+mod wilful;
 
 use super::row::Row;
+
+pub(super) use malformed::wrong_frames;
 
 /// All rows, in the order in which they are tried.
 pub static ROWS: &[Row] = &[
@@ -24,4 +32,15 @@ pub static ROWS: &[Row] = &[
     head::LONG,
     head::SMUGGLING,
     malformed::TEXT,
+    unread::SILENT_READERS,
+    resets::STORM,
+    exhaustion::DESCRIPTORS,
+    wilful::PANICKING,
+    wilful::BLOCKING,
+    ending::SIGTERM,
+    ending::CERTIFICATES,
+    strangers::OLD_TLS,
+    strangers::OTHER_PROTOCOLS,
+    strangers::ORIGINS,
+    resets::CLOSES,
 ];

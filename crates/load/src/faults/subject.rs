@@ -6,8 +6,8 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use super::FaultsError;
-use super::row::Row;
-use super::settings::Scale;
+use super::attacker::tls;
+use super::counts::Counts;
 use crate::cert::Files;
 use crate::compare::contestant::Contestant;
 use crate::compare::machine::Apart;
@@ -34,14 +34,14 @@ impl Stage {
         self.server == Contestant::Webscale
     }
 
-    fn arguments(&self, row: &Row, scale: Scale) -> Vec<OsString> {
-        let mode = if row.mode == Mode::Echo { "echo" } else { "ingest" };
+    fn arguments(&self, mode: Mode, flags: &[&str]) -> Vec<OsString> {
+        let mode = if mode == Mode::Echo { "echo" } else { "ingest" };
         let mut arguments: Vec<OsString> = ["--mode", mode].map(OsString::from).to_vec();
         arguments.extend(["--cert".into(), self.certificate.cert.clone().into_os_string()]);
         arguments.extend(["--key".into(), self.certificate.key.clone().into_os_string()]);
         if self.is_own() {
             arguments.insert(0, "serve".into());
-            arguments.extend((row.flags)(scale).into_iter().map(OsString::from));
+            arguments.extend(flags.iter().map(OsString::from));
             arguments.extend(self.flags.iter().cloned());
         }
         arguments.extend(self.server.arguments().iter().map(OsString::from));
@@ -67,7 +67,7 @@ pub(crate) struct Meter {
 }
 
 /// Shares of one processor between two readings.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub(crate) struct Shares {
     /// The server's own.
     pub(crate) cpu: f64,
@@ -76,11 +76,15 @@ pub(crate) struct Shares {
 }
 
 impl Meter {
+    /// What share of one processor `cpu_ns` are until `later`.
+    pub(crate) fn share(&self, later: &Meter, cpu_ns: u64) -> f64 {
+        let elapsed = later.at.saturating_duration_since(self.at).max(Duration::from_nanos(1));
+        cpu_ns as f64 / elapsed.as_nanos() as f64
+    }
+
     /// What was taken until `later`.
     pub(crate) fn until(&self, later: &Meter) -> Shares {
-        let elapsed =
-            later.at.saturating_duration_since(self.at).max(Duration::from_nanos(1)).as_nanos() as f64;
-        let share = |now: u64, then: u64| now.saturating_sub(then) as f64 / elapsed;
+        let share = |now: u64, then: u64| self.share(later, now.saturating_sub(then));
         Shares { cpu: share(later.cpu_ns, self.cpu_ns), waited: share(later.waited_ns, self.waited_ns) }
     }
 }
@@ -93,10 +97,11 @@ pub(crate) struct Subject {
 }
 
 impl Subject {
-    pub(crate) fn start(stage: &Stage, row: &Row, scale: Scale) -> Result<Subject, FaultsError> {
+    /// Starts it; `flags` are of `serve` alone.
+    pub(crate) fn start(stage: &Stage, mode: Mode, flags: &[&str]) -> Result<Subject, FaultsError> {
         let server = Server::start(&Launch {
             binary: &stage.binary,
-            arguments: stage.arguments(row, scale),
+            arguments: stage.arguments(mode, flags),
             environment: Vec::new(),
             cpu: stage.apart.map(|apart| apart.server),
         })?;
@@ -113,6 +118,25 @@ impl Subject {
 
     pub(crate) fn url(&self) -> &str {
         self.server.url()
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.server.pid()
+    }
+
+    /// What it counted so far.
+    pub(crate) fn counts(&self) -> Result<Counts, FaultsError> {
+        Counts::ask(self.address, &tls::hostile()?).map_err(FaultsError::Counts)
+    }
+
+    /// Somebody else has asked it to end.
+    pub(crate) fn expect_end(&mut self) {
+        self.server.expect_end();
+    }
+
+    /// Has it read its certificates again.
+    pub(crate) fn hang_up(&self) {
+        self.server.hang_up();
     }
 
     /// What it holds now.

@@ -1,14 +1,13 @@
 //! One row tried: what is asked of every server in every row, beside what the row itself asks.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use super::FaultsError;
-use super::account::Account;
 use super::attacker::tls;
 use super::bystanders::{BYSTANDERS, Bystanders, Window};
+use super::counts::Counts;
 use super::figure::{Bar, Figure, Unit};
 use super::report::RowReport;
 use super::row::{Arena, Findings, Row};
@@ -59,7 +58,7 @@ struct Before {
     window: Window,
     gauge: Gauge,
     /// Only our own server has one.
-    account: Option<Account>,
+    account: Option<Counts>,
 }
 
 /// The most that a server held.
@@ -75,6 +74,8 @@ struct During {
     peak: Peak,
     shares: Shares,
     findings: Findings,
+    /// It ended the server.
+    finale: bool,
 }
 
 /// What they were like afterwards.
@@ -83,7 +84,7 @@ struct After {
     took: Duration,
     idle_cpu: f64,
     window: Window,
-    account: Option<Account>,
+    account: Option<Counts>,
 }
 
 impl Trial<'_> {
@@ -102,9 +103,13 @@ impl Trial<'_> {
 
     fn once(&self, observer: &mut dyn Observer) -> Result<RowReport, FaultsError> {
         let begun = Instant::now();
-        let mut subject = Subject::start(self.stage, self.row, self.scale)?;
+        let mut subject = Subject::start(self.stage, self.row.mode, &(self.row.flags)(self.scale))?;
         let mut report = match self.try_it(&mut subject, observer) {
-            Ok((before, during, after)) => self.report(&before, during, &after, subject),
+            Ok((_, during, _)) if during.findings.skipped.is_some() => {
+                RowReport::new(self.row, Verdict::Skipped(during.findings.skipped.into_iter().collect()))
+            }
+            Ok((before, during, Some(after))) => self.report(&before, during, &after, subject),
+            Ok((_, during, None)) => self.report_of_end(during, subject),
             Err(error) => RowReport::new(self.row, self.broken_off(&error, &mut subject)),
         };
         report.seconds = begun.elapsed().as_secs_f64();
@@ -137,23 +142,23 @@ impl Trial<'_> {
         &self,
         subject: &mut Subject,
         observer: &mut dyn Observer,
-    ) -> Result<(Before, During, After), FaultsError> {
+    ) -> Result<(Before, During, Option<After>), FaultsError> {
         let mut bystanders = Bystanders::gather(subject.url(), &self.stage.certificate, self.row.mode)?;
         let account = self.account(subject)?;
         bystanders.watch(self.scale.baseline())?;
         let before = Before { window: bystanders.end_window()?, gauge: subject.gauge()?, account };
         let during = self.attack(subject, &mut bystanders, observer)?;
+        if during.finale || during.findings.skipped.is_some() {
+            return Ok((before, during, None));
+        }
         let after = recovery(subject, &mut bystanders, &before.gauge)?;
         let after = After { account: self.account(subject)?, ..after };
         bystanders.leave()?;
-        Ok((before, during, after))
+        Ok((before, during, Some(after)))
     }
 
-    fn account(&self, subject: &Subject) -> Result<Option<Account>, FaultsError> {
-        if !self.stage.is_own() {
-            return Ok(None);
-        }
-        Ok(Some(Account::ask(subject.address(), &tls::hostile()?)?))
+    fn account(&self, subject: &Subject) -> Result<Option<Counts>, FaultsError> {
+        self.stage.is_own().then(|| subject.counts()).transpose()
     }
 
     /// Has the attack made by a thread of its own, and watches meanwhile.
@@ -163,9 +168,16 @@ impl Trial<'_> {
         bystanders: &mut Bystanders,
         observer: &mut dyn Observer,
     ) -> Result<During, FaultsError> {
-        let stop = Arc::new(AtomicBool::new(false));
-        let arena =
-            Arena { address: subject.address(), tls: tls::hostile()?, scale: self.scale, stop: &stop };
+        let (stop, finale) = (AtomicBool::new(false), AtomicBool::new(false));
+        let arena = Arena {
+            address: subject.address(),
+            tls: tls::hostile()?,
+            pid: subject.pid(),
+            certificate: &self.stage.certificate,
+            scale: self.scale,
+            stop: &stop,
+            finale: &finale,
+        };
         let attack = self.row.attack;
         let begun = subject.meter()?;
         let mut peak = Peak::default();
@@ -177,7 +189,11 @@ impl Trial<'_> {
             let mut watched = Ok(());
             while !attacker.is_finished() && watched.is_ok() {
                 thread::sleep(LOOK_EVERY);
-                watched = look(subject, bystanders, &mut peak);
+                watched = if finale.load(Ordering::Relaxed) {
+                    bystanders.look_after()
+                } else {
+                    look(subject, bystanders, &mut peak)
+                };
                 if observer.stopped() {
                     break;
                 }
@@ -187,14 +203,34 @@ impl Trial<'_> {
             let findings = attacker.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
             (findings, watched)
         });
-        watched?;
-        let findings = findings?;
-        let window = bystanders.end_window()?;
-        Ok(During { window, peak, shares: begun.until(&subject.meter()?), findings })
+        let finale = finale.into_inner();
+        watched.or_else(|error| if finale { Ok(()) } else { Err(error) })?;
+        let (findings, window) = (findings?, bystanders.end_window()?);
+        let shares = if finale { Shares::default() } else { begun.until(&subject.meter()?) };
+        Ok(During { window, peak, shares, findings, finale })
+    }
+
+    /// Of a row that is about the server's end.
+    fn report_of_end(&self, during: During, mut subject: Subject) -> RowReport {
+        subject.expect_end();
+        let (ended, heard) = subject.finish();
+        let provoked = during.findings.panics_provoked;
+        let mut figures = during.findings.figures;
+        let told = Figure::count(
+            "honest clients told 1001",
+            during.window.going_away,
+            Bar::Exactly(f64::from(BYSTANDERS)),
+        );
+        figures.push(told);
+        figures.push(Figure::count("exit code 0", u64::from(ended.is_ok()), Bar::Exactly(1.0)));
+        figures.extend(log_figures(&heard, provoked));
+        let verdict = judge(&figures, Vec::new());
+        RowReport { done: during.findings.done, figures, ..RowReport::new(self.row, verdict) }
     }
 
     fn report(&self, before: &Before, during: During, after: &After, subject: Subject) -> RowReport {
         let (ended, heard) = subject.finish();
+        let provoked = during.findings.panics_provoked;
         let mut figures = during.findings.figures.clone();
         figures.extend(self.honest_figures(before, &during, after));
         figures.extend(self.memory_figures(before, &during));
@@ -202,7 +238,7 @@ impl Trial<'_> {
         if let (Some(before), Some(after)) = (&before.account, &after.account) {
             figures.extend(after.figures(before, &during.findings.ends));
         }
-        figures.extend(log_figures(&heard));
+        figures.extend(log_figures(&heard, provoked));
         let mut verdict = judge(&figures, disturbances(before, &during));
         if let Err(death) = ended {
             let why = [death.to_string()].into_iter().chain(verdict.why().to_vec());
@@ -315,9 +351,12 @@ fn recovery_figures(before: &Before, after: &After) -> Vec<Figure> {
     ]
 }
 
-fn log_figures(heard: &Heard) -> Vec<Figure> {
+fn log_figures(heard: &Heard, provoked: bool) -> Vec<Figure> {
     vec![
-        Figure::count("panics", heard.panics, Bar::Exactly(0.0)),
+        match provoked {
+            true => Figure::noted("panics in the log", heard.panics as f64, Unit::Count),
+            false => Figure::count("panics", heard.panics, Bar::Exactly(0.0)),
+        },
         Figure::count("log lines in a second", heard.lines_a_second, Bar::AtMost(LOG_LINES_MAX as f64)),
     ]
 }

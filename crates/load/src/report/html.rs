@@ -467,7 +467,7 @@ mod tests {
     use super::*;
     use crate::bench::outcome::CurvePoint;
     use crate::bench::outcome::tests::good;
-    use crate::bench::timeline::ServerSample;
+    use crate::bench::timeline::{Points, SampleLatency, ServerSample};
 
     fn second(at: u32) -> Sample {
         let phase = if at == 1 { Phase::Connecting } else { Phase::Measuring };
@@ -544,7 +544,14 @@ mod tests {
     #[test]
     fn every_plot_has_its_figures_in_a_table() {
         let mut outcome = good();
-        outcome.timeline = (1..=1000).map(second).collect();
+        let points = Points { p50: 1.0, p90: 2.0, p99: 3.0, max: 4.0 };
+        let full = |at| {
+            let mut sample = second(at);
+            sample.latency_us = Some(SampleLatency { corrected: points, uncorrected: points });
+            (sample.lag_p99_us, sample.kernel_socket_bytes) = (Some(5.0), Some(6));
+            sample
+        };
+        outcome.timeline = (1..=1000).map(full).collect();
         outcome.latency_curve = [0.5, 0.9, 1.0]
             .map(|quantile| CurvePoint { quantile, corrected_us: 9.0, uncorrected_us: 8.0 })
             .to_vec();

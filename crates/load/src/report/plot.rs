@@ -129,7 +129,7 @@ impl LinePlot {
         }
         html.push_str("</figcaption>");
         html.push_str(&self.legend());
-        if self.x.is_empty() {
+        if !self.series.iter().any(|series| series.values.iter().any(Option::is_some)) {
             html.push_str("<p class=\"note\">Nothing was measured.</p></figure>\n");
             return html;
         }
@@ -405,6 +405,8 @@ mod tests {
     #[test]
     fn nothing_and_one_point_and_huge_numbers_can_be_drawn() {
         assert!(plot(Vec::new(), Vec::new()).html().contains("Nothing was measured"));
+        let gap = plot(vec![3.0], vec![Series::new("a", vec![None])]);
+        assert!(gap.html().contains("Nothing was measured"));
         let one = plot(vec![3.0], vec![Series::new("a", vec![Some(7.0)])]).html();
         assert_eq!(lines(&one).len(), 1);
         for axis in [Axis::Exact, Axis::FromZero, Axis::Log] {

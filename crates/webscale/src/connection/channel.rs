@@ -50,7 +50,7 @@ pub(super) struct Open<S> {
     /// (RFC 6455 §5.5.3).
     pub(super) pong: Option<Box<[u8]>>,
     /// Plaintext not decoded yet: this turn's share was used up, or `next` is taken.
-    pub(super) pending: Option<Box<ByteQueue>>,
+    pub(super) pending: ByteQueue,
     /// What other threads sent while the handler's message in fragments is not finished.
     waiting: Option<Box<Waiting>>,
     /// The kind of that message.
@@ -81,7 +81,7 @@ impl<S> Open<S> {
             close_later: None,
             next: None,
             pong: None,
-            pending: None,
+            pending: ByteQueue::default(),
             waiting: None,
             unfinished: None,
             timer_missed: false,
@@ -101,7 +101,7 @@ impl<S> Open<S> {
     /// Something is here that can be handled without another byte.
     fn has_pending(&self) -> bool {
         let has_chunks = self.extension.as_ref().is_some_and(Extension::has_chunks);
-        self.pending.is_some() || has_chunks || self.is_blocked()
+        !self.pending.is_empty() || has_chunks || self.is_blocked()
     }
 }
 
@@ -230,7 +230,7 @@ impl<S: Send + 'static> Channel<S> {
             Stage::Open(open) => {
                 let next = open.next.as_ref().map_or(0, |next| next.data.borrowed().len());
                 let pong = open.pong.as_ref().map_or(0, |pong| pong.len());
-                let pending = open.pending.as_ref().map_or(0, |pending| pending.capacity());
+                let pending = open.pending.capacity();
                 let waiting = open.waiting.as_ref().map_or(0, |waiting| waiting.bytes);
                 let inflating = open.extension.as_ref().map_or(0, Extension::buffered);
                 open.decoder.buffered() + pending + next + pong + waiting + inflating
@@ -242,7 +242,7 @@ impl<S: Send + 'static> Channel<S> {
     #[cfg(test)]
     pub(super) fn undecoded(&self) -> usize {
         match &self.stage {
-            Stage::Open(open) => open.pending.as_ref().map_or(0, |pending| pending.len()),
+            Stage::Open(open) => open.pending.len(),
             Stage::Opening(_) | Stage::Over => 0,
         }
     }

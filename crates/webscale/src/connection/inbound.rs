@@ -4,7 +4,6 @@ use webscale_proto::{Chunk, Decoder, Message, Step};
 
 use super::channel::{Channel, Open, PeerClose, SCRATCH_KEEP, Stage, call};
 use super::{Config, Context, Handler};
-use crate::byte_queue::ByteQueue;
 use crate::deflate::{Decompression, Extension, Fault, Panicked};
 use crate::worker::{Delivery, Done, Job, Part};
 
@@ -15,15 +14,15 @@ impl<S: Send + 'static> Channel<S> {
     /// Plaintext from the peer.
     pub(crate) fn receive<H: Handler<Session = S>>(&mut self, context: &mut Context<'_, H>, bytes: &[u8]) {
         match &mut self.stage {
-            Stage::Open(open) if open.pending.is_none() => {
+            Stage::Open(open) if open.pending.is_empty() => {
                 let used = self.decode(context, bytes);
                 if let (Stage::Open(open), Some(rest)) = (&mut self.stage, bytes.get(used..))
                     && !rest.is_empty()
                 {
-                    open.pending.get_or_insert_default().push(rest);
+                    open.pending.push(rest);
                 }
             }
-            Stage::Open(open) => open.pending.get_or_insert_default().push(bytes),
+            Stage::Open(open) => open.pending.push(bytes),
             Stage::Opening(_) => self.receive_head(context, bytes),
             Stage::Over => {}
         }
@@ -32,11 +31,11 @@ impl<S: Send + 'static> Channel<S> {
     /// Goes on with plaintext of an earlier turn.
     pub(crate) fn resume<H: Handler<Session = S>>(&mut self, context: &mut Context<'_, H>) {
         let Stage::Open(open) = &mut self.stage else { return };
-        let mut pending = open.pending.take();
-        let used = self.decode(context, pending.as_deref().map_or(&[], ByteQueue::as_slice));
-        if let (Stage::Open(open), Some(bytes)) = (&mut self.stage, &mut pending) {
-            bytes.consume(used);
-            open.pending = pending.filter(|bytes| !bytes.is_empty());
+        let mut pending = std::mem::take(&mut open.pending);
+        let used = self.decode(context, pending.as_slice());
+        if let Stage::Open(open) = &mut self.stage {
+            pending.consume(used);
+            open.pending = pending;
         }
     }
 

@@ -24,6 +24,8 @@ mod operations;
 pub(crate) mod play;
 #[cfg(test)]
 mod proxied;
+#[cfg(test)]
+mod races;
 mod recorder;
 #[cfg(test)]
 mod resumption;

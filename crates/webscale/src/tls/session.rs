@@ -7,6 +7,7 @@ use rustls::pki_types::CertificateDer;
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 use rustls::{CommonState, HandshakeKind};
+use webscale_proto::Role;
 
 /// What a client and this server agreed on in the TLS handshake. It lives while the opening handshake is answered: a
 /// handler that needs some of it later puts that into its session.
@@ -21,7 +22,10 @@ pub struct TlsSession {
 }
 
 impl TlsSession {
-    pub(super) fn of(state: &CommonState) -> Self {
+    /// What the end with this `role` sees.
+    pub(super) fn of(state: &CommonState, role: Role) -> Self {
+        // A client's peer is no client; and its chain is long.
+        let certificates = state.peer_certificates().filter(|_| role == Role::Server);
         let version = state.protocol_version().and_then(|version| version.as_str());
         let suite = state.negotiated_cipher_suite().and_then(|suite| suite.suite().as_str());
         Self {
@@ -29,7 +33,7 @@ impl TlsSession {
             alpn: state.alpn_protocol().map(<[u8]>::to_vec),
             version: version.unwrap_or("unknown"),
             cipher_suite: suite.unwrap_or("unknown"),
-            client_certificates: state.peer_certificates().unwrap_or_default().to_vec(),
+            client_certificates: certificates.unwrap_or_default().to_vec(),
             is_resumed: state.handshake_kind() == Some(HandshakeKind::Resumed),
         }
     }

@@ -9,6 +9,8 @@ use rustls::unbuffered::{
     UnbufferedConnectionCommon, UnbufferedStatus, WriteTraffic,
 };
 
+use webscale_proto::Role;
+
 use super::record::{Credit, RECORD_PLAINTEXT, Record};
 use super::session::{TlsSession, take_server_name};
 use super::tickets::expect_hello;
@@ -93,8 +95,12 @@ impl TlsStream {
         sink: &mut dyn FnMut(Incoming<'_>),
     ) -> Result<Opened, rustls::Error> {
         match self {
-            Self::Server(stream) => open(stream, |c, input| c.process_tls_records(input), input, out, sink),
-            Self::Client(stream) => open(stream, |c, input| c.process_tls_records(input), input, out, sink),
+            Self::Server(stream) => {
+                open(Role::Server, stream, |c, input| c.process_tls_records(input), input, out, sink)
+            }
+            Self::Client(stream) => {
+                open(Role::Client, stream, |c, input| c.process_tls_records(input), input, out, sink)
+            }
         }
     }
 
@@ -131,6 +137,7 @@ type Process<C, D> = for<'c, 'i> fn(&'c mut C, &'i mut [u8]) -> UnbufferedStatus
     reason = "rustls consumes no more than it is shown, and a record ends where the input does"
 )]
 fn open<C, D>(
+    role: Role,
     stream: &mut Metered<C>,
     process: Process<C, D>,
     input: &mut [u8],
@@ -178,7 +185,7 @@ where
             sink(Incoming::ServerName(name));
         }
         if was_handshaking && !connection.is_handshaking() {
-            sink(Incoming::Secured(TlsSession::of(connection)));
+            sink(Incoming::Secured(TlsSession::of(connection, role)));
         }
         if is_done {
             credit.settle(&record)?;

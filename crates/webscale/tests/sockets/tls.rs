@@ -1,10 +1,11 @@
 //! TLS as a client chooses it: versions, resumption, the name it asks for.
 
+use std::collections::BTreeSet;
 use std::io::{Read, Write};
 use std::sync::Arc;
 
 use rustls::client::ClientSessionMemoryCache;
-use webscale::{ClientTls, CloseCode, Target, TlsVersions};
+use webscale::{ClientTls, CloseCode, Limits, Target, TlsVersions};
 
 use super::support::{CERTIFICATE, Serving, builder, certified, client, failure, hear, over, say, until};
 
@@ -41,6 +42,21 @@ fn sessions_are_resumed_and_counted() {
         assert_eq!(serving.handle.metrics().resumed, 1, "{versions:?}");
         serving.shut_down();
     }
+}
+
+#[test]
+fn handshakes_that_wait_for_their_turn_all_come_to_it() {
+    const CLIENTS: u64 = 40;
+    let limits = Limits { turn_handshakes: 1, ..Limits::default() };
+    let (serving, _events) =
+        Serving::obedient(builder().threads(1).tls(CERTIFICATE.0.clone()).limits(limits));
+    let url = serving.url().replace("ws://", "wss://");
+    let target = Arc::new(Target::with_tls(&url, ClientTls::insecure().unwrap()).unwrap());
+    let (client, events) = client();
+    (0..CLIENTS).for_each(|number| client.connect(&target, None, number).unwrap());
+    let opened: BTreeSet<_> = (0..CLIENTS).map(|_| events.opened().0).collect();
+    assert_eq!(opened.len() as u64, CLIENTS);
+    serving.shut_down();
 }
 
 #[test]

@@ -252,11 +252,23 @@ impl Hostile {
                 Some(Move::Rest(time)) => self.stage = Stage::Resting(Instant::now() + time),
                 Some(Move::Listen) => self.stage = Stage::Listening,
                 Some(Move::StopReading) => self.reading = false,
+                Some(Move::UpdateKeys) => self.update_keys()?,
+                Some(Move::ShutDown) => {
+                    self.flush()?;
+                    self.socket.shutdown_write()?;
+                }
                 Some(Move::Leave) => self.stage = Stage::Over(End::Left),
                 None => self.stage = Stage::Waiting,
             }
         }
         self.flush()
+    }
+
+    fn update_keys(&mut self) -> io::Result<()> {
+        if let Some(tls) = &mut self.tls {
+            tls.refresh_traffic_keys().map_err(io::Error::other)?;
+        }
+        self.seal()
     }
 
     fn secured(&mut self) -> io::Result<()> {

@@ -17,6 +17,10 @@ pub(crate) enum Move {
     Listen,
     /// Reads nothing from here on.
     StopReading,
+    /// Has TLS change the keys of both directions (RFC 8446 §4.6.3).
+    UpdateKeys,
+    /// Ends its own direction of the TCP connection, and no other way (RFC 8446 §6.1 asks for a close_notify first).
+    ShutDown,
     /// Goes, with a reset.
     Leave,
 }

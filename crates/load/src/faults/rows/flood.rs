@@ -83,7 +83,7 @@ pub(super) const PINGS: Row = Row {
 };
 
 /// When the server sees that a client takes nothing: its defaults, and at a tenth of the scale shorter ones.
-fn unread(scale: Scale) -> Duration {
+pub(super) fn unread(scale: Scale) -> Duration {
     // A ping, spread by an eighth, and the time for its pong.
     scale.either(Duration::from_secs(34 + 30), Duration::from_millis(2_125))
 }

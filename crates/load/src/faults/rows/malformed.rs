@@ -57,7 +57,7 @@ fn each(arena: &Arena<'_>, faults: &[Vec<u8>]) -> io::Result<Toll> {
 }
 
 /// Frames that no client may send (RFC 6455 §5).
-fn wrong_frames() -> Vec<Vec<u8>> {
+pub(in super::super) fn wrong_frames() -> Vec<Vec<u8>> {
     let (text, continuation) = (OpCode::Data(Data::Text), OpCode::Data(Data::Continuation));
     let (ping, close) = (OpCode::Control(Control::Ping), OpCode::Control(Control::Close));
     let with_bits = |bits: u8| {

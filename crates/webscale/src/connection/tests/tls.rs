@@ -233,7 +233,7 @@ impl Raw {
         out.as_slice().to_vec()
     }
 
-    fn seal_close(&mut self) -> Vec<u8> {
+    pub(super) fn seal_close(&mut self) -> Vec<u8> {
         let mut out = Sealed::new();
         self.tls.seal_close(&mut self.kept, &mut out);
         out.as_slice().to_vec()

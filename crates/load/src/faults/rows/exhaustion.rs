@@ -1,0 +1,93 @@
+//! A server that runs out of something.
+
+use std::io;
+use std::net::TcpStream;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Resource, Rlimit, prlimit};
+use workload::Mode;
+
+use super::super::figure::{Bar, Figure, Unit};
+use super::super::row::{Arena, Findings, Row};
+use crate::measure::process::Process;
+
+/// What is left to the server.
+const DESCRIPTORS_LEFT: u32 = 200;
+/// Connections that wait for a descriptor.
+const WAITING: u32 = 100;
+const HELD_FOR: Duration = Duration::from_secs(3);
+const CPU_MAX: f64 = 0.05;
+const ACCEPTS_WITHIN: Duration = Duration::from_secs(1);
+const PATIENCE: Duration = Duration::from_secs(5);
+
+pub(super) const DESCRIPTORS: Row = Row {
+    number: 17,
+    name: "no descriptor left (RLIMIT_NOFILE)",
+    expected: "below 5 % CPU at the limit; accepts within a second of release",
+    mode: Mode::Ingest,
+    flags: |_| vec![],
+    for_others: true,
+    connections: DESCRIPTORS_LEFT + WAITING,
+    slower_at_most: 2.0,
+    attack: descriptors,
+};
+
+fn descriptors(arena: &Arena<'_>) -> io::Result<Findings> {
+    let mut process = Process::open(arena.pid).map_err(io::Error::other)?;
+    let held = process.descriptors().map_err(io::Error::other)? as u64;
+    let left = arena.scale.of(DESCRIPTORS_LEFT);
+    lower_limit(arena.pid, held + u64::from(left))?;
+    let connect = |_| TcpStream::connect_timeout(&arena.address, PATIENCE);
+    // The kernel takes more than the server has descriptors for, and lets them wait.
+    let sockets = (0..left + arena.scale.of(WAITING)).map(connect).collect::<io::Result<Vec<_>>>()?;
+    let full = wait_until_full(&process, held + u64::from(left), arena)?;
+    let cpu = |process: &mut Process| process.cpu().map(|cpu| cpu.total_ns).map_err(io::Error::other);
+    let (begun, before) = (Instant::now(), cpu(&mut process)?);
+    thread::sleep(HELD_FOR);
+    let used = (cpu(&mut process)? - before) as f64 / begun.elapsed().as_nanos() as f64;
+    let count = sockets.len();
+    drop(sockets);
+    let released = Instant::now();
+    let counts = arena.counts();
+    let took = released.elapsed().as_secs_f64();
+    let mut findings = Findings { connections: count as u64, ..Findings::default() };
+    findings.done = vec![format!(
+        "{left} descriptors left to a server that held {held}; {count} connections made and held for {} s",
+        HELD_FOR.as_secs()
+    )];
+    let pauses = counts.as_ref().map_or(0, |counts| counts.get("accept_pauses_total"));
+    findings.figures = vec![
+        Figure::count(
+            "descriptors in use at the limit",
+            full,
+            Bar::AtLeast((held + u64::from(left) - 2) as f64),
+        )
+        .of_attack(),
+        Figure::new("CPU at the limit", used, Unit::Share, Bar::AtMost(CPU_MAX)).of_time(),
+        Figure::count("clients served after release", u64::from(counts.is_ok()), Bar::Exactly(1.0)),
+        Figure::new("served after", took, Unit::Seconds, Bar::AtMost(ACCEPTS_WITHIN.as_secs_f64())).of_time(),
+        Figure::noted("times that accepting paused", pauses as f64, Unit::Count),
+    ];
+    Ok(findings)
+}
+
+/// The server's soft limit; the hard one stays.
+fn lower_limit(pid: u32, descriptors: u64) -> io::Result<()> {
+    let pid = i32::try_from(pid).ok().and_then(Pid::from_raw);
+    let hard = rustix::process::getrlimit(Resource::Nofile).maximum;
+    prlimit(pid, Resource::Nofile, Rlimit { current: Some(descriptors), maximum: hard })?;
+    Ok(())
+}
+
+/// The most that the server holds, once it has no more to take.
+fn wait_until_full(process: &Process, limit: u64, arena: &Arena<'_>) -> io::Result<u64> {
+    let until = Instant::now() + PATIENCE;
+    loop {
+        let held = process.descriptors().map_err(io::Error::other)? as u64;
+        if held + 2 >= limit || Instant::now() > until || arena.is_stopped() {
+            return Ok(held);
+        }
+        thread::sleep(Duration::from_millis(10));
+    }
+}

@@ -1,0 +1,188 @@
+//! Clients that speak something else than was agreed, or come from somewhere else.
+
+use std::io;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use webscale_proto::{Control, OpCode};
+use workload::Mode;
+
+use super::super::attacker::hostile::Entry;
+use super::super::attacker::script::{Move, frame};
+use super::super::attacker::{Assault, End, FOR_EVER, Toll, attack};
+use super::super::figure::{Bar, Figure};
+use super::super::row::{Arena, Findings, Row};
+
+const A_ROUND: u32 = 1_000;
+const PER_SECOND: f64 = 500.0;
+const PATIENCE: Duration = Duration::from_secs(15);
+/// A record with an alert in it (RFC 8446 §6).
+const ALERT_BYTES: u64 = 7;
+
+pub(super) const OLD_TLS: Row = Row {
+    number: 24,
+    name: "TLS 1.1, and key updates without end",
+    expected: "refused with an alert; ended",
+    mode: Mode::Ingest,
+    flags: |_| vec![],
+    for_others: true,
+    connections: A_ROUND,
+    slower_at_most: 2.0,
+    attack: old_tls,
+};
+
+pub(super) const OTHER_PROTOCOLS: Row = Row {
+    number: 25,
+    name: "ALPN h2 alone, and HTTP, SMTP and SSH on the TLS port",
+    expected: "an alert, and the end",
+    mode: Mode::Ingest,
+    flags: |_| vec![],
+    for_others: true,
+    connections: A_ROUND,
+    slower_at_most: 2.0,
+    attack: other_protocols,
+};
+
+pub(super) const ORIGINS: Row = Row {
+    number: 26,
+    name: "pages of other origins",
+    expected: "403 before 101",
+    mode: Mode::Ingest,
+    flags: |_| vec![],
+    for_others: true,
+    connections: A_ROUND,
+    slower_at_most: 2.0,
+    attack: origins,
+};
+
+/// Rounds in which each connection makes the next of several lists of moves, until percentiles can be told.
+fn rounds(arena: &Arena<'_>, entry: Entry, moves: &[Vec<Move>]) -> io::Result<Toll> {
+    let connections = arena.scale.of(A_ROUND);
+    let assault = Assault {
+        connections,
+        per_second: PER_SECOND,
+        at_once: connections,
+        entry,
+        patience: PATIENCE,
+        lasts: FOR_EVER,
+    };
+    let (begun, mut toll) = (Instant::now(), Toll::default());
+    while begun.elapsed() < arena.scale.attack_min() / 2 && !arena.is_stopped() {
+        toll.join(&attack(arena, &assault, &mut |number| {
+            Box::new(moves[number as usize % moves.len()].clone().into_iter())
+        })?);
+    }
+    Ok(toll)
+}
+
+/// A ClientHello whose highest version is TLS 1.1 (RFC 4346 §7.4.1.2), with suites that servers of its time had.
+fn hello_of_tls_1_1() -> Vec<u8> {
+    // A record of 51 bytes, a ClientHello of 47, its version; then 32 random bytes, no session, suites, no compression.
+    const HEADERS: [u8; 11] = [0x16, 3, 1, 0, 51, 1, 0, 0, 47, 3, 2];
+    const SUITES: [u8; 11] = [0, 0, 8, 0xc0, 0x13, 0xc0, 0x14, 0x00, 0x2f, 0x00, 0x35];
+    const COMPRESSION: [u8; 2] = [1, 0];
+    [&HEADERS[..], &[7; 32], &SUITES, &COMPRESSION].concat()
+}
+
+fn old_tls(arena: &Arena<'_>) -> io::Result<Findings> {
+    let old = rounds(arena, Entry::Tcp, &[vec![Move::Send(hello_of_tls_1_1())]])?;
+    let flood: Vec<Move> = (0..1_000).map(|_| Move::UpdateKeys).collect();
+    let updates = rounds(arena, Entry::WebSocket { deflate: false }, &[flood])?;
+    let mut all = Toll::default();
+    all.join(&old);
+    all.join(&updates);
+    let mut findings = all.findings();
+    findings.figures = vec![
+        old.all_ended("TLS 1.1 refused", &[End::Dropped]),
+        alerts(&old),
+        Figure::count("floods of key updates never ended", updates.ended(End::Open), Bar::Exactly(0.0))
+            .of_time(),
+    ];
+    findings.ends = vec![("tls", old.begun)];
+    Ok(findings)
+}
+
+/// Each was told why.
+fn alerts(toll: &Toll) -> Figure {
+    let told = toll.received_bytes / ALERT_BYTES;
+    Figure::count("alerts", told, Bar::AtLeast(toll.begun as f64))
+}
+
+fn other_protocols(arena: &Arena<'_>) -> io::Result<Findings> {
+    const GREETINGS: [&[u8]; 4] = [
+        b"GET / HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n",
+        b"EHLO mail.example\r\n",
+        b"SSH-2.0-OpenSSH_9.9\r\n",
+        b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+    ];
+    let greetings = GREETINGS.map(|greeting| vec![Move::Send(greeting.to_vec())]);
+    let plain = rounds(arena, Entry::Tcp, &greetings)?;
+    let mut tls = (*arena.tls).clone();
+    tls.alpn_protocols = vec![b"h2".to_vec()];
+    let h2 = rounds(&Arena { tls: Arc::new(tls), ..arena.clone() }, Entry::Tls, &[vec![]])?;
+    let mut all = Toll::default();
+    all.join(&plain);
+    all.join(&h2);
+    let mut findings = all.findings();
+    findings.figures = vec![
+        plain.all_ended("other protocols ended", &[End::Dropped]),
+        alerts(&plain),
+        h2.all_ended("h2 alone refused", &[End::Refused]),
+    ];
+    findings.ends = vec![("tls", all.begun)];
+    Ok(findings)
+}
+
+/// A whole opening handshake, of a page of this origin.
+fn opening(port: u16, origin: &str) -> Vec<Move> {
+    let head = format!(
+        "GET / HTTP/1.1\r\nHost: localhost:{port}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+         Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nOrigin: {origin}\r\n\r\n"
+    );
+    let close = frame(OpCode::Control(Control::Close), true, &1000_u16.to_be_bytes());
+    vec![Move::Send(head.into_bytes()), Move::Listen, Move::Send(close)]
+}
+
+fn origins(arena: &Arena<'_>) -> io::Result<Findings> {
+    let port = arena.address.port();
+    let other_port = port ^ 1;
+    let wrong = [
+        "https://evil.example".into(),
+        "null".into(),
+        "https://localhost".into(),
+        format!("https://localhost:{other_port}"),
+        format!("http://localhost:{port}"),
+        format!("https://localhost.evil.example:{port}"),
+        format!("https://evil-localhost:{port}"),
+        format!("https://evil.example/https://localhost:{port}"),
+        format!("https://localhost:{port}@evil.example"),
+        format!("https://localhost:{port}.evil.example"),
+        "HTTPS://EVIL.EXAMPLE".into(),
+    ];
+    let openings: Vec<Vec<Move>> = wrong.iter().map(|origin| opening(port, origin)).collect();
+    let hijacks = rounds(arena, Entry::Tls, &openings)?;
+    let own = rounds(arena, Entry::Tls, &[opening(port, &format!("https://localhost:{port}"))])?;
+    let mut all = Toll::default();
+    all.join(&hijacks);
+    all.join(&own);
+    let mut findings = all.findings();
+    findings.done.push(format!("{} wrong origins in turn: {}", wrong.len(), wrong.join(", ")));
+    findings.figures = vec![
+        hijacks.all_ended("refused with 403", &[End::Answered(403)]),
+        own.all_ended("pages of its own let in", &[End::Answered(101)]),
+    ];
+    findings.ends = vec![("upgrade", hijacks.begun)];
+    Ok(findings)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_lengths_of_an_old_hello_are_right() {
+        let hello = hello_of_tls_1_1();
+        assert_eq!(usize::from(hello[4]), hello.len() - 5);
+        assert_eq!(usize::from(hello[8]), hello.len() - 9);
+    }
+}

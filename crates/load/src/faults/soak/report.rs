@@ -1,0 +1,221 @@
+//! What became of a soaked server, for people and for programs.
+
+use std::fmt::Write;
+use std::time::Duration;
+
+use serde::Serialize;
+
+use super::super::bystanders::Window;
+use super::super::counts::Counts;
+use super::super::figure::Figure;
+use super::super::subject::{Gauge, Shares};
+use super::super::verdict::{Verdict, judge};
+use super::{Slope, SoakSettings, WARMUP_MIN, WARMUP_SHARE};
+use crate::bench::provenance::Provenance;
+use crate::compare::machine::Apart;
+use crate::compare::server::ServerError;
+
+/// A slope is judged where so much time is left behind the warm-up: over less, noise of a few pages is megabytes an hour.
+const JUDGED_FROM: Duration = Duration::from_secs(10 * 60);
+
+/// Where it is more, others were in the server's way.
+const WAITED_MAX: f64 = 0.05;
+
+/// What became of a soaked server.
+#[derive(Debug, Clone, Serialize)]
+pub struct SoakReport {
+    /// What soaked it, when and where.
+    pub provenance: Provenance,
+    /// What decided what the hostile clients did.
+    pub seed: u64,
+    /// How long they came and went, in seconds.
+    pub duration_seconds: f64,
+    /// What is not judged by its slope, in seconds from the beginning.
+    pub warmup_seconds: f64,
+    /// Where server and clients ran; none where they shared the one processor.
+    pub processors: Option<Apart>,
+    /// The user ended it before its time.
+    pub interrupted: bool,
+    /// What it comes to; none when it was interrupted.
+    #[serde(flatten)]
+    pub verdict: Option<Verdict>,
+    /// The server's memory (PSS) after the warm-up, in bytes.
+    pub memory_slope: Option<Slope>,
+    /// Its descriptors.
+    pub descriptor_slope: Option<Slope>,
+    /// What was measured.
+    pub figures: Vec<Figure>,
+    /// What was seen, every few seconds.
+    pub samples: Vec<Sample>,
+}
+
+/// What was seen in a few seconds.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Sample {
+    /// Since the beginning.
+    pub seconds: f64,
+    /// The server's memory.
+    pub pss_bytes: u64,
+    /// Its descriptors.
+    pub descriptors: u64,
+    /// Its connections.
+    pub open: u64,
+    /// Those that it accepted so far.
+    pub accepted: u64,
+    /// Those that it closed so far, by cause.
+    pub closed: std::collections::BTreeMap<String, u64>,
+    /// Its share of a processor.
+    pub server_cpu: f64,
+    /// The share of the time that it was ready to run while others ran.
+    pub server_waited: f64,
+    /// The share of all clients.
+    pub clients_cpu: f64,
+    /// How fast hostile clients came.
+    pub pace: f64,
+    /// Echoes that honest clients got.
+    pub honest_answered: u64,
+    /// Those that they never will, because their connections ended.
+    pub honest_lost: u64,
+    /// Those that were none.
+    pub honest_corrupt: u64,
+    /// Honest clients that were lost.
+    pub honest_disconnected: u64,
+    /// From when a message was due to its echo; none without echoes.
+    pub honest_p99_seconds: Option<f64>,
+}
+
+impl Sample {
+    pub(super) fn new(
+        at: Duration,
+        gauge: &Gauge,
+        counts: &Counts,
+        window: &Window,
+        shares: Shares,
+        clients_cpu: f64,
+        pace: f64,
+    ) -> Sample {
+        let closed = counts.parts("connections_closed_total");
+        Sample {
+            seconds: at.as_secs_f64(),
+            pss_bytes: gauge.pss_bytes,
+            descriptors: gauge.descriptors as u64,
+            open: counts.open(),
+            accepted: counts.get("connections_accepted_total"),
+            closed: closed.map(|(cause, count)| (cause.to_owned(), count)).collect(),
+            server_cpu: shares.cpu,
+            server_waited: shares.waited,
+            clients_cpu,
+            pace,
+            honest_answered: window.answered,
+            honest_lost: window.lost,
+            honest_corrupt: window.corrupt,
+            honest_disconnected: window.disconnected_count,
+            honest_p99_seconds: window.p99.map(|time| time.as_secs_f64()),
+        }
+    }
+
+    /// In one line.
+    pub(super) fn line(&self, duration: Duration) -> String {
+        let p99 = self.honest_p99_seconds.map_or("none".into(), |p99| format!("{:.1} ms", p99 * 1e3));
+        format!(
+            "{:.0} of {:.0} s: {:.1} MB, {} descriptors, {} open of {} accepted; CPU {:.0} % and clients {:.0} %; \
+             honest p99 {p99}, {} lost",
+            self.seconds,
+            duration.as_secs_f64(),
+            self.pss_bytes as f64 / 1e6,
+            self.descriptors,
+            self.open,
+            self.accepted,
+            self.server_cpu * 100.0,
+            self.clients_cpu * 100.0,
+            self.honest_disconnected,
+        )
+    }
+}
+
+impl SoakReport {
+    pub(super) fn new(settings: &SoakSettings, processors: Option<Apart>) -> SoakReport {
+        let warmup = settings.duration.mul_f64(WARMUP_SHARE).max(WARMUP_MIN);
+        SoakReport {
+            provenance: Provenance::now(),
+            seed: settings.seed,
+            duration_seconds: settings.duration.as_secs_f64(),
+            warmup_seconds: warmup.as_secs_f64(),
+            processors,
+            interrupted: false,
+            verdict: None,
+            memory_slope: None,
+            descriptor_slope: None,
+            figures: Vec::new(),
+            samples: Vec::new(),
+        }
+    }
+
+    pub(super) fn warmup(&self) -> Duration {
+        Duration::from_secs_f64(self.warmup_seconds)
+    }
+
+    pub(super) fn processors_used(&self) -> f64 {
+        if self.processors.is_some() { 2.0 } else { 1.0 }
+    }
+
+    /// Whether it was long enough to know how memory grows.
+    pub(super) fn judges_slope(&self) -> bool {
+        self.duration_seconds - self.warmup_seconds >= JUDGED_FROM.as_secs_f64()
+    }
+
+    /// Finds the lines through the samples.
+    pub(super) fn draw_lines(&mut self) {
+        let line = |of: fn(&Sample) -> u64| {
+            let settled = self.samples.iter().filter(|sample| sample.seconds >= self.warmup_seconds);
+            Slope::through(&settled.map(|sample| (sample.seconds, of(sample) as f64)).collect::<Vec<_>>())
+        };
+        (self.memory_slope, self.descriptor_slope) =
+            (line(|sample| sample.pss_bytes), line(|sample| sample.descriptors));
+    }
+
+    /// Whether others used the server's processor, so that deadlines passed which it would have kept.
+    fn disturbances(&self) -> Vec<String> {
+        let waited = self.samples.iter().map(|sample| sample.server_waited).sum::<f64>();
+        let waited = waited / (self.samples.len() as f64).max(1.0);
+        let text = format!("the server was ready to run and others ran, {:.0} % of the time", waited * 100.0);
+        (waited > WAITED_MAX).then_some(text).into_iter().collect()
+    }
+
+    /// Judges by the figures, and by how the server ended.
+    pub(super) fn judge(&mut self, figures: Vec<Figure>, death: Option<ServerError>) {
+        self.figures = figures;
+        if self.interrupted {
+            return;
+        }
+        let mut verdict = judge(&self.figures, self.disturbances());
+        if let Some(death) = death {
+            let why = [death.to_string()].into_iter().chain(verdict.why().to_vec());
+            verdict = Verdict::Failed(why.collect());
+        }
+        self.verdict = Some(verdict);
+    }
+}
+
+/// All figures, and what they come to.
+pub fn text(report: &SoakReport) -> String {
+    let mut text = String::new();
+    for figure in &report.figures {
+        let mark = if figure.holds { ' ' } else { '!' };
+        let _ = writeln!(text, " {mark} {figure}");
+    }
+    if !report.judges_slope() {
+        let _ = writeln!(
+            text,
+            "   the memory's slope is judged where {} minutes are left behind a warm-up of {:.0} s",
+            JUDGED_FROM.as_secs() / 60,
+            report.warmup_seconds
+        );
+    }
+    let verdict = report.verdict.as_ref().map_or("interrupted", Verdict::word);
+    let _ = writeln!(text, "soaked for {:.0} s, seed {}: {verdict}", report.duration_seconds, report.seed);
+    for why in report.verdict.iter().flat_map(Verdict::why) {
+        let _ = writeln!(text, "  {why}");
+    }
+    text
+}
