@@ -523,9 +523,7 @@ impl<K: Socket, S: Send + 'static> Connection<K, S> {
         loop {
             match self.link.recv(turn) {
                 Ok(link::Received::Bytes { count, more }) => {
-                    if self.link.phase() == Phase::Live {
-                        self.spoke(turn.context.now);
-                    }
+                    self.spoke(turn.context.now);
                     self.open_bytes(turn, count);
                     self.settle(turn);
                     left = left.saturating_sub(count);

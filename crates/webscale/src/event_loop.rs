@@ -94,6 +94,8 @@ pub(crate) struct EventLoop<H: Handler, K: Kernel = Linux> {
     pulse: Arc<Pulse>,
     /// What is held for the clients of this loop.
     account: Account,
+    /// When this is looked at again, while too much is held.
+    look_at: Option<Time>,
     /// Bytes of messages that are with workers.
     lent: usize,
     stage: Stage,
@@ -110,6 +112,7 @@ impl<H: Handler, K: Kernel> EventLoop<H, K> {
         let limits = &shared.config.limits;
         let waker = Arc::new(kernel.waker()?);
         kernel.add(&*waker, MAILBOX, Interest::READ)?;
+        shared.admission.held.join(waker.clone());
         let listening = listener.map(|listener| Listening::new(&kernel, listener)).transpose()?;
         let done = Arc::new(Mailbox::new(waker.clone(), usize::MAX, usize::MAX));
         Ok(Self {
@@ -138,6 +141,7 @@ impl<H: Handler, K: Kernel> EventLoop<H, K> {
             metrics: Arc::new(Metrics::default()),
             pulse: Arc::new(Pulse::new()),
             account: Account::new(shared.admission.held.clone()),
+            look_at: None,
             lent: 0,
             stage: Stage::Running,
             shared,
@@ -174,6 +178,7 @@ impl<H: Handler, K: Kernel> EventLoop<H, K> {
         self.account.look();
         self.dispatch(events);
         self.go_on();
+        self.watch_memory();
         self.keep_time();
         self.metrics.held.set(self.account.own());
         self.pulse.rest();
@@ -188,7 +193,7 @@ impl<H: Handler, K: Kernel> EventLoop<H, K> {
         let retry = (!self.stalled.is_empty()).then(|| self.now + self.pool_retry);
         let rest = self.listening.as_ref().and_then(Listening::resting_until);
         let ending = self.stage.next_due();
-        let next = [self.timers.next_due(), retry, rest, ending].into_iter().flatten().min()?;
+        let next = [self.timers.next_due(), retry, rest, self.look_at, ending].into_iter().flatten().min()?;
         Some(next - self.kernel.now())
     }
 

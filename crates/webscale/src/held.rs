@@ -3,10 +3,11 @@
 //! A loop counts for itself, and tells the others in steps: a message that comes and goes touches nothing shared. What the
 //! loops have told is off by less than a step each, a sixteenth of the limit in all.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::admission::Admission;
+use crate::kernel::Wake;
 
 /// A loop tells the others at least this seldom.
 const STEP_MAX: usize = 64 * 1024;
@@ -16,12 +17,37 @@ pub(crate) struct Held {
     max: usize,
     step: usize,
     total: AtomicUsize,
+    /// There was too much, and it is not yet clearly less. All loops see the same: one that did not would keep what the
+    /// others wait for.
+    pressed: AtomicBool,
+    loops: Mutex<Vec<Arc<dyn Wake>>>,
 }
 
 impl Held {
     pub(crate) fn new(max: usize, loops: usize) -> Arc<Self> {
         let step = (max / 16 / loops.max(1)).clamp(1, STEP_MAX);
-        Arc::new(Self { max, step, total: AtomicUsize::new(0) })
+        let (total, pressed, loops) = Default::default();
+        Arc::new(Self { max, step, total, pressed, loops })
+    }
+
+    /// A loop is to be woken when too much is held: what has to go may be with clients of it that do nothing.
+    pub(crate) fn join(&self, waker: Arc<dyn Wake>) {
+        self.loops().push(waker);
+    }
+
+    fn loops(&self) -> MutexGuard<'_, Vec<Arc<dyn Wake>>> {
+        self.loops.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether too much is held.
+    fn is_pressed(&self) -> bool {
+        let was_pressed = self.pressed.load(Relaxed);
+        let enough = if was_pressed { self.relieved() } else { self.max };
+        let is_pressed = self.total.load(Relaxed) > enough;
+        if is_pressed != was_pressed && self.pressed.swap(is_pressed, Relaxed) != is_pressed && is_pressed {
+            self.loops().iter().for_each(|waker| waker.wake());
+        }
+        is_pressed
     }
 
     /// Below this it is enough again.
@@ -36,7 +62,7 @@ pub(crate) struct Account {
     own: usize,
     /// What the others know of it.
     told: usize,
-    /// There was too much, and it is not yet clearly less.
+    /// As it was when last looked at.
     pressed: bool,
     /// Once `own` is this much, somebody has to go.
     due: usize,
@@ -72,8 +98,7 @@ impl Account {
 
     /// Whether too much is held, by the others' books too.
     pub(crate) fn look(&mut self) -> bool {
-        let enough = if self.pressed { self.held.relieved() } else { self.held.max };
-        self.pressed = self.held.total.load(Relaxed) > enough;
+        self.pressed = self.held.is_pressed();
         if !self.pressed {
             self.due = 0;
         }
@@ -90,9 +115,11 @@ impl Account {
         self.due = self.own + self.held.step;
     }
 
-    /// Time has passed: it may have found reasons to do something.
+    /// Time has passed: it may have found reasons to do something, and the others hear exactly what it holds. Where
+    /// everybody is within its share, that ends the pressure.
     pub(crate) fn call_in(&mut self) {
         self.due = 0;
+        self.tell();
     }
 
     /// What may wait for one client's socket now.

@@ -1,11 +1,27 @@
 //! What a loop does when too much is held for the clients of all.
 
+use std::time::Duration;
+
 use super::EventLoop;
 use crate::handler::Handler;
 use crate::kernel::Kernel;
 use crate::slots::Token;
 
+/// How often a loop looks whether it can do something about it, whatever its own clients do.
+const LOOK: Duration = Duration::from_millis(100);
+
 impl<H: Handler, K: Kernel> EventLoop<H, K> {
+    /// Does this loop's part as long as too much is held: the others may have nobody to close.
+    pub(super) fn watch_memory(&mut self) {
+        if !self.account.look() {
+            self.look_at = None;
+        } else if self.look_at.is_none_or(|at| at <= self.now) {
+            self.look_at = Some(self.now + LOOK);
+            self.account.call_in();
+            self.relieve();
+        }
+    }
+
     /// Messages went to workers (`bytes` is more than before) or came back.
     pub(super) fn settle_lent(&mut self, bytes: usize) {
         self.account.settle(&mut self.lent, bytes);

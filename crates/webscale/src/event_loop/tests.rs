@@ -239,3 +239,29 @@ fn nobody_is_accepted_while_too_much_is_held() {
     }
     assert_eq!(metrics.memory_pauses.get(), 1);
 }
+
+#[test]
+fn a_loop_whose_clients_do_nothing_gives_way_to_the_others() {
+    let mut bench = Bench::new(Limits { held_bytes: 16_000, message_bytes: 1000, ..Limits::default() });
+    // With them, a share is less than what each of the others holds.
+    let _modest: Vec<_> = (0..6).map(|_| bench.open()).collect();
+    for _ in 0..12 {
+        let greedy = bench.open();
+        bench.say(greedy, &most_of_a_message());
+    }
+    assert!(bench.ends().is_empty());
+    // Another loop holds little, which with this makes too much. What it then gave back was not enough.
+    let mut other = Account::new(bench.event_loop.shared.admission.held.clone());
+    let mut little = 0;
+    other.settle(&mut little, 16_001 - bench.event_loop.account.own() + 1000);
+    other.settle(&mut little, 16_000 * 15 / 16 - bench.event_loop.account.own());
+    assert!(other.look());
+    let mut events = bench.event_loop.kernel.events();
+    // No client of this loop has done anything, and it returns nevertheless.
+    while other.look() {
+        bench.event_loop.once(&mut events).expect("no signal");
+    }
+    assert!(!bench.ends().is_empty());
+    bench.event_loop.watch_memory();
+    assert!(bench.event_loop.look_at.is_none(), "it does not look any more");
+}

@@ -74,3 +74,32 @@ proptest! {
         play.finish();
     }
 }
+
+/// The first chunk of a message is echoed, the second finds no room, and another message follows.
+#[test]
+fn a_cut_echo_is_not_continued_by_the_next() {
+    for (slow_consumer, deflates) in POLICIES.into_iter().flat_map(|policy| [(policy, false), (policy, true)])
+    {
+        let (is_client, streams, takes_over) = (true, true, true);
+        let (with_workers, is_proxied) = (false, false);
+        let mut play = Play::new(Kind {
+            is_client,
+            with_workers,
+            slow_consumer,
+            deflates,
+            takes_over,
+            streams,
+            is_proxied,
+        });
+        for operation in [
+            Operation::Arrive(usize::MAX),
+            Operation::Long(3986),
+            Operation::Arrive(5),
+            Operation::Long(1199),
+            Operation::Text(0),
+        ] {
+            play.act(operation);
+        }
+        play.finish();
+    }
+}

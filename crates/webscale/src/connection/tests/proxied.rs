@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::harness::World;
 use super::recorder::{Seen, seen};
 use super::socket::End;
-use super::wire::{Frames, request, split_head, text};
+use super::wire::{Frames, Item, request, split_head, text};
 use crate::admission::Admission;
 use crate::close::CloseKind;
 use crate::limits::Limits;
@@ -105,6 +105,18 @@ fn the_header_has_the_time_of_the_handshake() {
     slow.receive(&[LINE, b"GET / HTTP/1.1\r\n"].concat());
     slow.advance(Duration::from_secs(1));
     assert!(slow.sent().starts_with(b"HTTP/1.1 408"));
+}
+
+#[test]
+fn silence_begins_with_the_bytes_that_end_the_header() {
+    let mut world = world(Limits::default());
+    world.advance(Duration::from_secs(6));
+    world.receive(&[LINE, &request("/")].concat());
+    assert!(world.sent().starts_with(b"HTTP/1.1 101"));
+    world.advance(world.config.limits.ping_after - Duration::from_millis(1));
+    assert!(world.sent().is_empty(), "a ping too early");
+    world.advance(Duration::from_secs(5));
+    assert_eq!(world.items(), [Item::Ping(Vec::new())]);
 }
 
 #[test]

@@ -216,9 +216,9 @@ impl Handler for Recorder {
             Message::Text(text) if text.ends_with("panic") => fail(),
             Message::Text(text) if text.ends_with("close") => peer.close(CloseCode::NORMAL, "in a chunk"),
             _ if self.is_silent => {}
-            _ => {
-                let _ = peer.send_fragment(data, is_last);
-            }
+            _ if peer.send_fragment(data, is_last).is_ok() => {}
+            // Without this part, what follows would be taken for the rest of what was begun.
+            _ => peer.close(CloseCode::INTERNAL_ERROR, "no room for a chunk"),
         }
     }
 
