@@ -14,6 +14,7 @@ mod conductor;
 pub mod counts;
 pub mod endpoint;
 pub(crate) mod fleet;
+pub(crate) mod judgement;
 pub mod outcome;
 pub mod payload;
 pub mod plan;

@@ -4,9 +4,9 @@ use std::time::{Duration, Instant};
 
 use super::BenchError;
 use super::fleet::{Census, Fleet};
+use super::judgement::{is_saturated, judge};
 use super::outcome::{
-    ClosedLoop, Connections, Generator, KernelUse, LatencySummary, Messages, Outcome, Verdict, is_saturated,
-    judge,
+    ClosedLoop, Connections, Generator, KernelUse, LatencySummary, Messages, Outcome, Verdict,
 };
 use super::plan::{Model, Plan, Prepared, Probe};
 use super::provenance::Provenance;
