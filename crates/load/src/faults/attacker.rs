@@ -9,6 +9,8 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
 use std::io;
 use std::net::{IpAddr, Ipv4Addr};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use webscale_sys::{Events, Poller, TcpSocket};
@@ -67,6 +69,24 @@ pub(super) fn attack_repeatedly(
         toll.join(&attack(arena, assault, script)?);
     }
     Ok(toll)
+}
+
+/// The same beside `meanwhile`, and no longer: those that are left then go all at once.
+pub(super) fn attack_while<T>(
+    arena: &Arena<'_>,
+    assault: &Assault,
+    script: &mut (dyn FnMut(u32) -> Script + Send),
+    meanwhile: impl FnOnce() -> T,
+) -> io::Result<(Toll, T)> {
+    let stop = AtomicBool::new(false);
+    let arena = Arena { stop: &stop, ..arena.clone() };
+    thread::scope(|scope| {
+        let attacker = scope.spawn(|| attack(&arena, assault, script));
+        let seen = meanwhile();
+        stop.store(true, Ordering::Relaxed);
+        let toll = attacker.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+        Ok((toll?, seen))
+    })
 }
 
 struct Attacker<'a> {

@@ -85,6 +85,8 @@ pub(crate) struct Findings {
     pub(crate) sent_bytes: u64,
     /// What the server may take in all at full scale, in bytes; without it only what holds for every row.
     pub(crate) memory_at_most: Option<f64>,
+    /// What the server was told to keep within, in bytes, whatever the scale.
+    pub(crate) memory_budget: Option<f64>,
     /// What each of the connections may take in the server, in bytes, whether or not it is ever written to.
     pub(crate) memory_each_at_most: Option<f64>,
     /// How the server should count the ends of so many connections, at least.

@@ -1,5 +1,6 @@
 //! All rows.
 
+mod clock;
 mod ending;
 mod exhaustion;
 mod flood;
@@ -11,6 +12,7 @@ mod slowloris;
 mod strangers;
 mod trickle;
 mod unread;
+mod vanished;
 mod wilful;
 
 use super::row::Row;
@@ -33,12 +35,15 @@ pub static ROWS: &[Row] = &[
     head::SMUGGLING,
     malformed::TEXT,
     unread::SILENT_READERS,
+    vanished::PEERS,
     resets::STORM,
     exhaustion::DESCRIPTORS,
+    exhaustion::MEMORY,
     wilful::PANICKING,
     wilful::BLOCKING,
     ending::SIGTERM,
     ending::CERTIFICATES,
+    clock::JUMPS,
     strangers::OLD_TLS,
     strangers::OTHER_PROTOCOLS,
     strangers::ORIGINS,

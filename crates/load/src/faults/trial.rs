@@ -288,6 +288,9 @@ impl Trial<'_> {
             let most = resting + (full - resting).max(0.0) * self.scale.share();
             figures.push(Figure::new("peak memory", peak, Unit::Bytes, Bar::AtMost(most)));
         }
+        if let Some(budget) = findings.memory_budget {
+            figures.push(Figure::new("peak memory", peak, Unit::Bytes, Bar::AtMost(budget)));
+        }
         if let Some(each) = findings.memory_each_at_most {
             let more = each * findings.connections as f64;
             let most = resting + more + MEMORY_NOISE;

@@ -1,15 +1,21 @@
 //! A server that runs out of something.
 
 use std::io;
+use std::iter;
 use std::net::TcpStream;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Resource, Rlimit, prlimit};
+use webscale_proto::{Data, OpCode};
 use workload::Mode;
 
+use super::super::attacker::hostile::Entry;
+use super::super::attacker::script::{Move, Script, frame, header};
+use super::super::attacker::{Assault, End, FOR_EVER, attack_while};
 use super::super::figure::{Bar, Figure, Unit};
 use super::super::row::{Arena, Findings, Row};
+use super::super::settings::Scale;
 use crate::measure::process::Process;
 
 /// What is left to the server.
@@ -90,4 +96,78 @@ fn wait_until_full(process: &Process, limit: u64, arena: &Arena<'_>) -> io::Resu
         }
         thread::sleep(Duration::from_millis(10));
     }
+}
+
+const HOLDERS: u32 = 1_000;
+/// The longest message of a server that was not told otherwise.
+const MESSAGE_BYTES: usize = 1 << 20;
+const PIECE_BYTES: usize = 16 * 1024;
+
+pub(super) const MEMORY: Row = Row {
+    number: 18,
+    name: "more held than the memory allows (`serve --memory`)",
+    expected: "never above the budget; 1013 to those who hold most; accepts within a second of release",
+    mode: Mode::Ingest,
+    flags: |scale| vec!["--memory", scale.either("256MiB", "64MiB")],
+    for_others: false,
+    connections: HOLDERS,
+    slower_at_most: 2.0,
+    attack: memory,
+};
+
+/// What the flags above allow, in bytes.
+fn budget(scale: Scale) -> f64 {
+    scale.either(256.0, 64.0) * f64::from(1 << 20)
+}
+
+/// All of a message but its last byte.
+fn unfinished() -> Script {
+    let opcode = OpCode::Data(Data::Text);
+    let declared = Move::Send(header(opcode, true, MESSAGE_BYTES as u64).to_vec());
+    // Behind the header: masking begins anew with each piece, as its length is a multiple of the key's.
+    let masked = |len| {
+        let whole = frame(opcode, true, &vec![b'x'; len]);
+        Move::Send(whole[whole.len() - len..].to_vec())
+    };
+    let pieces = iter::repeat_n(masked(PIECE_BYTES), MESSAGE_BYTES / PIECE_BYTES - 1);
+    Box::new(iter::once(declared).chain(pieces).chain([masked(PIECE_BYTES - 1)]))
+}
+
+fn memory(arena: &Arena<'_>) -> io::Result<Findings> {
+    let connections = arena.scale.of(HOLDERS);
+    let assault = Assault {
+        connections,
+        per_second: 200.0,
+        at_once: connections,
+        entry: Entry::WebSocket { deflate: false },
+        patience: FOR_EVER,
+        lasts: FOR_EVER,
+    };
+    let held_for = Duration::from_secs_f64(f64::from(connections) / assault.per_second) + PATIENCE;
+    let (toll, ()) = attack_while(arena, &assault, &mut |_| unfinished(), || {
+        let until = Instant::now() + held_for;
+        while Instant::now() < until && !arena.is_stopped() {
+            thread::sleep(Duration::from_millis(20));
+        }
+    })?;
+    let released = Instant::now();
+    let counts = arena.counts();
+    let took = released.elapsed().as_secs_f64();
+    let told = toll.ended(End::Closed(1013));
+    let kept_away =
+        [End::Open, End::Refused, End::Dropped].into_iter().map(|end| toll.ended(end)).sum::<u64>();
+    let pauses = counts.as_ref().map_or(0, |counts| counts.get("memory_pauses_total"));
+    let offered = toll.begun as f64 * MESSAGE_BYTES as f64;
+    let mut findings = toll.findings();
+    findings.figures = vec![
+        Figure::new("bytes to hold", offered, Unit::Bytes, Bar::AtLeast(budget(arena.scale))).of_attack(),
+        Figure::count("clients closed with 1013", told, Bar::AtLeast(1.0)),
+        Figure::count("clients that ended otherwise", toll.begun - told - kept_away, Bar::Exactly(0.0)),
+        Figure::count("clients served after release", u64::from(counts.is_ok()), Bar::Exactly(1.0)),
+        Figure::new("served after", took, Unit::Seconds, Bar::AtMost(ACCEPTS_WITHIN.as_secs_f64())).of_time(),
+        Figure::noted("times that accepting paused", pauses as f64, Unit::Count),
+    ];
+    findings.memory_budget = Some(budget(arena.scale));
+    findings.ends = vec![("overload", told)];
+    Ok(findings)
 }
