@@ -76,6 +76,8 @@ pub(crate) struct EventLoop<H: Handler, K: Kernel = Linux> {
     /// How the connections ended whose sessions are with workers.
     orphans: HashMap<Token, Close>,
     ebb: Ebb,
+    /// Of the bytes that were held when they were too many.
+    held_ebb: Ebb,
     timers: Wheel,
     /// Connections with received bytes to go through.
     ready: VecDeque<Token>,
@@ -127,7 +129,8 @@ impl<H: Handler, K: Kernel> EventLoop<H, K> {
             waker,
             connections: Slots::new(),
             orphans: HashMap::new(),
-            ebb: Ebb::default(),
+            ebb: Ebb::of_connections(),
+            held_ebb: Ebb::of_bytes(),
             timers: Wheel::new(),
             ready: VecDeque::new(),
             put_off: VecDeque::new(),

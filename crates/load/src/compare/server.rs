@@ -56,7 +56,7 @@ fn said(stderr: &str) -> String {
 pub struct Launch<'a> {
     /// The executable.
     pub binary: &'a Path,
-    /// Its arguments; `--listen` with a port of the kernel's choice is added behind them.
+    /// Its arguments; without `--listen`, loopback and a port of the kernel's choice are added behind them.
     pub arguments: Vec<OsString>,
     /// More of its environment.
     pub environment: Vec<(&'static str, OsString)>,
@@ -112,7 +112,10 @@ impl Server {
     /// When it cannot be started, ends, or does not say `listening on …` in time.
     pub fn start(launch: &Launch<'_>) -> Result<Server, ServerError> {
         let mut command = Command::new(launch.binary);
-        command.args(&launch.arguments).args(["--listen", "127.0.0.1:0"]);
+        command.args(&launch.arguments);
+        if !launch.arguments.iter().any(|argument| argument == "--listen") {
+            command.args(["--listen", "127.0.0.1:0"]);
+        }
         command.envs(launch.environment.iter().map(|(name, value)| (*name, value)));
         let mut server = Server::spawn(&mut command, launch.cpu, &launch.binary.display().to_string())?;
         server.url = server.expect_line(|line| line.strip_prefix("listening on ").map(str::to_owned))?;

@@ -169,7 +169,8 @@ impl<'a> Attacker<'a> {
         {
             let Ok(number) = u32::try_from(self.toll.begun) else { return Ok(()) };
             self.toll.begun += 1;
-            match TcpSocket::connect(self.arena.address, Some(source(number))) {
+            let source = self.arena.address.ip().is_loopback().then(|| source(number));
+            match TcpSocket::connect(self.arena.address, source) {
                 Ok(socket) => {
                     let mut hostile = Hostile::new(socket, entry, self.arena, script(number))?;
                     self.poller.add(hostile.socket(), number.into(), hostile.interest())?;

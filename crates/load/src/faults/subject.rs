@@ -1,7 +1,7 @@
 //! The server under attack: a process of its own, seen from outside.
 
 use std::ffi::OsString;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -93,7 +93,9 @@ impl Meter {
 pub(crate) struct Subject {
     server: Server,
     process: Process,
+    /// On loopback.
     address: SocketAddr,
+    url: String,
 }
 
 impl Subject {
@@ -108,8 +110,11 @@ impl Subject {
         let process = Process::open(server.pid())?;
         let address = server.url().rsplit('/').next().and_then(|address| address.parse().ok());
         // It said that it listens, and nothing that can be understood.
-        let address = address.ok_or(ServerError::Silent)?;
-        Ok(Subject { server, process, address })
+        let mut address: SocketAddr = address.ok_or(ServerError::Silent)?;
+        if address.ip().is_unspecified() {
+            address.set_ip(Ipv4Addr::LOCALHOST.into());
+        }
+        Ok(Subject { server, process, address, url: format!("wss://{address}") })
     }
 
     pub(crate) fn address(&self) -> SocketAddr {
@@ -117,7 +122,7 @@ impl Subject {
     }
 
     pub(crate) fn url(&self) -> &str {
-        self.server.url()
+        &self.url
     }
 
     pub(crate) fn pid(&self) -> u32 {

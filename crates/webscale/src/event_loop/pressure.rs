@@ -20,6 +20,7 @@ impl<H: Handler, K: Kernel> EventLoop<H, K> {
             self.account.call_in();
             self.relieve();
         }
+        self.held_ebb.watch(self.account.own());
     }
 
     /// Messages went to workers (`bytes` is more than before) or came back.
@@ -43,6 +44,7 @@ impl<H: Handler, K: Kernel> EventLoop<H, K> {
         if !self.account.is_due() {
             return;
         }
+        self.held_ebb.rise(self.account.own());
         // Before the turns below, which end here too.
         self.account.put_off();
         let share = self.account.share(self.shared.admission.connections());
