@@ -135,6 +135,8 @@ pub(crate) struct Context<'a, H: Handler> {
     pub(crate) decompression: &'a mut Decompression,
     pub(crate) outgoing: &'a mut Outgoing,
     pub(crate) frames_left: u32,
+    /// Bytes that may still be received for this connection in its turn.
+    pub(crate) bytes_left: usize,
     /// Bytes of messages that went to workers.
     pub(crate) lent: usize,
     /// The decoder stood between two messages since this was last looked at.
@@ -519,15 +521,13 @@ impl<K: Socket, S: Send + 'static> Connection<K, S> {
 
     /// Reads until the socket is empty, this connection's share of the turn is used up, or reading must stop.
     fn read<H: Handler<Session = S>>(&mut self, turn: &mut Turn<'_, H>) {
-        let mut left = turn.context.config.limits.turn_bytes;
         loop {
             match self.link.recv(turn) {
                 Ok(link::Received::Bytes { count, more }) => {
                     self.spoke(turn.context.now);
                     self.open_bytes(turn, count);
                     self.settle(turn);
-                    left = left.saturating_sub(count);
-                    if !more || left == 0 || !self.interest().read {
+                    if !more || turn.context.bytes_left == 0 || !self.interest().read {
                         return;
                     }
                 }

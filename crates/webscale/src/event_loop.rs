@@ -48,6 +48,11 @@ const MAILBOX: u64 = u32::MAX as u64 - 1;
 
 /// Deadlines of our own need no precision, and are bundled.
 const DEADLINE_STEP: Duration = Duration::from_millis(64);
+/// What all that are ready at the same time may have read, before it is looked again who is: with a hundred that send tiny
+/// records without end, the share of each must be less than alone.
+const BATCH_BYTES: usize = 256 * 1024;
+/// But a whole TLS record fits (RFC 8446 §5.2).
+const SHARE_MIN: usize = 17 * 1024;
 /// How soon a full workers' queue is tried again.
 const POOL_RETRY: Duration = Duration::from_millis(1);
 /// The same, of a queue that stays full: where handlers do not return, a loop must not wake for nothing all the time.
@@ -88,6 +93,8 @@ pub(crate) struct EventLoop<H: Handler, K: Kernel = Linux> {
     /// How soon these are looked at again.
     pool_retry: Duration,
     now: Time,
+    /// What one connection may have read in this turn.
+    share_bytes: usize,
     wire: Wire,
     scratch: Vec<u8>,
     decompression: Decompression,
@@ -137,6 +144,7 @@ impl<H: Handler, K: Kernel> EventLoop<H, K> {
             stalled: VecDeque::new(),
             pool_retry: POOL_RETRY,
             now: Time::default(),
+            share_bytes: limits.turn_bytes,
             wire: Wire::new(),
             scratch: Vec::new(),
             decompression: Decompression::default(),
@@ -201,6 +209,7 @@ impl<H: Handler, K: Kernel> EventLoop<H, K> {
     }
 
     fn dispatch(&mut self, events: &K::Events) {
+        self.share_bytes = share(self.shared.config.limits.turn_bytes, count::<K>(events));
         let mut handshakes = self.resume_handshakes();
         for (token, ready) in (0..).map_while(|index| K::event(events, index)) {
             match token {
@@ -248,6 +257,7 @@ impl<H: Handler, K: Kernel> EventLoop<H, K> {
                 decompression: &mut self.decompression,
                 outgoing: &mut self.outgoing,
                 frames_left: limits.turn_frames,
+                bytes_left: self.share_bytes,
                 lent: 0,
                 between_messages: false,
                 fate: Fate::Live,
@@ -397,5 +407,14 @@ impl<H: Handler, K: Kernel> EventLoop<H, K> {
 
 #[cfg(test)]
 mod simulation;
+fn count<K: Kernel>(events: &K::Events) -> usize {
+    (0..).take_while(|index| K::event(events, *index).is_some()).count()
+}
+
+/// The share of each of `ready` connections, at most `most`.
+fn share(most: usize, ready: usize) -> usize {
+    most.min((BATCH_BYTES / ready.max(1)).max(SHARE_MIN))
+}
+
 #[cfg(test)]
 mod tests;

@@ -98,13 +98,14 @@ pub struct Limits {
     /// buffers, the mailboxes. Default: a quarter of the memory that the process may use, by the machine or its control
     /// group.
     pub held_bytes: usize,
-    /// Bytes that one client may have read and handled before the others get their turn. Default 256 KiB.
+    /// Bytes that one client may have read and handled before the others get their turn; fewer, down to 17 KiB, where
+    /// many have sent at the same time. Default 256 KiB.
     pub turn_bytes: usize,
     /// Frames of one client before the others get their turn. Default 1,024.
     pub turn_frames: u32,
-    /// Connections accepted before clients get their turn. Default 64.
+    /// Connections accepted before clients get their turn. Default 16.
     pub turn_accepts: u32,
-    /// TLS handshake steps before open clients get their turn: each costs some 100 µs. Default 16.
+    /// TLS handshake steps before open clients get their turn: each costs some 100 µs. Default 4.
     pub turn_handshakes: u32,
     /// Messages that other threads have queued for one loop by [`Sender`](crate::Sender). Default 65,536.
     pub mailbox_items: usize,
@@ -143,8 +144,8 @@ impl Default for Limits {
             held_bytes: memory() / 4,
             turn_bytes: 256 * 1024,
             turn_frames: 1024,
-            turn_accepts: 64,
-            turn_handshakes: 16,
+            turn_accepts: 16,
+            turn_handshakes: 4,
             mailbox_items: 65_536,
             mailbox_bytes: 64 * 1024 * 1024,
             worker_queue: 1024,

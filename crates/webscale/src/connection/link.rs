@@ -183,19 +183,21 @@ impl<K: Socket> Link<K> {
     /// One recv(2), behind what was kept.
     pub(super) fn recv<H: Handler>(&mut self, turn: &mut Turn<'_, H>) -> io::Result<Received> {
         let buffer = &mut turn.wire.receive;
-        let (kept, size) = (self.kept.len(), buffer.len());
+        let kept = self.kept.len();
         let Some((front, room)) = buffer.split_at_mut_checked(kept).filter(|(_, room)| !room.is_empty())
         else {
             // A message of TLS in a thousand records: no handshake that we know needs that.
             return Err(ErrorKind::InvalidData.into());
         };
         front.copy_from_slice(&self.kept);
+        let most = room.len().min(turn.context.bytes_left.max(1));
+        let room = room.get_mut(..most).unwrap_or_default();
         match self.socket.recv(room) {
             Ok(0) => Ok(Received::End),
             Ok(received) => {
                 turn.context.metrics.bytes_in.add(received as u64);
-                let count = kept + received;
-                Ok(Received::Bytes { count, more: count == size })
+                turn.context.bytes_left = turn.context.bytes_left.saturating_sub(received);
+                Ok(Received::Bytes { count: kept + received, more: received == most })
             }
             Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => {
                 Ok(Received::Nothing)

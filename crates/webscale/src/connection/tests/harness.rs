@@ -131,6 +131,7 @@ impl World {
                 decompression: &mut self.decompression,
                 outgoing: &mut self.outgoing,
                 frames_left: self.config.limits.turn_frames,
+                bytes_left: self.config.limits.turn_bytes,
                 lent: 0,
                 between_messages: false,
                 fate: Fate::Live,
