@@ -97,7 +97,7 @@ pub fn run(settings: &Settings, observer: &mut dyn Observer) -> Result<Report, F
             report.interrupted = true;
             break;
         }
-        let trial = Trial { row, stage: &stage, scale: settings.scale, descriptors };
+        let trial = Trial { row, stage: &stage, scale: settings.scale, timed: settings.timed, descriptors };
         let tried = trial.run(observer)?;
         observer.note(&text::row(&tried));
         report.rows.push(tried);

@@ -38,6 +38,9 @@ pub(crate) struct FaultsArgs {
     /// A tenth of the connections and bytes, and shorter times where a row waits for a deadline
     #[arg(long)]
     pub(crate) quick: bool,
+    /// Tell how long things took without judging it, for a machine that has other things to do
+    #[arg(long)]
+    pub(crate) untimed: bool,
     /// This row alone; may be repeated
     #[arg(long = "row", value_name = "N", value_parser = row)]
     pub(crate) rows: Vec<u8>,
@@ -47,7 +50,7 @@ pub(crate) struct FaultsArgs {
     pub(crate) server: Contestant,
     /// Instead of the rows: use and abuse one server for so long, at half of the processors' time, and see whether its
     /// memory grows (judged from 12m30s on), its descriptors come back, and its counts agree with what was done to it
-    #[arg(long, value_name = "TIME", value_parser = soak_time, conflicts_with_all = ["quick", "rows", "server"])]
+    #[arg(long, value_name = "TIME", value_parser = soak_time, conflicts_with_all = ["quick", "untimed", "rows", "server"])]
     pub(crate) soak: Option<Duration>,
     /// What decides what hostile clients do in a soak
     #[arg(long, value_name = "N", requires = "soak", default_value_t = soak::SEED)]
@@ -105,6 +108,7 @@ impl FaultsArgs {
         }
         Ok(Settings {
             scale: if self.quick { Scale::Tenth } else { Scale::Full },
+            timed: !self.untimed,
             only: self.rows.clone(),
             server: self.server,
             program: std::env::current_exe().context("this program's own file")?,

@@ -91,6 +91,14 @@ impl Figure {
         Figure { meaning: Meaning::Time, ..self }
     }
 
+    /// Without its bar, if a busy machine may be what makes it miss that.
+    pub(crate) fn untimed(self) -> Figure {
+        match self.meaning {
+            Meaning::Time => Figure { bar: None, holds: true, ..self },
+            Meaning::Conduct | Meaning::Attack => self,
+        }
+    }
+
     /// Of the attack, not of the server.
     pub(crate) fn of_attack(self) -> Figure {
         Figure { meaning: Meaning::Attack, ..self }
@@ -134,6 +142,16 @@ mod tests {
             holds(5.0, Bar::Exactly(5.0)) && !holds(6.0, Bar::Exactly(5.0)) && !holds(4.0, Bar::Exactly(5.0))
         );
         assert!(Figure::noted("x", f64::MAX, Unit::Bytes).holds);
+    }
+
+    #[test]
+    fn only_time_loses_its_bar_where_time_is_not_judged() {
+        let missed = Figure::count("n", 3, Bar::AtMost(2.0));
+        assert_eq!(missed.clone().untimed(), missed);
+        assert_eq!(missed.clone().of_attack().untimed(), missed.clone().of_attack());
+        let told = missed.of_time().untimed();
+        assert!(told.holds && told.bar.is_none());
+        assert_eq!(told.to_string(), "n 3");
     }
 
     #[test]

@@ -18,6 +18,8 @@ pub struct Report {
     pub server: &'static str,
     /// How much of everything.
     pub scale: Scale,
+    /// Whether how long things took was held against a bar.
+    pub timed: bool,
     /// Where server and clients ran; none where they shared the one processor.
     pub processors: Option<Apart>,
     /// The user ended it before its time.
@@ -32,6 +34,7 @@ impl Report {
             provenance: Provenance::now(),
             server: settings.server.name(),
             scale: settings.scale,
+            timed: settings.timed,
             processors,
             interrupted: false,
             rows: Vec::new(),

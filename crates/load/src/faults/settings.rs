@@ -58,6 +58,8 @@ impl Scale {
 pub struct Settings {
     /// How much.
     pub scale: Scale,
+    /// Whether how long things took is held against a bar, or only told.
+    pub timed: bool,
     /// These rows alone; empty for all.
     pub only: Vec<u8>,
     /// The server.

@@ -42,9 +42,10 @@ pub fn text(report: &Report, look: Look) -> String {
         ["passed", "FAILED", "disturbed", "skipped"].map(|word| report.count(word));
     let _ = writeln!(
         text,
-        "{}, {} scale: {passed} passed, {failed} failed, {disturbed} disturbed, {skipped} skipped{}",
+        "{}, {} scale: {passed} passed, {failed} failed, {disturbed} disturbed, {skipped} skipped{}{}",
         report.server,
         report.scale.either("full", "a tenth of the"),
+        if report.timed { "" } else { "; times were not judged" },
         if report.interrupted { ", interrupted" } else { "" }
     );
     text

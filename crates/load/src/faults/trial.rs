@@ -49,6 +49,8 @@ pub(crate) struct Trial<'a> {
     pub(crate) row: &'static Row,
     pub(crate) stage: &'a Stage,
     pub(crate) scale: Scale,
+    /// Whether time has bars.
+    pub(crate) timed: bool,
     /// That this process may hold, and the server with the same limits.
     pub(crate) descriptors: u64,
 }
@@ -224,6 +226,7 @@ impl Trial<'_> {
         figures.push(told);
         figures.push(Figure::count("exit code 0", u64::from(ended.is_ok()), Bar::Exactly(1.0)));
         figures.extend(log_figures(&heard, provoked));
+        let figures = self.weighed(figures);
         let verdict = judge(&figures, Vec::new());
         RowReport { done: during.findings.done, figures, ..RowReport::new(self.row, verdict) }
     }
@@ -239,12 +242,21 @@ impl Trial<'_> {
             figures.extend(after.figures(before, &during.findings.ends));
         }
         figures.extend(log_figures(&heard, provoked));
+        let figures = self.weighed(figures);
         let mut verdict = judge(&figures, disturbances(before, &during));
         if let Err(death) = ended {
             let why = [death.to_string()].into_iter().chain(verdict.why().to_vec());
             verdict = Verdict::Failed(why.collect());
         }
         RowReport { done: during.findings.done, figures, ..RowReport::new(self.row, verdict) }
+    }
+
+    /// The figures with the bars that are to be judged.
+    fn weighed(&self, figures: Vec<Figure>) -> Vec<Figure> {
+        match self.timed {
+            true => figures,
+            false => figures.into_iter().map(Figure::untimed).collect(),
+        }
     }
 
     fn honest_figures(&self, before: &Before, during: &During, after: &After) -> Vec<Figure> {
