@@ -1,11 +1,14 @@
 //! Clients that do not read.
 
+use std::io::{Read, Write};
 use std::os::fd::AsFd;
 use std::time::Duration;
 
 use webscale::{Accept, Handler, Limits, Message, Peer, Reject, Request, SendError, SlowConsumer};
 
-use super::support::{CERTIFICATE, Events, Serving, builder, hear, limits, other, other_tls, say, until};
+use super::support::{
+    CERTIFICATE, Events, Other, Serving, builder, hear, limits, other, other_tls, say, until,
+};
 
 /// 64 MiB: more than the kernel buffers for one connection.
 const FLOOD: &str = "flood 1024";
@@ -22,6 +25,20 @@ fn a_client_that_never_reads_is_closed() {
     serving.shut_down();
 }
 
+/// How many messages of the flood come until the last one does.
+fn heard_before_last<S: Read + Write>(slow: &mut Other<S>) -> u64 {
+    let mut heard = 0;
+    loop {
+        match slow.read().unwrap() {
+            tungstenite::Message::Binary(bytes) => heard += u64::from(bytes.len() == 64 * 1024),
+            message => {
+                assert_eq!(message.into_text().unwrap(), "last");
+                return heard;
+            }
+        }
+    }
+}
+
 #[test]
 fn under_drop_it_misses_messages_and_stays() {
     let limits = Limits { slow_consumer: SlowConsumer::DropNewest, ..limits() };
@@ -29,13 +46,7 @@ fn under_drop_it_misses_messages_and_stays() {
     let mut slow = other(serving.address);
     say(&mut slow, FLOOD);
     say(&mut slow, "last");
-    let mut heard = 0;
-    loop {
-        match slow.read().unwrap() {
-            tungstenite::Message::Binary(bytes) => heard += u64::from(bytes.len() == 64 * 1024),
-            message => break assert_eq!(message.into_text().unwrap(), "last"),
-        }
-    }
+    let heard = heard_before_last(&mut slow);
     let metrics = serving.handle.metrics();
     assert!(metrics.messages_dropped > 0);
     assert_eq!(heard + metrics.messages_dropped, 1024);
@@ -49,13 +60,7 @@ fn under_drop_oldest_it_misses_others_and_gets_the_last() {
     let mut slow = other_tls(serving.address);
     say(&mut slow, FLOOD);
     say(&mut slow, "last");
-    let mut heard = 0;
-    loop {
-        match slow.read().unwrap() {
-            tungstenite::Message::Binary(bytes) => heard += u64::from(bytes.len() == 64 * 1024),
-            message => break assert_eq!(message.into_text().unwrap(), "last"),
-        }
-    }
+    let heard = heard_before_last(&mut slow);
     let metrics = serving.handle.metrics();
     assert_eq!((heard + metrics.messages_displaced, metrics.messages_dropped), (1024, 0));
     assert!(metrics.messages_displaced > 0);
@@ -147,7 +152,7 @@ fn a_client_whose_kernel_takes_nothing_for_so_long_is_ended() {
 }
 
 /// Fills the connection until it is not read any more, and says something that will not be read.
-fn paused(never: Duration) -> (Serving, Events, super::support::Other<std::net::TcpStream>) {
+fn paused(never: Duration) -> (Serving, Events, Other<std::net::TcpStream>) {
     let limits = Limits {
         slow_consumer: SlowConsumer::DropNewest,
         ping_after: never,
