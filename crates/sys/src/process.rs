@@ -75,14 +75,6 @@ pub fn hang_up(child: &Child) -> io::Result<()> {
     signal(child, Signal::HUP)
 }
 
-/// Sends SIGUSR1 to a child of ours.
-///
-/// # Errors
-/// ESRCH when it has ended and was waited for.
-pub fn poke(child: &Child) -> io::Result<()> {
-    signal(child, Signal::USR1)
-}
-
 fn signal(child: &Child, signal: Signal) -> io::Result<()> {
     let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
     let pid = pid.ok_or_else(|| io::Error::from_raw_os_error(libc::ESRCH))?;

@@ -94,6 +94,10 @@ pub(super) struct ByName(pub(super) Vec<Arc<CertifiedKey>>);
 
 impl ResolvesServerCert for ByName {
     fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        // Where there is no choice, nothing has to be parsed and tried.
+        if let [only] = self.0.as_slice() {
+            return Some(only.clone());
+        }
         let can_verify =
             |key: &&Arc<CertifiedKey>| key.key.choose_scheme(hello.signature_schemes()).is_some();
         let name = hello.server_name().and_then(|name| ServerName::try_from(name).ok());

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use aws_lc_rs::aead::{AES_256_GCM_SIV, Aad, NONCE_LEN, Nonce, RandomizedNonceKey};
 use aws_lc_rs::error::Unspecified;
-use aws_lc_rs::hkdf::{HKDF_SHA256, KeyType, Prk, Salt};
+use aws_lc_rs::hkdf::{HKDF_SHA256, Prk, Salt};
 use rustls::server::ProducesTickets;
 use rustls::time_provider::{DefaultTimeProvider, TimeProvider};
 
@@ -100,7 +100,7 @@ impl TicketKeys {
     fn derive(&self, number: u64) -> Result<RandomizedNonceKey, Unspecified> {
         let (period, number) = (self.period.as_secs().to_be_bytes(), number.to_be_bytes());
         let mut key = [0; 32];
-        self.secret.expand(&[&period, &number], KeyBytes)?.fill(&mut key)?;
+        self.secret.expand(&[&period, &number], &AES_256_GCM_SIV)?.fill(&mut key)?;
         RandomizedNonceKey::new(&AES_256_GCM_SIV, &key)
     }
 }
@@ -111,30 +111,24 @@ impl fmt::Debug for TicketKeys {
     }
 }
 
-struct KeyBytes;
-
-impl KeyType for KeyBytes {
-    fn len(&self) -> usize {
-        32
-    }
-}
-
 /// The keys of the present period, and of those beside it: the last one's tickets are still good, and a clock that is ahead
-/// of ours has the next one's.
-struct Held {
-    number: u64,
-    keys: [(u64, RandomizedNonceKey); 3],
-}
+/// of ours has the next one's. The present one's comes first.
+struct Held([(u64, RandomizedNonceKey); 3]);
 
 impl Held {
     fn derive(keys: &TicketKeys, number: u64) -> Result<Self, Unspecified> {
         let of = |number| keys.derive(number).map(|key| (number, key));
-        let keys = [of(number)?, of(number.wrapping_sub(1))?, of(number.wrapping_add(1))?];
-        Ok(Self { number, keys })
+        Ok(Self([of(number)?, of(number.wrapping_sub(1))?, of(number.wrapping_add(1))?]))
+    }
+
+    /// The number of the present period, when it was derived.
+    fn number(&self) -> u64 {
+        let [(number, _), ..] = &self.0;
+        *number
     }
 
     fn seal(&self, session: &[u8]) -> Option<Vec<u8>> {
-        let [(number, key), ..] = &self.keys;
+        let [(number, key), ..] = &self.0;
         let number = number.to_be_bytes();
         let mut sealed = session.to_vec();
         let nonce = key.seal_in_place_append_tag(Aad::from(number), &mut sealed).ok()?;
@@ -144,7 +138,7 @@ impl Held {
     fn open(&self, ticket: &[u8]) -> Option<Vec<u8>> {
         let (number, rest) = ticket.split_first_chunk::<NUMBER_BYTES>()?;
         let (nonce, sealed) = rest.split_first_chunk::<NONCE_LEN>()?;
-        let (_, key) = self.keys.iter().find(|(held, _)| held.to_be_bytes() == *number)?;
+        let (_, key) = self.0.iter().find(|(held, _)| held.to_be_bytes() == *number)?;
         let mut sealed = sealed.to_vec();
         let session = key.open_in_place(Nonce::from(nonce), Aad::from(*number), &mut sealed).ok()?;
         let length = session.len();
@@ -163,7 +157,7 @@ impl Ticketer {
     fn held(&self) -> Option<Arc<Held>> {
         let number = self.keys.number()?;
         let held = self.held.read().unwrap_or_else(PoisonError::into_inner).clone();
-        if held.number == number {
+        if held.number() == number {
             return Some(held);
         }
         let new = Arc::new(Held::derive(&self.keys, number).ok()?);
