@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use super::script::{Act, Opening, Script};
-use super::system::Mood;
 use super::world::{Setting, World};
 use crate::limits::{Limits, SlowConsumer};
 
@@ -145,7 +144,7 @@ fn accept_that_fails_for_want_of_anything_is_tried_again() {
     world.settle_for(10 * SECOND);
     assert!(world.turns - turns <= 500, "{}", world.turns - turns);
     assert_eq!(world.opens(&peers), 0);
-    world.system().mood = Mood { wild: false, descriptors_max: usize::MAX, accept_fails: 0 };
+    world.calm_down();
     world.settle_for(SECOND);
     assert_eq!(world.opens(&peers), 10);
     world.come_to_an_end();

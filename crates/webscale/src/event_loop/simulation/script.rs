@@ -66,7 +66,8 @@ pub(super) struct Script {
 }
 
 impl Script {
-    pub(super) fn new(random: &mut Random, limits: &Limits, window: usize) -> Self {
+    pub(super) fn new(random: &mut Random, limits: &Limits) -> Self {
+        let window = limits.egress_bytes / 2;
         let piece = random.pick(&[1, 7, 60, 600, 3000]);
         if random.once_in(2) {
             let opening = random.pick(&[Opening::Upgrade, Opening::Deflate]);

@@ -98,6 +98,12 @@ impl Line {
         self.ends[1 - end].reset = true;
     }
 
+    /// What the server's kernel does with a connection that nobody has accepted, and nobody will.
+    fn refuse(&mut self) {
+        self.ends[SERVER].closed = true;
+        self.reset(SERVER);
+    }
+
     pub(super) fn is_reset(&self, end: usize) -> bool {
         self.ends[end].reset
     }
@@ -215,8 +221,7 @@ impl System {
             // What waits in the backlog is reset with the listener.
             Source::Listener(index) => {
                 for line in std::mem::take(&mut self.backlogs[index]) {
-                    self.lines[line].ends[SERVER].closed = true;
-                    self.lines[line].reset(SERVER);
+                    self.lines[line].refuse();
                 }
             }
             Source::Waker(_) => {}
@@ -230,8 +235,7 @@ impl System {
         if listens {
             self.backlogs[backlog].push_back(line);
         } else {
-            self.lines[line].ends[SERVER].closed = true;
-            self.lines[line].reset(SERVER);
+            self.lines[line].refuse();
         }
         line
     }
@@ -253,8 +257,7 @@ impl System {
         let line = self.backlogs[index].pop_front().ok_or(ErrorKind::WouldBlock)?;
         self.changes += 1;
         if self.mood.wild && self.random.once_in(50) {
-            self.lines[line].ends[SERVER].closed = true;
-            self.lines[line].reset(SERVER);
+            self.lines[line].refuse();
             return Err(io::Error::from_raw_os_error(ECONNABORTED));
         }
         let held = &mut self.lines[line];

@@ -25,6 +25,8 @@ pub(super) type Loop = EventLoop<Ledger, FakeKernel>;
 
 /// Turns without a change that a loop may take one after the other.
 const IDLE_TURNS_MAX: u32 = 8;
+/// Peers alive at the same time, of those that come by chance.
+const PEERS_MAX: usize = 40;
 /// Below this, a jump of time ends nobody who does what is asked for.
 pub(super) const PATIENCE: Duration = Duration::from_secs(3);
 /// What a loop needs besides its connections: listener, waker, spare.
@@ -127,7 +129,6 @@ pub(super) struct World {
     workers: Option<Workers<usize>>,
     hands: Hands,
     pub(super) peers: Vec<Peer>,
-    pub(super) peers_max: usize,
     pub(super) stage: Stage,
     /// When time last jumped so far that a limit may have run out for somebody who did nothing wrong.
     pub(super) jumped: Option<Time>,
@@ -172,7 +173,6 @@ impl World {
             events: Vec::new(),
             hands: Hands::default(),
             peers: Vec::new(),
-            peers_max: 40,
             stage: Stage::Running,
             jumped: None,
             aborted: false,
@@ -285,7 +285,7 @@ impl World {
         }
         // The younger ones have more to do.
         let last = self.peers.len();
-        let index = last - 1 - self.random.below(last.min(self.peers_max));
+        let index = last - 1 - self.random.below(last.min(PEERS_MAX));
         self.peer_acts(index);
     }
 
@@ -298,9 +298,8 @@ impl World {
 
     fn connect_any(&mut self) {
         let alive = self.peers.iter().filter(|peer| peer.ended.is_none()).count();
-        if alive < self.peers_max {
-            let window = self.setting.limits.egress_bytes / 2;
-            let script = Script::new(&mut self.random, &self.setting.limits, window);
+        if alive < PEERS_MAX {
+            let script = Script::new(&mut self.random, &self.setting.limits);
             self.connect(script);
         }
     }
@@ -315,12 +314,9 @@ impl World {
 
     /// A worker begins a job, or ends one.
     fn work_any(&mut self) {
-        let job = self.workers.as_ref().and_then(|workers| workers.begin());
-        let mut hands = self.hands.lock().expect("nobody panicked");
-        hands.extend(job);
-        let is_done = hands.len() > 2 || self.random.once_in(2);
-        drop(hands);
-        if is_done {
+        self.begin_work();
+        let in_hand = self.hands.lock().expect("nobody panicked").len();
+        if in_hand > 2 || self.random.once_in(2) {
             self.finish_work();
         }
     }
