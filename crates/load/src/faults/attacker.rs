@@ -47,6 +47,13 @@ pub(super) struct Assault {
     pub(super) lasts: Duration,
 }
 
+impl Assault {
+    /// Connections that are all made, however long that takes, and may all be there at the same time.
+    pub(super) fn all_at_once(connections: u32, per_second: f64, entry: Entry, patience: Duration) -> Self {
+        Self { connections, per_second, at_once: connections, entry, patience, lasts: FOR_EVER }
+    }
+}
+
 /// Makes the connections, and has each play the script that it is given by its number. Returns when all have ended.
 pub(super) fn attack(
     arena: &Arena<'_>,

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use workload::Mode;
 
 use super::FaultsError;
+use super::attacker::FOR_EVER;
 use crate::bench::fleet::Fleet;
 use crate::bench::tally::{Counts, Tally};
 use crate::bench::{BenchError, Plan, Probe, Trust};
@@ -18,8 +19,6 @@ const WARMUP: Duration = Duration::from_millis(500);
 const PATIENCE: Duration = Duration::from_secs(5);
 /// How often they are looked after.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
-/// All rows are shorter.
-const FOR_EVER: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// What honest clients saw in some time.
 #[derive(Debug, Clone, PartialEq)]

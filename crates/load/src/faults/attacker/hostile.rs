@@ -32,6 +32,11 @@ pub(crate) enum Entry {
     WebSocket { deflate: bool },
 }
 
+impl Entry {
+    /// It opens a WebSocket over TLS, and offers no extension.
+    pub(crate) const WEBSOCKET: Entry = Entry::WebSocket { deflate: false };
+}
+
 /// How a connection stands.
 pub(super) enum Standing {
     /// An event will tell when it goes on.

@@ -17,7 +17,6 @@ use super::super::figure::{Bar, Figure, Unit};
 use super::super::row::{Arena, Findings, Row};
 use crate::cert::{self, Existing};
 
-const WEBSOCKET: Entry = Entry::WebSocket { deflate: false };
 const CLIENTS: u32 = 1_000;
 const PER_SECOND: f64 = 500.0;
 /// When the server is asked to end, all clients are there and send.
@@ -41,12 +40,8 @@ fn sigterm(arena: &Arena<'_>) -> io::Result<Findings> {
     let connections = arena.scale.of(CLIENTS);
     let patience = TERMINATED_AFTER + ENDED_WITHIN;
     let assault = Assault {
-        connections,
-        per_second: PER_SECOND,
-        at_once: connections,
-        entry: WEBSOCKET,
-        patience,
         lasts: TERMINATED_AFTER / 2,
+        ..Assault::all_at_once(connections, PER_SECOND, Entry::WEBSOCKET, patience)
     };
     let begun = Instant::now();
     let (toll, signalled) = thread::scope(|scope| {
@@ -100,7 +95,7 @@ fn certificates(arena: &Arena<'_>) -> io::Result<Findings> {
         connections: u32::MAX,
         per_second: VISITS_PER_SECOND,
         at_once: CLIENTS,
-        entry: WEBSOCKET,
+        entry: Entry::WEBSOCKET,
         patience: PATIENCE,
         lasts: Duration::from_secs(1),
     };

@@ -135,14 +135,7 @@ fn unfinished() -> Script {
 
 fn memory(arena: &Arena<'_>) -> io::Result<Findings> {
     let connections = arena.scale.of(HOLDERS);
-    let assault = Assault {
-        connections,
-        per_second: 200.0,
-        at_once: connections,
-        entry: Entry::WebSocket { deflate: false },
-        patience: FOR_EVER,
-        lasts: FOR_EVER,
-    };
+    let assault = Assault::all_at_once(connections, 200.0, Entry::WEBSOCKET, FOR_EVER);
     let held_for = Duration::from_secs_f64(f64::from(connections) / assault.per_second) + PATIENCE;
     let (toll, ()) = attack_while(arena, &assault, &mut |_| unfinished(), || {
         let until = Instant::now() + held_for;

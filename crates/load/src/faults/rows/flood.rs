@@ -92,15 +92,8 @@ fn pings(arena: &Arena<'_>) -> io::Result<Findings> {
     const GRACE: Duration = Duration::from_secs(6);
     let connections = arena.scale.of(PING_CLIENTS);
     let patience = unread(arena.scale) + 2 * GRACE;
-    let entry = Entry::WebSocket { deflate: false };
-    let assault = Assault {
-        connections,
-        per_second: 100.0,
-        at_once: connections,
-        entry,
-        patience,
-        lasts: patience * 2,
-    };
+    let all = Assault::all_at_once(connections, 100.0, Entry::WEBSOCKET, patience);
+    let assault = Assault { lasts: patience * 2, ..all };
     let ping = frame(OpCode::Control(Control::Ping), true, &[b'p'; 125]);
     let toll = attack(arena, &assault, &mut |_| {
         let ping = ping.clone();

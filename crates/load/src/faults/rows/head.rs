@@ -8,7 +8,7 @@ use workload::Mode;
 
 use super::super::attacker::hostile::Entry;
 use super::super::attacker::script::{Move, Script};
-use super::super::attacker::{Assault, End, FOR_EVER, attack_repeatedly};
+use super::super::attacker::{Assault, End, attack_repeatedly};
 use super::super::figure::{Bar, Figure};
 use super::super::row::{Arena, Findings, Row};
 
@@ -130,14 +130,7 @@ fn wrong_heads() -> Vec<String> {
 }
 
 fn assault(connections: u32, per_second: f64) -> Assault {
-    Assault {
-        connections,
-        per_second,
-        at_once: connections,
-        entry: Entry::Tls,
-        patience: PATIENCE,
-        lasts: FOR_EVER,
-    }
+    Assault::all_at_once(connections, per_second, Entry::Tls, PATIENCE)
 }
 
 #[cfg(test)]

@@ -10,7 +10,7 @@ use workload::payload;
 
 use super::super::attacker::hostile::Entry;
 use super::super::attacker::script::{KEY, Move, Script, frame, header};
-use super::super::attacker::{Assault, End, FOR_EVER, attack, attack_repeatedly};
+use super::super::attacker::{Assault, End, attack, attack_repeatedly};
 use super::super::figure::{Bar, Figure};
 use super::super::row::{Arena, Findings, Row};
 
@@ -175,6 +175,5 @@ fn compressed(bytes: usize) -> Vec<u8> {
 }
 
 fn assault(connections: u32, per_second: f64, deflate: bool) -> Assault {
-    let entry = Entry::WebSocket { deflate };
-    Assault { connections, per_second, at_once: connections, entry, patience: PATIENCE, lasts: FOR_EVER }
+    Assault::all_at_once(connections, per_second, Entry::WebSocket { deflate }, PATIENCE)
 }

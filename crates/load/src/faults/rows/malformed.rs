@@ -8,7 +8,7 @@ use workload::Mode;
 
 use super::super::attacker::hostile::Entry;
 use super::super::attacker::script::{Move, frame};
-use super::super::attacker::{Assault, End, FOR_EVER, Toll, attack_repeatedly};
+use super::super::attacker::{Assault, End, Toll, attack_repeatedly};
 use super::super::row::{Arena, Findings, Row};
 
 /// In one round; then the next one begins.
@@ -41,15 +41,7 @@ fn frames(arena: &Arena<'_>) -> io::Result<Findings> {
 /// Each connection sends the next of `faults`.
 fn each(arena: &Arena<'_>, faults: &[Vec<u8>]) -> io::Result<Toll> {
     let connections = arena.scale.of(A_ROUND);
-    let entry = Entry::WebSocket { deflate: false };
-    let assault = Assault {
-        connections,
-        per_second: PER_SECOND,
-        at_once: connections,
-        entry,
-        patience: PATIENCE,
-        lasts: FOR_EVER,
-    };
+    let assault = Assault::all_at_once(connections, PER_SECOND, Entry::WEBSOCKET, PATIENCE);
     attack_repeatedly(arena, &assault, &mut |number| {
         let fault = faults[number as usize % faults.len()].clone();
         Box::new(std::iter::once(Move::Send(fault)))

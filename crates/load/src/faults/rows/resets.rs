@@ -8,7 +8,7 @@ use workload::Mode;
 
 use super::super::attacker::hostile::Entry;
 use super::super::attacker::script::{Move, Script, frame};
-use super::super::attacker::{Assault, End, FOR_EVER, Toll, attack, tls};
+use super::super::attacker::{Assault, End, Toll, attack, tls};
 use super::super::figure::{Bar, Figure};
 use super::super::row::{Arena, Findings, Row};
 
@@ -16,7 +16,6 @@ use super::super::row::{Arena, Findings, Row};
 const A_ROUND: u32 = 1_000;
 const PER_SECOND: f64 = 1_000.0;
 const PATIENCE: Duration = Duration::from_secs(15);
-const WEBSOCKET: Entry = Entry::WebSocket { deflate: false };
 const CLOSE: OpCode = OpCode::Control(Control::Close);
 
 pub(super) const STORM: Row = Row {
@@ -55,12 +54,12 @@ fn phases(hello: &[u8]) -> Vec<(&'static str, Entry, Vec<Move>)> {
         ("at the ServerHello", Entry::Tcp, vec![send(hello), Move::Listen]),
         ("behind the TLS handshake", Entry::Tls, vec![]),
         ("in the HTTP head", Entry::Tls, vec![send(b"GET / HTTP/1.1\r\nHost: loc")]),
-        ("behind the opening handshake", WEBSOCKET, vec![]),
-        ("in a frame", WEBSOCKET, vec![send(&long[..30_000])]),
-        ("behind a message", WEBSOCKET, vec![send(&long)]),
-        ("at its echo", WEBSOCKET, vec![send(&long), Move::Listen]),
-        ("with echoes unread", WEBSOCKET, vec![Move::StopReading, send(&long.repeat(4))]),
-        ("behind a close frame", WEBSOCKET, vec![send(&frame(CLOSE, true, &1000_u16.to_be_bytes()))]),
+        ("behind the opening handshake", Entry::WEBSOCKET, vec![]),
+        ("in a frame", Entry::WEBSOCKET, vec![send(&long[..30_000])]),
+        ("behind a message", Entry::WEBSOCKET, vec![send(&long)]),
+        ("at its echo", Entry::WEBSOCKET, vec![send(&long), Move::Listen]),
+        ("with echoes unread", Entry::WEBSOCKET, vec![Move::StopReading, send(&long.repeat(4))]),
+        ("behind a close frame", Entry::WEBSOCKET, vec![send(&frame(CLOSE, true, &1000_u16.to_be_bytes()))]),
     ]
 }
 
@@ -91,14 +90,7 @@ fn storm(arena: &Arena<'_>) -> io::Result<Findings> {
 }
 
 fn assault(entry: Entry, connections: u32) -> Assault {
-    Assault {
-        connections,
-        per_second: PER_SECOND,
-        at_once: connections,
-        entry,
-        patience: PATIENCE,
-        lasts: FOR_EVER,
-    }
+    Assault::all_at_once(connections, PER_SECOND, entry, PATIENCE)
 }
 
 /// A way to close, and what the client has to see of it.
@@ -130,7 +122,7 @@ fn closes(arena: &Arena<'_>) -> io::Result<Findings> {
     while figures.is_empty() || (begun.elapsed() < arena.scale.attack_min() && !arena.is_stopped()) {
         let mut wrong = 0;
         for (name, moves, ends) in &races {
-            let round = assault(WEBSOCKET, arena.scale.of(A_ROUND));
+            let round = assault(Entry::WEBSOCKET, arena.scale.of(A_ROUND));
             let mut script = |_| -> Script { Box::new(moves.clone().into_iter()) };
             let toll = attack(arena, &round, &mut script)?;
             let right: u64 = ends.iter().map(|end| toll.ended(*end)).sum();

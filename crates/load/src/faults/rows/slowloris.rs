@@ -7,7 +7,7 @@ use workload::Mode;
 
 use super::super::attacker::hostile::Entry;
 use super::super::attacker::script::{Move, trickle};
-use super::super::attacker::{Assault, End, FOR_EVER, Toll, attack, tls};
+use super::super::attacker::{Assault, End, Toll, attack, tls};
 use super::super::row::{Arena, Findings, Row};
 use super::super::settings::Scale;
 
@@ -72,9 +72,7 @@ fn http_head(arena: &Arena<'_>) -> io::Result<Findings> {
 }
 
 fn assault(scale: Scale, entry: Entry, per_second: f64) -> Assault {
-    let connections = scale.of(CONNECTIONS);
-    let patience = deadline(scale) + 3 * GRACE;
-    Assault { connections, per_second, at_once: connections, entry, patience, lasts: FOR_EVER }
+    Assault::all_at_once(scale.of(CONNECTIONS), per_second, entry, deadline(scale) + 3 * GRACE)
 }
 
 fn found(scale: Scale, toll: &Toll, memory_at_most: f64) -> Findings {

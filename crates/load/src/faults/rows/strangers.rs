@@ -9,7 +9,7 @@ use workload::Mode;
 
 use super::super::attacker::hostile::Entry;
 use super::super::attacker::script::{Move, frame};
-use super::super::attacker::{Assault, End, FOR_EVER, Toll, attack};
+use super::super::attacker::{Assault, End, Toll, attack};
 use super::super::figure::{Bar, Figure};
 use super::super::row::{Arena, Findings, Row};
 
@@ -58,14 +58,7 @@ pub(super) const ORIGINS: Row = Row {
 /// Rounds in which each connection makes the next of several lists of moves, until percentiles can be told.
 fn rounds(arena: &Arena<'_>, entry: Entry, moves: &[Vec<Move>]) -> io::Result<Toll> {
     let connections = arena.scale.of(A_ROUND);
-    let assault = Assault {
-        connections,
-        per_second: PER_SECOND,
-        at_once: connections,
-        entry,
-        patience: PATIENCE,
-        lasts: FOR_EVER,
-    };
+    let assault = Assault::all_at_once(connections, PER_SECOND, entry, PATIENCE);
     let (begun, mut toll) = (Instant::now(), Toll::default());
     while begun.elapsed() < arena.scale.attack_min() / 2 && !arena.is_stopped() {
         toll.join(&attack(arena, &assault, &mut |number| {
@@ -87,7 +80,7 @@ fn hello_of_tls_1_1() -> Vec<u8> {
 fn old_tls(arena: &Arena<'_>) -> io::Result<Findings> {
     let old = rounds(arena, Entry::Tcp, &[vec![Move::Send(hello_of_tls_1_1())]])?;
     let flood: Vec<Move> = (0..1_000).map(|_| Move::UpdateKeys).collect();
-    let updates = rounds(arena, Entry::WebSocket { deflate: false }, &[flood])?;
+    let updates = rounds(arena, Entry::WEBSOCKET, &[flood])?;
     let mut all = Toll::default();
     all.join(&old);
     all.join(&updates);

@@ -8,7 +8,7 @@ use workload::Mode;
 
 use super::super::attacker::hostile::Entry;
 use super::super::attacker::script::{Move, Script, header, trickle};
-use super::super::attacker::{Assault, End, FOR_EVER, attack};
+use super::super::attacker::{Assault, End, attack};
 use super::super::row::{Arena, Findings, Row};
 use super::super::settings::Scale;
 
@@ -89,8 +89,6 @@ fn found(arena: &Arena<'_>, script: impl Fn(u32) -> Script) -> io::Result<Findin
 }
 
 fn assault(scale: Scale) -> Assault {
-    let connections = scale.of(CONNECTIONS);
     let patience = deadline(scale) + 3 * GRACE;
-    let entry = Entry::WebSocket { deflate: false };
-    Assault { connections, per_second: PER_SECOND, at_once: connections, entry, patience, lasts: FOR_EVER }
+    Assault::all_at_once(scale.of(CONNECTIONS), PER_SECOND, Entry::WEBSOCKET, patience)
 }

@@ -42,15 +42,8 @@ pub(super) const SILENT_READERS: Row = Row {
 fn silent_readers(arena: &Arena<'_>) -> io::Result<Findings> {
     let connections = arena.scale.of(CONNECTIONS);
     let patience = unread(arena.scale) + 2 * GRACE;
-    let entry = Entry::WebSocket { deflate: false };
-    let assault = Assault {
-        connections,
-        per_second: 200.0,
-        at_once: connections,
-        entry,
-        patience,
-        lasts: patience * 2,
-    };
+    let all = Assault::all_at_once(connections, 200.0, Entry::WEBSOCKET, patience);
+    let assault = Assault { lasts: patience * 2, ..all };
     let message = frame(OpCode::Data(Data::Text), true, &[b'x'; MESSAGE_BYTES]);
     let over = AtomicBool::new(false);
     let before = Sockets::read().map_err(io::Error::other)?.total_bytes();

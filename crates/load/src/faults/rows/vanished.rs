@@ -114,14 +114,7 @@ fn vanish(arena: &Arena<'_>) -> io::Result<Findings> {
         }
     };
     let connections = arena.scale.of(CONNECTIONS);
-    let assault = Assault {
-        connections,
-        per_second: 200.0,
-        at_once: connections,
-        entry: Entry::WebSocket { deflate: false },
-        patience: FOR_EVER,
-        lasts: FOR_EVER,
-    };
+    let assault = Assault::all_at_once(connections, 200.0, Entry::WEBSOCKET, FOR_EVER);
     let before = arena.counts()?.closed("timeout");
     let connected = Arc::new(AtomicU32::new(0));
     let count = connected.clone();

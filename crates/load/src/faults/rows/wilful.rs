@@ -14,7 +14,6 @@ use super::super::counts;
 use super::super::figure::{Bar, Figure, Unit};
 use super::super::row::{Arena, Findings, Row};
 
-const WEBSOCKET: Entry = Entry::WebSocket { deflate: false };
 const AT_ONCE: u32 = 1_000;
 /// A second.
 const PANICS: u32 = 1_000;
@@ -43,7 +42,7 @@ fn panics(arena: &Arena<'_>) -> io::Result<Findings> {
         connections: u32::MAX,
         per_second,
         at_once: AT_ONCE,
-        entry: WEBSOCKET,
+        entry: Entry::WEBSOCKET,
         patience: PATIENCE,
         lasts,
     };
@@ -82,14 +81,8 @@ pub(super) const BLOCKING: Row = Row {
 /// The few connections of this row.
 fn few(arena: &Arena<'_>, connections: u32, moves: &[Move]) -> io::Result<Toll> {
     let patience = 3 * NOTICED_WITHIN;
-    let assault = Assault {
-        connections,
-        per_second: 100.0,
-        at_once: connections,
-        entry: WEBSOCKET,
-        patience,
-        lasts: patience,
-    };
+    let assault =
+        Assault { lasts: patience, ..Assault::all_at_once(connections, 100.0, Entry::WEBSOCKET, patience) };
     let close = Move::Send(frame(OpCode::Control(Control::Close), true, &1000_u16.to_be_bytes()));
     let moves = [moves, &[Move::Listen, close]].concat();
     attack(arena, &assault, &mut |_| -> Script { Box::new(moves.clone().into_iter()) })

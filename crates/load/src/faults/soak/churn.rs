@@ -68,13 +68,11 @@ pub(crate) struct Account {
     pub(super) toll: Toll,
 }
 
-const WEBSOCKET: Entry = Entry::WebSocket { deflate: false };
-
 /// All kinds.
 pub(super) static HABITS: [Habit; 12] = [
     Habit {
         name: "visitors who send messages and close",
-        entry: WEBSOCKET,
+        entry: Entry::WEBSOCKET,
         per_second: 20.0,
         at_once: 200,
         script: visit,
@@ -101,7 +99,7 @@ pub(super) static HABITS: [Habit; 12] = [
     },
     Habit {
         name: "resets in a message",
-        entry: WEBSOCKET,
+        entry: Entry::WEBSOCKET,
         per_second: 10.0,
         at_once: 100,
         script: |random| leave_behind(&declared(), random),
@@ -128,7 +126,7 @@ pub(super) static HABITS: [Habit; 12] = [
     },
     Habit {
         name: "messages that trickle",
-        entry: WEBSOCKET,
+        entry: Entry::WEBSOCKET,
         per_second: 10.0,
         at_once: 100,
         script: |random| drawn_out(&declared(), random),
@@ -137,7 +135,7 @@ pub(super) static HABITS: [Habit; 12] = [
     },
     Habit {
         name: "those who send and do not read",
-        entry: WEBSOCKET,
+        entry: Entry::WEBSOCKET,
         per_second: 1.0,
         at_once: 10,
         script: do_not_read,
@@ -155,7 +153,7 @@ pub(super) static HABITS: [Habit; 12] = [
     },
     Habit {
         name: "wrong frames",
-        entry: WEBSOCKET,
+        entry: Entry::WEBSOCKET,
         per_second: 10.0,
         at_once: 50,
         script: |random| Box::new(iter::once(Move::Send(any(&WRONG_FRAMES, random)))),
