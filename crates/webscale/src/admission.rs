@@ -83,7 +83,7 @@ impl Admission {
 
     /// Addresses that are counted now.
     #[cfg(test)]
-    fn addresses(&self) -> usize {
+    pub(crate) fn addresses(&self) -> usize {
         let shards = self.addresses.iter().flat_map(|addresses| &addresses.shards);
         shards.map(|shard| shard.lock().expect("no panic").len()).sum()
     }

@@ -52,6 +52,9 @@ pub enum CloseCause {
     Protocol(ProtocolError),
     /// The handler panicked.
     Panic,
+    /// This library, or what it stands on (TLS, compression), panicked: a fault that is worth a report. Where all else is in
+    /// order the peer is told by 1011; elsewhere nothing of the connection is trusted any more, and it is dropped at once.
+    Fault,
     /// More than [`Limits::held_bytes`](crate::Limits::held_bytes) was held, and for this connection more than its share.
     Overload,
     /// The peer did not read what was sent to it ([`Limits::egress_bytes`](crate::Limits::egress_bytes)).
@@ -110,6 +113,7 @@ impl fmt::Display for CloseCause {
             Self::Shutdown => f.write_str("shutting down"),
             Self::Protocol(error) => write!(f, "protocol error: {error}"),
             Self::Panic => f.write_str("the handler panicked"),
+            Self::Fault => f.write_str("a fault of the library"),
             Self::Overload => f.write_str("the server holds too much for its clients"),
             Self::SlowConsumer => f.write_str("the peer does not read"),
             Self::Timeout(which) => write!(f, "{which}"),
@@ -132,6 +136,7 @@ pub(crate) enum CloseKind {
     Shutdown,
     Protocol,
     Panic,
+    Fault,
     Overload,
     SlowConsumer,
     Timeout,
@@ -152,6 +157,7 @@ impl CloseKind {
         "shutdown",
         "protocol",
         "panic",
+        "fault",
         "overload",
         "slow_consumer",
         "timeout",
@@ -181,6 +187,7 @@ impl CloseCause {
             Self::Shutdown => CloseKind::Shutdown,
             Self::Protocol(_) => CloseKind::Protocol,
             Self::Panic => CloseKind::Panic,
+            Self::Fault => CloseKind::Fault,
             Self::Overload => CloseKind::Overload,
             Self::SlowConsumer => CloseKind::SlowConsumer,
             Self::Timeout(_) => CloseKind::Timeout,

@@ -14,143 +14,43 @@
 //! ```
 
 mod channel;
+mod closing;
+mod config;
 mod deadline;
 mod dial;
 mod drain;
 mod inbound;
 mod link;
+mod open;
 mod opening;
 mod proxied;
 mod socket;
+mod turn;
 
 use std::io;
 use std::net::SocketAddr;
-use std::sync::{Arc, OnceLock};
 
-use webscale_proto::{CloseCode, DecoderConfig, Deflate, Reserved, Role, handshake::HeadLimits};
+use webscale_proto::{CloseCode, Role};
 use webscale_sys::{Interest, TcpSocket};
 
 use crate::admission::Place;
 use crate::clock::Time;
-use crate::close::{Close, CloseCause, CloseKind};
-use crate::deflate::Decompression;
-use crate::egress::Sealed;
+use crate::close::{CloseCause, CloseKind};
 use crate::handler::Handler;
 use crate::limits::Limits;
-use crate::mailbox::Mailbox;
-use crate::metrics::Metrics;
-use crate::network::Network;
-use crate::origin::Origins;
-use crate::peer::{ConnectionId, Outgoing};
-use crate::sender::{Command, Parcel};
-use crate::server::Handle;
+use crate::panics::Panicked;
+use crate::sender::Parcel;
 use crate::timer::TimerId;
-use crate::tls::{Incoming, RECORD_BYTES, TlsStream};
-use crate::worker::{Done, Pool};
+use crate::tls::{Incoming, TlsStream};
+use crate::worker::Done;
 
-pub(crate) use channel::{Channel, call_close};
+pub(crate) use channel::Channel;
+pub(crate) use closing::call_close;
+pub(crate) use config::Config;
 pub(crate) use dial::Dial;
 pub(crate) use link::{Link, Phase};
 pub(crate) use socket::Socket;
-
-/// What all connections of a server or client have in common.
-pub(crate) struct Config {
-    pub(crate) role: Role,
-    pub(crate) limits: Limits,
-    pub(crate) decoder: DecoderConfig,
-    /// For connections that agreed on permessage-deflate.
-    pub(crate) deflate_decoder: DecoderConfig,
-    /// What a server takes up; a client's target says what it offers.
-    pub(crate) deflate: Option<Deflate>,
-    pub(crate) head: HeadLimits,
-    pub(crate) origins: Origins,
-    /// Where connections come from that begin with a header of the PROXY protocol.
-    pub(crate) proxies: Vec<Network>,
-    /// Set once all loops are made.
-    pub(crate) handle: OnceLock<Handle>,
-}
-
-impl Config {
-    pub(crate) fn new(role: Role, limits: Limits, deflate: Option<Deflate>) -> Self {
-        let (max_message, max_streamed) = (limits.message_bytes, limits.stream_bytes);
-        let decoder = DecoderConfig { max_message, max_streamed, ..DecoderConfig::new(role) };
-        let deflate_decoder = DecoderConfig { reserved: Reserved::RSV1, ..decoder };
-        let head = HeadLimits { bytes: limits.head_bytes, headers: limits.head_fields };
-        Self {
-            role,
-            limits,
-            decoder,
-            deflate_decoder,
-            deflate,
-            head,
-            origins: Origins::default(),
-            proxies: Vec::new(),
-            handle: OnceLock::new(),
-        }
-    }
-
-    pub(crate) fn handle(&self) -> &Handle {
-        self.handle.get_or_init(|| Handle::of_nobody(&self.limits))
-    }
-}
-
-/// Buffers on the wire's side of TLS, one of each a thread.
-pub(crate) struct Wire {
-    /// What one `recv` brings, behind what was kept of an incomplete record.
-    pub(crate) receive: Vec<u8>,
-    pub(crate) sealed: Sealed,
-}
-
-impl Wire {
-    pub(crate) const RECEIVE_BYTES: usize = 64 * 1024;
-
-    pub(crate) fn new() -> Self {
-        Self { receive: vec![0; Self::RECEIVE_BYTES + RECORD_BYTES], sealed: Sealed::new() }
-    }
-}
-
-/// What becomes of the link when a channel has ended.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Fate {
-    /// It has not.
-    Live,
-    /// What is queued still goes out, then the connection ends in order. `answered`: the peer's Close frame is here, so that
-    /// nothing that matters can come any more.
-    Finish { answered: bool },
-    /// Nothing more can be, or is worth being, delivered.
-    Drop,
-}
-
-/// What the protocol's side may use during a turn; all of it is the loop's.
-pub(crate) struct Context<'a, H: Handler> {
-    pub(crate) now: Time,
-    pub(crate) handler: &'a H,
-    pub(crate) config: &'a Config,
-    pub(crate) metrics: &'a Metrics,
-    pub(crate) id: ConnectionId,
-    pub(crate) commands: &'a Arc<Mailbox<Command>>,
-    pub(crate) pool: Option<&'a Pool<H::Session>>,
-    /// Messages that are whole in what was received are unmasked here.
-    pub(crate) scratch: &'a mut Vec<u8>,
-    pub(crate) decompression: &'a mut Decompression,
-    pub(crate) outgoing: &'a mut Outgoing,
-    pub(crate) frames_left: u32,
-    /// Bytes that may still be received for this connection in its turn.
-    pub(crate) bytes_left: usize,
-    /// Bytes of messages that went to workers.
-    pub(crate) lent: usize,
-    /// The decoder stood between two messages since this was last looked at.
-    pub(crate) between_messages: bool,
-    pub(crate) fate: Fate,
-    /// Set when a session that is with a worker lost its connection: how it ended, for when it comes back.
-    pub(crate) orphan: Option<Close>,
-}
-
-/// One call from the loop.
-pub(crate) struct Turn<'a, H: Handler> {
-    pub(crate) context: Context<'a, H>,
-    pub(crate) wire: &'a mut Wire,
-}
+pub(crate) use turn::{Buffers, Context, Fate, Turn, Wire};
 
 /// A connection with the times that it keeps.
 pub(crate) struct Connection<K, S> {
@@ -415,9 +315,16 @@ impl<K: Socket, S: Send + 'static> Connection<K, S> {
 
     /// A worker is done with a message of ours.
     pub(crate) fn on_done<H: Handler<Session = S>>(&mut self, turn: &mut Turn<'_, H>, done: Done<S>) {
+        // Before anything can go wrong.
+        self.channel.regain(done.session);
         self.begin(turn);
-        self.owes_drained |= done.overflowed;
-        self.channel.done(&mut turn.context, done);
+        match done.work {
+            Ok(work) => {
+                self.owes_drained |= work.overflowed;
+                self.channel.done(&mut turn.context, work);
+            }
+            Err(Panicked) => self.channel.faulted(&mut turn.context),
+        }
         if !turn.context.outgoing.has_written() {
             self.tell_drained(turn);
         }
@@ -432,56 +339,6 @@ impl<K: Socket, S: Send + 'static> Connection<K, S> {
         self.channel.submit(&mut turn.context);
         self.resume(turn);
         self.end(turn);
-    }
-
-    fn begin<H: Handler<Session = S>>(&mut self, turn: &mut Turn<'_, H>) {
-        let outgoing = &mut *turn.context.outgoing;
-        outgoing.begin(self.channel.is_closing() || !self.channel.is_open());
-        outgoing.backlog = self.link.backlog.take();
-        outgoing.set_queued(self.link.queued());
-        self.channel.reserve_waiting(outgoing);
-        self.channel.lend(outgoing);
-    }
-
-    /// Ends a turn: settles what the channel decided, seals and sends what it wrote.
-    fn end<H: Handler<Session = S>>(&mut self, turn: &mut Turn<'_, H>) {
-        let limits = &turn.context.config.limits;
-        self.channel.settle_close(&mut turn.context);
-        self.channel.restore(turn.context.outgoing);
-        if self.channel.is_closing() && !self.closing {
-            self.closing = true;
-            self.phase_deadline = turn.context.now + limits.close_time;
-        }
-        self.settle(turn);
-        let was_finishing = self.link.phase() == Phase::Finishing;
-        let wrote = turn.context.outgoing.has_written();
-        if let Err(error) = self.link.flush(turn) {
-            turn.context.outgoing.frames.clear();
-            self.lost(turn, error.kind());
-            self.settle(turn);
-        }
-        if was_finishing && self.link.phase() == Phase::Lingering {
-            self.phase_deadline = turn.context.now + turn.context.config.limits.close_time;
-        }
-        self.watch_queue(turn, wrote);
-        turn.context.metrics.count_sent(&turn.context.outgoing.sent);
-    }
-
-    fn settle<H: Handler<Session = S>>(&mut self, turn: &mut Turn<'_, H>) {
-        let context = &mut turn.context;
-        match context.fate {
-            Fate::Live => {}
-            Fate::Finish { answered } => {
-                self.link.finish();
-                self.answered = answered;
-                self.phase_deadline = context.now + context.config.limits.close_time;
-            }
-            Fate::Drop => self.link.kill(),
-        }
-        context.fate = Fate::Live;
-        if let Some(kind) = self.channel.take_end() {
-            self.ended = Some(kind);
-        }
     }
 
     fn lost<H: Handler<Session = S>>(&mut self, turn: &mut Turn<'_, H>, kind: io::ErrorKind) {

@@ -1,12 +1,11 @@
 //! permessage-deflate of a connection, and what the connections of a thread share of it (RFC 7692).
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
-
 use webscale_proto::deflate::{Direction, Progress};
 use webscale_proto::{Agreed, Chunk, Deflate, Deflater, Inflater, ProtocolError, Role, Step};
 
 use crate::byte_queue::ByteQueue;
 use crate::limits::Limits;
+use crate::panics::{Panicked, caught};
 
 /// What a thread's buffers keep between turns, in bytes.
 const KEEP: usize = 64 * 1024;
@@ -14,17 +13,13 @@ const KEEP: usize = 64 * 1024;
 /// What a chunk behind the first is inflated to at most, in bytes.
 const CHUNK: usize = 64 * 1024;
 
-/// The codec panicked: a fault of ours. What it worked on is gone with it.
-#[derive(Debug)]
-pub(crate) struct Panicked;
-
+/// Has the codec work. What panicked is dropped, and not used again.
 fn guarded<T>(work: impl FnOnce() -> T) -> Result<T, Panicked> {
-    let work = || {
+    caught(|| {
         #[cfg(test)]
         fault::strike();
         work()
-    };
-    catch_unwind(AssertUnwindSafe(work)).map_err(|_| Panicked)
+    })
 }
 
 /// Panics of the codec, which cannot be had otherwise.

@@ -20,8 +20,7 @@ use webscale_sys::Interest;
 use crate::admission::{Admission, Place};
 use crate::clock::Time;
 use crate::close::{Close, CloseCause};
-use crate::connection::{Config, Connection, Context, Fate, Ready, Turn, Wire};
-use crate::deflate::Decompression;
+use crate::connection::{Buffers, Config, Connection, Context, Fate, Ready, Turn, Wire};
 use crate::handler::Handler;
 use crate::held::Account;
 use crate::kernel::{Kernel, Linux, Wake};
@@ -96,8 +95,7 @@ pub(crate) struct EventLoop<H: Handler, K: Kernel = Linux> {
     /// What one connection may have read in this turn.
     share_bytes: usize,
     wire: Wire,
-    scratch: Vec<u8>,
-    decompression: Decompression,
+    buffers: Buffers,
     outgoing: Outgoing,
     metrics: Arc<Metrics>,
     pulse: Arc<Pulse>,
@@ -146,8 +144,7 @@ impl<H: Handler, K: Kernel> EventLoop<H, K> {
             now: Time::default(),
             share_bytes: limits.turn_bytes,
             wire: Wire::new(),
-            scratch: Vec::new(),
-            decompression: Decompression::default(),
+            buffers: Buffers::default(),
             outgoing: Outgoing::new(shared.config.role, limits.egress_bytes),
             metrics: Arc::new(Metrics::default()),
             pulse: Arc::new(Pulse::new()),
@@ -253,8 +250,7 @@ impl<H: Handler, K: Kernel> EventLoop<H, K> {
                 id,
                 commands: &self.commands,
                 pool: self.pool.as_ref(),
-                scratch: &mut self.scratch,
-                decompression: &mut self.decompression,
+                buffers: &mut self.buffers,
                 outgoing: &mut self.outgoing,
                 frames_left: limits.turn_frames,
                 bytes_left: self.share_bytes,
@@ -265,7 +261,7 @@ impl<H: Handler, K: Kernel> EventLoop<H, K> {
             },
             wire: &mut self.wire,
         };
-        act(connection, &mut turn);
+        let result = connection.take_turn(&mut turn, act);
         let (orphan, lent) = (turn.context.orphan.take(), turn.context.lent);
         let held = connection.held();
         self.account.settle(&mut connection.registered.held, held);
@@ -275,8 +271,18 @@ impl<H: Handler, K: Kernel> EventLoop<H, K> {
         if let Some(close) = orphan {
             self.orphans.insert(token, close);
         }
+        if result.is_err() {
+            self.renew_buffers();
+        }
         self.file(token);
         self.relieve();
+    }
+
+    /// A panic left them half done: nothing of that reaches another connection.
+    #[cold]
+    fn renew_buffers(&mut self) {
+        (self.wire, self.buffers) = (Wire::new(), Buffers::default());
+        self.outgoing.renew();
     }
 
     /// Brings the loop's tables up to date with a connection after its turn.

@@ -6,6 +6,8 @@ use std::time::{Duration, Instant};
 
 pub(crate) use log::Level;
 
+use crate::panics::caught;
+
 /// Lines in any second, of all loops and workers of the process.
 const LINES: usize = 10;
 const SECOND: Duration = Duration::from_secs(1);
@@ -19,11 +21,11 @@ pub(crate) fn write(level: Level, line: fmt::Arguments<'_>) {
     }
     let left_out = BUDGET.lock().unwrap_or_else(PoisonError::into_inner).spend(Instant::now());
     let Some(left_out) = left_out else { return };
-    if left_out == 0 {
-        log::log!(target: "webscale", level, "{line}");
-    } else {
-        log::log!(target: "webscale", level, "{line} ({left_out} lines were left out before this one)");
-    }
+    // A logger that panics must end neither a loop nor a worker.
+    let _ = caught(|| match left_out {
+        0 => log::log!(target: "webscale", level, "{line}"),
+        _ => log::log!(target: "webscale", level, "{line} ({left_out} lines were left out before this one)"),
+    });
 }
 
 /// When the last lines were written, in a ring.

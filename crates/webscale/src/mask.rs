@@ -16,6 +16,10 @@ impl MaskSource {
         Self { role, bytes: Vec::new() }
     }
 
+    pub(crate) fn role(&self) -> Role {
+        self.role
+    }
+
     #[expect(
         clippy::expect_used,
         reason = "the kernel does not stop giving random bytes, and no peer has a part in it"

@@ -1,13 +1,22 @@
-//! Panics of handlers: caught where they happen, and told in measure.
+//! Panics: caught where they do no further harm, and told in measure.
 
 use std::cell::Cell;
-use std::panic::{self, PanicHookInfo};
+use std::panic::{self, AssertUnwindSafe, PanicHookInfo, catch_unwind};
 use std::thread;
 
 use crate::journal::{self, Level};
 
 /// So much of a panic's message goes to the log.
 const MESSAGE_CHARS: usize = 200;
+
+/// Something panicked. What it worked on is not to be trusted.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Panicked;
+
+/// Runs `work`; a panic in it ends here. The caller gives up whatever `work` may have left half done.
+pub(crate) fn caught<T>(work: impl FnOnce() -> T) -> Result<T, Panicked> {
+    catch_unwind(AssertUnwindSafe(work)).map_err(|_| Panicked)
+}
 
 thread_local! {
     /// This thread runs handlers.

@@ -7,10 +7,11 @@ use std::time::Instant;
 use webscale_proto::{CloseCode, Data, MaskKey, Message, Role, encoder};
 
 use crate::backlog::Backlog;
-use crate::deflate::{Coded, Compression, Compressors, Extension, Panicked};
+use crate::deflate::{Coded, Compression, Compressors, Extension};
 use crate::limits::SlowConsumer;
 use crate::mailbox::Mailbox;
 use crate::mask::MaskSource;
+use crate::panics::Panicked;
 use crate::prepared::Prepared;
 use crate::sender::{Command, Parcel, Sender};
 use crate::slots::Token;
@@ -149,6 +150,11 @@ impl Outgoing {
             backlog: None,
             compressors: Compressors::default(),
         }
+    }
+
+    /// A panic left it half done: nothing of it reaches another connection.
+    pub(crate) fn renew(&mut self) {
+        *self = Self::new(self.masks.role(), self.capacity);
     }
 
     pub(crate) fn begin(&mut self, closed: bool) {

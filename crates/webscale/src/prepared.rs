@@ -5,7 +5,8 @@ use std::sync::{Arc, OnceLock};
 
 use webscale_proto::{Deflate, Message};
 
-use crate::deflate::{Compressors, Panicked, Settings};
+use crate::deflate::{Compressors, Settings};
+use crate::panics::Panicked;
 use crate::sender::OwnedMessage;
 
 /// The windows that may be agreed on, 9 to 15 bits.

@@ -6,7 +6,6 @@
 
 use std::collections::VecDeque;
 use std::io;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
@@ -19,7 +18,7 @@ use crate::handler::Handler;
 use crate::health::Stuck;
 use crate::limits::Limits;
 use crate::mailbox::Mailbox;
-use crate::panics;
+use crate::panics::{self, Panicked, caught};
 use crate::peer::{ConnectionId, Outgoing, Peer, Sent, TimerRequest};
 use crate::pulse::Crew;
 use crate::sender::{Command, OwnedMessage};
@@ -74,6 +73,14 @@ pub(crate) struct Job<S> {
 pub(crate) struct Done<S> {
     pub(crate) id: ConnectionId,
     pub(crate) session: S,
+    /// Bytes of the message.
+    pub(crate) bytes: usize,
+    /// An error where more panicked than the handler.
+    pub(crate) work: Result<Work, Panicked>,
+}
+
+/// What a handler did on a worker.
+pub(crate) struct Work {
     pub(crate) frames: Vec<u8>,
     pub(crate) compression: Compression,
     pub(crate) unfinished: Option<Data>,
@@ -82,8 +89,8 @@ pub(crate) struct Done<S> {
     pub(crate) timer: Option<TimerRequest>,
     pub(crate) overflowed: bool,
     pub(crate) panicked: bool,
-    /// Bytes of the message.
-    pub(crate) bytes: usize,
+    /// The codec did.
+    pub(crate) failed: bool,
 }
 
 struct Queue<S> {
@@ -282,27 +289,37 @@ fn work<H: Handler>(index: usize, shared: &Shared<H::Session>, handler: &H, mut 
 
 pub(crate) fn run<H: Handler>(job: Job<H::Session>, handler: &H, outgoing: &mut Outgoing) {
     let Job { id, mut session, delivery, room, backlog, compression, unfinished, commands, reply_to } = job;
-    outgoing.begin(false);
-    outgoing.backlog = backlog;
-    outgoing.set_room(room);
-    (outgoing.compression, outgoing.unfinished) = (compression, unfinished);
-    let result = catch_unwind(AssertUnwindSafe(|| {
-        let mut peer = Peer { session: &mut session, outgoing, id, commands: &commands };
-        delivery.part.give(handler, &mut peer, delivery.data.borrowed());
-    }));
-    let done = Done {
-        id,
-        session,
-        frames: outgoing.hand_over(),
-        compression: std::mem::take(&mut outgoing.compression),
-        unfinished: outgoing.unfinished.take(),
-        sent: outgoing.sent,
-        close: outgoing.close.take(),
-        timer: outgoing.timer.take(),
-        overflowed: outgoing.overflowed,
-        panicked: result.is_err() || outgoing.failed,
-        bytes: delivery.data.borrowed().len(),
-    };
+    let work = caught(|| {
+        outgoing.begin(false);
+        outgoing.backlog = backlog;
+        outgoing.set_room(room);
+        (outgoing.compression, outgoing.unfinished) = (compression, unfinished);
+        let data = delivery.data.borrowed();
+        let given = caught(|| {
+            let mut peer = Peer { session: &mut session, outgoing, id, commands: &commands };
+            delivery.part.give(handler, &mut peer, data);
+        });
+        Work::of(outgoing, given.is_err())
+    });
+    if work.is_err() {
+        outgoing.renew();
+    }
     // A loop does not end before it has back what it lent.
-    drop(reply_to.push_unbounded(done));
+    drop(reply_to.push_unbounded(Done { id, session, bytes: delivery.data.borrowed().len(), work }));
+}
+
+impl Work {
+    fn of(outgoing: &mut Outgoing, panicked: bool) -> Self {
+        Self {
+            frames: outgoing.hand_over(),
+            compression: std::mem::take(&mut outgoing.compression),
+            unfinished: outgoing.unfinished.take(),
+            sent: outgoing.sent,
+            close: outgoing.close.take(),
+            timer: outgoing.timer.take(),
+            overflowed: outgoing.overflowed,
+            panicked,
+            failed: outgoing.failed,
+        }
+    }
 }

@@ -2,10 +2,14 @@
 
 use webscale_proto::{Chunk, Decoder, Message, Step};
 
-use super::channel::{Channel, Open, PeerClose, SCRATCH_KEEP, Stage, call};
+use super::channel::{Channel, Stage, call};
+use super::closing::PeerClose;
+use super::open::Open;
+use super::turn::Buffers;
 use super::{Config, Context, Handler};
-use crate::deflate::{Decompression, Extension, Fault, Panicked};
-use crate::worker::{Delivery, Done, Job, Part};
+use crate::deflate::{Extension, Fault};
+use crate::panics::Panicked;
+use crate::worker::{Delivery, Job, Part, Work};
 
 /// Inflated bytes that weigh as much as a frame in a connection's share of the turn: few bytes on the wire can be many here.
 const INFLATED_BYTES_PER_FRAME: u64 = 1024;
@@ -41,11 +45,8 @@ impl<S: Send + 'static> Channel<S> {
 
     /// Decodes frames until the bytes, or this connection's share of the turn, are used up. Says how many bytes it took.
     fn decode<H: Handler<Session = S>>(&mut self, context: &mut Context<'_, H>, bytes: &[u8]) -> usize {
-        // The buffers are lent to the decoder, and the context to the handler.
-        let mut buffers = Buffers {
-            scratch: std::mem::take(context.scratch),
-            decompression: std::mem::take(context.decompression),
-        };
+        // They are lent to the decoder, and the context to the handler.
+        let mut buffers = std::mem::take(context.buffers);
         let (mut used, mut goes_on) = (0, true);
         while goes_on && context.frames_left > 0 {
             let rest = bytes.get(used..).unwrap_or_default();
@@ -57,14 +58,9 @@ impl<S: Send + 'static> Channel<S> {
             Stage::Open(open) => open.decoder.release(),
             Stage::Opening(_) | Stage::Over => used = bytes.len(),
         }
-        let Buffers { mut scratch, mut decompression } = buffers;
-        // Its length stays: what the next message overwrites need not be zeroed before.
-        scratch.truncate(SCRATCH_KEEP);
-        scratch.shrink_to(SCRATCH_KEEP);
-        *context.scratch = scratch;
-        decompression.shrink();
-        context.metrics.inflated.add(std::mem::take(&mut decompression.coded));
-        *context.decompression = decompression;
+        buffers.shrink();
+        context.metrics.inflated.add(std::mem::take(&mut buffers.decompression.coded));
+        *context.buffers = buffers;
         used
     }
 
@@ -88,7 +84,10 @@ impl<S: Send + 'static> Channel<S> {
         {
             Ok(step) => step,
             Err(fault) => {
-                self.faulted(context, &fault);
+                match fault {
+                    Fault::Peer(error) => self.protocol_error(context, error),
+                    Fault::Codec(Panicked) => self.faulted(context),
+                }
                 return (0, true);
             }
         };
@@ -128,13 +127,6 @@ impl<S: Send + 'static> Channel<S> {
         (taken, true)
     }
 
-    fn faulted<H: Handler<Session = S>>(&mut self, context: &mut Context<'_, H>, fault: &Fault) {
-        match *fault {
-            Fault::Peer(error) => self.protocol_error(context, error),
-            Fault::Codec(Panicked) => self.after_call(context, false),
-        }
-    }
-
     /// Hands the waiting message to the workers, if the session is here and the queue has room.
     pub(crate) fn submit<H: Handler<Session = S>>(&mut self, context: &mut Context<'_, H>) {
         let (Stage::Open(open), Some(pool)) = (&mut self.stage, context.pool) else { return };
@@ -142,18 +134,25 @@ impl<S: Send + 'static> Channel<S> {
         if !open.closing.may_send_data() || open.session.is_none() || open.next.is_none() {
             return;
         }
+        let outgoing = &mut *context.outgoing;
+        let (room, unfinished) = (outgoing.room_for_worker(), outgoing.unfinished);
+        let backlog = outgoing.backlog.as_ref().map(|backlog| Box::new(backlog.another()));
+        let compression = outgoing.compression.hand_over();
+        let (commands, reply_to) = (context.commands.clone(), pool.reply_to());
+        // Last: nothing that could panic stands between here and the queue.
         let (Some(session), Some(delivery)) = (open.session.take(), open.next.take()) else { return };
         let (ends_message, bytes) = (delivery.part.ends_message(), delivery.data.borrowed().len());
+        let id = context.id;
         let job = Job {
-            id: context.id,
+            id,
             session,
             delivery: *delivery,
-            room: context.outgoing.room_for_worker(),
-            backlog: context.outgoing.backlog.as_ref().map(|backlog| Box::new(backlog.another())),
-            compression: context.outgoing.compression.hand_over(),
-            unfinished: context.outgoing.unfinished,
-            commands: context.commands.clone(),
-            reply_to: pool.reply_to(),
+            room,
+            backlog,
+            compression,
+            unfinished,
+            commands,
+            reply_to,
         };
         match pool.submit(job) {
             Ok(()) => {
@@ -169,26 +168,33 @@ impl<S: Send + 'static> Channel<S> {
     }
 
     /// A worker brings the session back.
-    pub(crate) fn done<H: Handler<Session = S>>(&mut self, context: &mut Context<'_, H>, done: Done<S>) {
+    pub(crate) fn regain(&mut self, session: S) {
+        if let Stage::Open(open) = &mut self.stage {
+            open.session = Some(session);
+        }
+    }
+
+    /// What it did with it.
+    pub(crate) fn done<H: Handler<Session = S>>(&mut self, context: &mut Context<'_, H>, work: Work) {
         let Stage::Open(open) = &mut self.stage else { return };
-        open.session = Some(done.session);
         // What the handler asked of its timer meanwhile is newer than the one that fired.
-        let timer_missed = std::mem::take(&mut open.timer_missed) && done.timer.is_none();
+        let timer_missed = std::mem::take(&mut open.timer_missed) && work.timer.is_none();
         let outgoing = &mut *context.outgoing;
-        outgoing.compression.take_back(done.compression);
-        outgoing.unfinished = done.unfinished;
-        let mut sent = done.sent;
+        outgoing.compression.take_back(work.compression);
+        outgoing.unfinished = work.unfinished;
+        let mut sent = work.sent;
         if outgoing.closed {
             (sent.messages, sent.deflated) = Default::default();
         } else {
-            outgoing.take_in(&done.frames);
-            outgoing.closed = done.close.is_some();
+            outgoing.take_in(&work.frames);
+            outgoing.closed = work.close.is_some();
         }
         outgoing.sent.add(sent);
-        outgoing.overflowed |= done.overflowed;
-        outgoing.timer = done.timer;
-        outgoing.close = done.close;
-        self.after_call(context, !done.panicked);
+        outgoing.overflowed |= work.overflowed;
+        outgoing.failed = work.failed;
+        outgoing.timer = work.timer;
+        outgoing.close = work.close;
+        self.after_call(context, !work.panicked);
         if timer_missed {
             self.user_timer(context);
         }
@@ -220,12 +226,6 @@ fn give<H: Handler>(
     }
     context.metrics.messages_in.add(u64::from(part.ends_message()));
     Given::Called(call(context, session, |handler, peer| part.give(handler, peer, data)))
-}
-
-/// The thread's buffers while a connection reads.
-struct Buffers {
-    scratch: Vec<u8>,
-    decompression: Decompression,
 }
 
 impl Buffers {

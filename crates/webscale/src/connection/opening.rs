@@ -8,11 +8,11 @@ use webscale_proto::handshake::client::{self, ClientRequest, Key, ResponseError,
 use webscale_proto::handshake::{LineFault, UpgradeError, check_lines, head_end};
 use webscale_proto::{Agreed, CloseCode, Deflate, Role};
 
-use super::channel::Outcome;
 use super::{Context, Dial, Fate, Handler};
 use crate::admission::Handshake;
 use crate::close::{Close, CloseCause};
 use crate::deflate::Extension;
+use crate::limits::SlowConsumer;
 use crate::peer::Outgoing;
 use crate::response::Response;
 use crate::tls::TlsSession;
@@ -23,12 +23,25 @@ const HTTP: &[u8] = b"HTTP/";
 pub(super) struct Opening<S> {
     /// The head so far, unless it came whole.
     head: Vec<u8>,
-    side: Side<S>,
+    /// A client's; a server's once the handler has let it in. It stands here while anything can go wrong, so that a panic
+    /// does not take it along.
+    pub(super) session: Option<S>,
+    side: Side,
 }
 
-enum Side<S> {
+enum Side {
     Server(Asking),
-    Client { dial: Dial, key: Key, session: S },
+    Client { dial: Dial, key: Key },
+}
+
+/// What an opening handshake has come to.
+pub(super) enum Outcome {
+    /// More bytes are needed.
+    Going,
+    /// Done, and the session is there; `used` bytes of the input were its own.
+    Open { extension: Option<Extension>, slow_consumer: SlowConsumer, used: usize },
+    /// It failed: what to tell a session, and whether an answer was written that should be delivered.
+    Failed(Close, Fate),
 }
 
 /// What a server knows of a client before it has asked for anything.
@@ -43,7 +56,7 @@ struct Asking {
 impl<S> Opening<S> {
     pub(super) fn server(peer_addr: SocketAddr) -> Self {
         let asking = Asking { peer_addr, server_name: None, tls: None, _handshake: None };
-        Self { head: Vec::new(), side: Side::Server(asking) }
+        Self { head: Vec::new(), session: None, side: Side::Server(asking) }
     }
 
     #[expect(
@@ -53,14 +66,15 @@ impl<S> Opening<S> {
     pub(super) fn client(dial: Dial, session: S) -> Self {
         let mut random = [0; 16];
         webscale_sys::random(&mut random).expect("getrandom(2) works once the system is up");
-        Self { head: Vec::new(), side: Side::Client { dial, key: client::key(random), session } }
+        Self {
+            head: Vec::new(),
+            session: Some(session),
+            side: Side::Client { dial, key: client::key(random) },
+        }
     }
 
     pub(super) fn into_session(self) -> Option<S> {
-        match self.side {
-            Side::Server(_) => None,
-            Side::Client { session, .. } => Some(session),
-        }
+        self.session
     }
 
     pub(super) fn dial(&mut self) -> Option<&mut Dial> {
@@ -104,7 +118,7 @@ impl<S> Opening<S> {
                 asking.tls = session.map(|session| session.with_server_name(asking.server_name.take()));
                 return Ok(());
             }
-            Side::Client { dial, key, .. } => (&dial.target, key),
+            Side::Client { dial, key } => (&dial.target, key),
         };
         let protocols: Vec<&str> = target.protocols.iter().map(String::as_str).collect();
         let headers = borrowed(&target.headers);
@@ -131,10 +145,10 @@ impl<S> Opening<S> {
 
     /// Takes bytes until the head is whole. What stands behind it is left to the caller.
     pub(super) fn receive<H: Handler<Session = S>>(
-        mut self: Box<Self>,
+        &mut self,
         context: &mut Context<'_, H>,
         bytes: &[u8],
-    ) -> Outcome<S> {
+    ) -> Outcome {
         let before = self.head.len();
         let limit = context.config.head.bytes;
         if before == 0
@@ -158,7 +172,7 @@ impl<S> Opening<S> {
                 // What comes behind it is not awaited.
                 Err(fault) => self.fail(context, Fault::Line(fault)),
                 Ok(()) if self.is_nonsense() => self.fail(context, Fault::Nonsense),
-                Ok(()) => Outcome::Going(self),
+                Ok(()) => Outcome::Going,
             },
         }
     }
@@ -172,35 +186,33 @@ impl<S> Opening<S> {
     }
 
     fn answer<H: Handler<Session = S>>(
-        self,
+        &mut self,
         context: &mut Context<'_, H>,
         head: &[u8],
         behind: usize,
         used: usize,
-    ) -> Outcome<S> {
-        match self.side {
-            Side::Server(asking) => answer::answer(context, head, behind, used, &asking),
-            Side::Client { dial: Dial { target, .. }, key, session } => {
+    ) -> Outcome {
+        match &self.side {
+            Side::Server(asking) => answer::answer(context, head, behind, used, asking, &mut self.session),
+            Side::Client { dial: Dial { target, .. }, key } => {
                 let offered: Vec<&str> = target.protocols.iter().map(String::as_str).collect();
-                match verify_response(head, &key, &offered, target.deflate.as_ref()) {
+                match verify_response(head, key, &offered, target.deflate.as_ref()) {
                     Ok(response) => {
                         let extension = extension(target.deflate.as_ref(), response.deflate(), Role::Client);
                         let slow_consumer = context.config.limits.slow_consumer;
-                        Outcome::Open { session, extension, slow_consumer, used }
+                        Outcome::Open { extension, slow_consumer, used }
                     }
-                    Err(error) => Outcome::Failed(Some(session), failure(error.to_string()), Fate::Drop),
+                    Err(error) => Outcome::Failed(failure(error.to_string()), Fate::Drop),
                 }
             }
         }
     }
 
     /// The head is wrong before it is whole.
-    fn fail<H: Handler<Session = S>>(self, context: &mut Context<'_, H>, fault: Fault) -> Outcome<S> {
+    fn fail<H: Handler<Session = S>>(&self, context: &mut Context<'_, H>, fault: Fault) -> Outcome {
         match self.side {
             Side::Server(_) => answer::refuse(context, fault.of_request(), &self.head),
-            Side::Client { session, .. } => {
-                Outcome::Failed(Some(session), failure(fault.of_response()), Fate::Drop)
-            }
+            Side::Client { .. } => Outcome::Failed(failure(fault.of_response()), Fate::Drop),
         }
     }
 }

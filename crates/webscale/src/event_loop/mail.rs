@@ -128,7 +128,7 @@ impl<H: Handler, K: Kernel> EventLoop<H, K> {
         match self.orphans.remove(&token) {
             Some(close) => {
                 self.pulse.serve(done.id);
-                self.metrics.panics.add(done.panicked.into());
+                self.metrics.panics.add(done.work.is_ok_and(|work| work.panicked).into());
                 call_close(&*self.shared.handler, &self.metrics, done.session, close);
             }
             None => self.turn(token, |connection, turn| connection.on_done(turn, done)),

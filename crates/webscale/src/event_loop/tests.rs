@@ -2,11 +2,12 @@
 
 use std::sync::Mutex;
 
-use webscale_proto::{Message, Role};
+use webscale_proto::{CloseCode, Message, Role};
 use webscale_sys::{Events, Listener, Poller, TcpSocket};
 
 use super::*;
 use crate::limits::Limits;
+use crate::close::CloseKind;
 use crate::peer::Peer;
 use crate::{Accept, Reject, Request};
 
@@ -264,4 +265,30 @@ fn a_loop_whose_clients_do_nothing_gives_way_to_the_others() {
     assert!(!bench.ends().is_empty());
     bench.event_loop.watch_memory();
     assert!(bench.event_loop.look_at.is_none(), "it does not look any more");
+}
+
+#[test]
+fn a_panic_in_a_turn_ends_that_connection_and_leaves_nothing_to_the_next() {
+    let mut bench = Bench::new(Limits::default());
+    let (bystander, victim) = (bench.open(), bench.open());
+    let sent = bench.event_loop.metrics.bytes_out.get();
+    bench.event_loop.turn(victim, |connection, turn| {
+        let outgoing = &mut *turn.context.outgoing;
+        outgoing.frames.extend_from_slice(b"half a frame");
+        (outgoing.close, outgoing.closed) = (Some((CloseCode::NORMAL, String::new())), true);
+        outgoing.timer = Some(TimerRequest::Cancel);
+        turn.context.lent = 100;
+        assert!(connection.channel.is_open());
+        std::panic::resume_unwind(Box::new("as the test asked"));
+    });
+    assert_eq!(bench.ends(), ["a fault of the library, 1006"]);
+    assert_eq!(bench.event_loop.metrics.closes[CloseKind::Fault as usize].get(), 1);
+    assert_eq!((bench.event_loop.connections.len(), bench.event_loop.shared.admission.connections()), (1, 1));
+    assert_eq!(bench.event_loop.lent, 100, "a worker has it, and will give it back");
+    assert!(bench.event_loop.outgoing.timer.is_none());
+    bench.event_loop.turn(bystander, |connection, turn| {
+        connection.on_close(turn, CloseCode::NORMAL, "", CloseCause::Local);
+    });
+    // A Close frame with a code, and nothing else.
+    assert_eq!(bench.event_loop.metrics.bytes_out.get(), sent + 4);
 }

@@ -1,24 +1,25 @@
 //! What a server says to a request.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
-
 use webscale_proto::handshake::{self, Answer, UpgradeError, parse_request, respond};
 use webscale_proto::{CloseCode, Role};
 
 use super::{Asking, Close, CloseCause, Context, Fate, Handler, Outcome, borrowed, extension, failure};
 use crate::journal::{self, Level};
 use crate::metrics::Metrics;
+use crate::panics::caught;
 use crate::request::Request;
 use crate::response::{Accept, Reject, Response};
 
-/// Answers a whole head, with `behind` bytes behind it; `used` of the bytes that came last are the head's.
+/// Answers a whole head, with `behind` bytes behind it; `used` of the bytes that came last are the head's. Whoever is let in
+/// gets a session, in its `place`.
 pub(super) fn answer<H: Handler>(
     context: &mut Context<'_, H>,
     head: &[u8],
     behind: usize,
     used: usize,
     asking: &Asking,
-) -> Outcome<H::Session> {
+    place: &mut Option<H::Session>,
+) -> Outcome {
     let request = match parse_request(head, &context.config.head) {
         Ok(request) => request,
         Err(error) => return refuse(context, error, head),
@@ -35,9 +36,8 @@ pub(super) fn answer<H: Handler>(
     if !context.config.origins.admit(request.origin(), request.host(), asking.tls.is_some()) {
         return reject(context, &Response::new(403, "pages of this Origin may not connect\n"), false);
     }
-    let opened = catch_unwind(AssertUnwindSafe(|| context.handler.open(&view)));
-    match opened {
-        Ok(Ok(accept)) => open(context, &request, accept, used),
+    match caught(|| context.handler.open(&view)) {
+        Ok(Ok(accept)) => open(context, &request, accept, used, place),
         Ok(Err(Reject(response))) => reject(context, &response, false),
         Err(_) => reject(context, &failed(context.metrics), false),
     }
@@ -48,14 +48,15 @@ fn open<H: Handler>(
     request: &handshake::Request<'_>,
     accept: Accept<H::Session>,
     used: usize,
-) -> Outcome<H::Session> {
+    place: &mut Option<H::Session>,
+) -> Outcome {
     let Accept { session, protocol, headers, slow_consumer } = accept;
+    *place = Some(session);
     let deflate = context.config.deflate.as_ref();
     let agreed = deflate.and_then(|deflate| deflate.answer(request.extensions()));
     let (frames, protocol) = (&mut context.outgoing.frames, protocol.as_deref());
     match handshake::accept(frames, request, protocol, agreed.as_ref(), &borrowed(&headers)) {
         Ok(()) => Outcome::Open {
-            session,
             extension: extension(deflate, agreed, Role::Server),
             slow_consumer: slow_consumer.unwrap_or(context.config.limits.slow_consumer),
             used,
@@ -64,38 +65,30 @@ fn open<H: Handler>(
             log(&error.to_string());
             turn_away(context, &invalid(), false);
             let close = failure(format!("the handler's answer is invalid: {error}"));
-            Outcome::Failed(Some(session), close, Fate::Finish { answered: false })
+            Outcome::Failed(close, Fate::Finish { answered: false })
         }
     }
 }
 
-fn http<H: Handler>(context: &mut Context<'_, H>, request: &Request<'_>) -> Outcome<H::Session> {
-    let response = catch_unwind(AssertUnwindSafe(|| context.handler.http(request)));
+fn http<H: Handler>(context: &mut Context<'_, H>, request: &Request<'_>) -> Outcome {
+    let response = caught(|| context.handler.http(request));
     let status =
         write(context, &response.unwrap_or_else(|_| failed(context.metrics)), request.method() == "HEAD");
     context.metrics.http.add(1);
     let close = Close::new(CloseCode::ABNORMAL, "", CloseCause::Http(status));
-    Outcome::Failed(None, close, Fate::Finish { answered: false })
+    Outcome::Failed(close, Fate::Finish { answered: false })
 }
 
 /// `head` is what there is of the request.
-pub(super) fn refuse<H: Handler>(
-    context: &mut Context<'_, H>,
-    error: UpgradeError,
-    head: &[u8],
-) -> Outcome<H::Session> {
+pub(super) fn refuse<H: Handler>(context: &mut Context<'_, H>, error: UpgradeError, head: &[u8]) -> Outcome {
     context.metrics.count_rejection(error.status());
     error.write(&mut context.outgoing.frames, head);
-    Outcome::Failed(None, failure(error.reason().into()), Fate::Finish { answered: false })
+    Outcome::Failed(failure(error.reason().into()), Fate::Finish { answered: false })
 }
 
-fn reject<H: Handler>(
-    context: &mut Context<'_, H>,
-    response: &Response,
-    is_head: bool,
-) -> Outcome<H::Session> {
+fn reject<H: Handler>(context: &mut Context<'_, H>, response: &Response, is_head: bool) -> Outcome {
     let status = turn_away(context, response, is_head);
-    Outcome::Failed(None, failure(format!("answered with status {status}")), Fate::Finish { answered: false })
+    Outcome::Failed(failure(format!("answered with status {status}")), Fate::Finish { answered: false })
 }
 
 /// Answers who gets no WebSocket, and counts it. Gives the status.

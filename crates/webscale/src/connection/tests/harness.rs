@@ -14,8 +14,7 @@ use super::socket::{End, FakeSocket, Line};
 use super::wire::{self, Item};
 use crate::clock::Time;
 use crate::close::{Close, CloseCause, CloseKind};
-use crate::connection::{Config, Connection, Context, Dial, Fate, Turn, Wire};
-use crate::deflate::Decompression;
+use crate::connection::{Buffers, Config, Connection, Context, Dial, Fate, Turn, Wire};
 use crate::limits::Limits;
 use crate::mailbox::Mailbox;
 use crate::metrics::Metrics;
@@ -41,8 +40,7 @@ pub(super) struct World {
     pub(super) id: ConnectionId,
     line: Rc<RefCell<Line>>,
     wire: Wire,
-    scratch: Vec<u8>,
-    decompression: Decompression,
+    buffers: Buffers,
     outgoing: Outgoing,
     commands: Arc<Mailbox<Command>>,
 }
@@ -92,8 +90,7 @@ impl World {
             id: ConnectionId { event_loop: 0, token: Token::from_u64(0x5_0000_0003) },
             line,
             wire: Wire::new(),
-            scratch: Vec::new(),
-            decompression: Decompression::default(),
+            buffers: Buffers::default(),
             outgoing: Outgoing::new(role, limits.egress_bytes),
             commands: Arc::new(Mailbox::new(waker, 16, usize::MAX)),
             config: Config::new(role, limits, None),
@@ -127,8 +124,7 @@ impl World {
                 id: self.id,
                 commands: &self.commands,
                 pool: self.pool.as_ref(),
-                scratch: &mut self.scratch,
-                decompression: &mut self.decompression,
+                buffers: &mut self.buffers,
                 outgoing: &mut self.outgoing,
                 frames_left: self.config.limits.turn_frames,
                 bytes_left: self.config.limits.turn_bytes,
@@ -253,7 +249,7 @@ impl World {
 
     /// Changes what is the thread's with another connection.
     pub(super) fn swap_thread(&mut self, other: &mut Self) {
-        std::mem::swap(&mut self.decompression, &mut other.decompression);
+        std::mem::swap(&mut self.buffers, &mut other.buffers);
         std::mem::swap(&mut self.outgoing, &mut other.outgoing);
     }
 

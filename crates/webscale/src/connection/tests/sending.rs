@@ -248,7 +248,7 @@ fn fails(mut world: World, act: impl FnOnce(&mut World)) -> World {
     act(&mut world);
     let reason = "the server failed to handle a message";
     assert_eq!(world.items(), [close(1011, reason)]);
-    assert_eq!(world.seen().last(), Some(&closed(1011, reason, CloseKind::Panic)));
+    assert_eq!(world.seen().last(), Some(&closed(1011, reason, CloseKind::Fault)));
     world
 }
 

@@ -50,6 +50,7 @@ impl World {
             CloseCause::Shutdown => self.stage != Stage::Running,
             CloseCause::Protocol(_) => peer.deeds.misbehaved,
             CloseCause::Panic => record.panicked,
+            CloseCause::Fault => self.was_struck(id),
             CloseCause::Overload => self.is_short_of_memory(),
             CloseCause::SlowConsumer => record.full || (record.pushed > 0 && !peer.is_honest()) || is_silent,
             CloseCause::Timeout(Timeout::Pong) => is_silent,
@@ -95,7 +96,7 @@ impl World {
             let record = records.record(peer.id);
             let was_refused = record.opens == 0 && peer.ended.is_some() && self.may_refuse(peer);
             let was_shed = matches!(record.end, Some((Close { cause: CloseCause::Overload, .. }, _)));
-            let was_told = was_shed || self.stage != Stage::Running;
+            let was_told = was_shed || self.stage != Stage::Running || self.was_struck(peer.id);
             let had_no_time = self.jumped.is_some_and(|jumped| jumped >= peer.born)
                 || matches!(record.end, Some((Close { cause: CloseCause::Timeout(_), .. }, _)))
                 || (record.opens == 0 && now - peer.born >= self.setting.limits.handshake_time);
@@ -131,7 +132,8 @@ impl World {
             let (peer, Some((close, at))) = (&self.peers[*id], &record.end) else { continue };
             let Some((_, ended)) = peer.ended else { continue };
             let reads = !(peer.deeds.is_deaf || peer.deeds.is_mute || peer.deeds.left);
-            let is_told = !matches!(close.cause, CloseCause::Lost(_) | CloseCause::Timeout(_));
+            let is_told =
+                !matches!(close.cause, CloseCause::Lost(_) | CloseCause::Timeout(_)) && !self.was_struck(*id);
             let is_served = match self.stage {
                 Stage::Running => true,
                 Stage::Ending(since) => !self.aborted && ended - since < self.setting.limits.shutdown_time,
@@ -172,7 +174,7 @@ impl World {
             metrics.opened,
             self.ledger.records().of.values().filter(|record| record.opens > 0).count() as u64
         );
-        assert_eq!(self.counted(), 0);
+        assert_eq!((self.counted(), self.shared.admission.addresses()), (0, 0));
         assert_eq!(self.system().held().count(), 0, "sockets are left");
         for event_loop in self.loops.iter().flatten() {
             assert_eq!((event_loop.connections.len(), event_loop.account.own(), event_loop.lent), (0, 0, 0));

@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use super::script::{Act, Opening, Script};
+use super::system::Strike;
 use super::world::{Setting, World};
+use crate::close::{Close, CloseCause};
 use crate::limits::{Limits, SlowConsumer};
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -164,5 +166,52 @@ fn a_jump_of_the_clock_fires_what_is_due_once_and_keeps_who_answers() {
         assert!(peers.iter().all(|&peer| world.peers[peer].ticks == 1));
         assert_eq!(world.metrics().connections, 20, "they answered the ping");
         world.come_to_an_end();
+    }
+}
+
+/// A client whose server panics in its `call`th system call for it, between others; whether its life had so many, and how
+/// its connection was counted.
+fn strike(setting: Setting, call: usize) -> Option<&'static str> {
+    let mut world = world(setting);
+    let bystanders: Vec<_> = (0..3).map(|_| world.connect(Script::honest(5, 4000))).collect();
+    let victim = world.connect(Script::honest(3, 4000));
+    let line = world.peers[victim].line;
+    world.system().lines[line].strike = Strike::After(call);
+    world.settle();
+    let metrics = world.metrics();
+    assert_eq!(metrics.connections, 0, "all are done, or dropped at once");
+    assert!(bystanders.iter().all(|&peer| world.peers[peer].is_content()));
+    world.check_honest();
+    world.check_empty();
+    let was_struck = world.was_struck(victim);
+    let ends = metrics.closes().filter(|&(_, count)| count > 0);
+    let ends: Vec<_> = ends.collect();
+    assert_eq!(ends.contains(&("fault", 1)), was_struck, "{ends:?}");
+    let phase = {
+        let mut records = world.ledger.records();
+        let record = records.record(victim);
+        match &record.end {
+            _ if !was_struck => None,
+            None => Some("opening"),
+            Some((Close { cause: CloseCause::Fault, .. }, _)) => Some("open"),
+            Some(_) => Some("closing"),
+        }
+    };
+    world.come_to_an_end();
+    phase
+}
+
+#[test]
+fn a_panic_in_any_call_of_a_life_ends_that_connection_and_no_other() {
+    for (secure, workers) in [(false, false), (false, true), (true, false), (true, true)] {
+        let mut setting = Setting { workers, ..setting(secure) };
+        setting.limits.connections_per_address = 100;
+        let phases: Vec<_> = (0..).map_while(|call| strike(setting.clone(), call)).collect();
+        println!("secure {secure}, workers {workers}: {phases:?}");
+        for phase in ["opening", "open", "closing"] {
+            assert!(phases.contains(&phase), "{phase}");
+        }
+        // In the middle of the TLS handshake, too.
+        assert!(!secure || phases.iter().filter(|&&phase| phase == "opening").count() > 2);
     }
 }

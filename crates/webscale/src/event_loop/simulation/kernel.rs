@@ -93,6 +93,19 @@ impl Wake for FakeWaker {
     }
 }
 
+impl FakeSocket {
+    /// A system call, or the fault of whoever makes it.
+    fn call<T>(&self, act: impl FnOnce(&mut System) -> T) -> T {
+        let mut system = self.descriptor.machine.system();
+        if system.strikes(self.line) {
+            drop(system);
+            // Without the words on stderr.
+            std::panic::resume_unwind(Box::new("as the seed says"));
+        }
+        act(&mut system)
+    }
+}
+
 impl Socket for FakeSocket {
     fn connect(_: SocketAddr, _: Option<IpAddr>) -> io::Result<Self> {
         Err(io::ErrorKind::NetworkUnreachable.into())
@@ -103,19 +116,19 @@ impl Socket for FakeSocket {
     }
 
     fn recv(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        self.descriptor.machine.system().recv(self.line, SERVER, buffer)
+        self.call(|system| system.recv(self.line, SERVER, buffer))
     }
 
     fn send(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.descriptor.machine.system().send(self.line, SERVER, bytes)
+        self.call(|system| system.send(self.line, SERVER, bytes))
     }
 
     fn shutdown_write(&mut self) -> io::Result<()> {
-        self.descriptor.machine.system().shutdown_write(self.line, SERVER)
+        self.call(|system| system.shutdown_write(self.line, SERVER))
     }
 
     fn take_error(&mut self) -> io::Result<Option<io::Error>> {
-        let is_reset = self.descriptor.machine.system().lines[self.line].is_reset(SERVER);
+        let is_reset = self.call(|system| system.lines[self.line].is_reset(SERVER));
         Ok(is_reset.then(|| io::ErrorKind::ConnectionReset.into()))
     }
 }

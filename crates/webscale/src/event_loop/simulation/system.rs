@@ -68,9 +68,20 @@ struct End {
     reset: bool,
 }
 
+/// A fault in the server's code above a socket: a panic in one of its calls.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(super) enum Strike {
+    #[default]
+    Never,
+    /// Behind so many calls.
+    After(usize),
+    Done,
+}
+
 /// A TCP connection.
 #[derive(Debug, Default)]
 pub(super) struct Line {
+    pub(super) strike: Strike,
     /// From the end of that index to the other.
     ways: [Way; 2],
     ends: [End; 2],
@@ -147,6 +158,8 @@ pub(super) struct Mood {
     pub(super) descriptors_max: usize,
     /// One in so many accepts fails, where it is not 0.
     pub(super) accept_fails: usize,
+    /// One in so many calls on a socket panics, where it is not 0.
+    pub(super) calls_strike: usize,
 }
 
 #[derive(Debug)]
@@ -171,7 +184,7 @@ impl System {
             // Far enough from zero that no subtraction ends there.
             now: Time::from_nanos(1_000_000_000_000),
             random: Random::new(seed),
-            mood: Mood { wild: true, descriptors_max: usize::MAX, accept_fails: 0 },
+            mood: Mood { wild: true, descriptors_max: usize::MAX, accept_fails: 0, calls_strike: 0 },
             lines: Vec::new(),
             backlogs: (0..loops).map(|_| VecDeque::new()).collect(),
             loops: (0..loops).map(|_| Watches::default()).collect(),
@@ -278,6 +291,19 @@ impl System {
         assert!(!is_socket || before != Some((token, interest)), "a system call for nothing");
         self.changes += 1;
         Ok(())
+    }
+
+    /// Whether the server's next call on this line panics.
+    pub(super) fn strikes(&mut self, line: usize) -> bool {
+        let by_chance = self.mood.calls_strike > 0 && self.random.once_in(self.mood.calls_strike);
+        let strike = &mut self.lines[line].strike;
+        *strike = match *strike {
+            Strike::After(0) => Strike::Done,
+            _ if by_chance => Strike::Done,
+            Strike::After(calls) => Strike::After(calls - 1),
+            Strike::Never | Strike::Done => return false,
+        };
+        *strike == Strike::Done
     }
 
     pub(super) fn recv(&mut self, line: usize, end: usize, buffer: &mut [u8]) -> io::Result<usize> {

@@ -12,7 +12,7 @@ use super::kernel::{FakeKernel, Machine};
 use super::peer::{Peer, server_tls};
 use super::random::Random;
 use super::script::{Act, Script};
-use super::system::{Mood, System};
+use super::system::{Mood, Strike, System};
 use crate::admission::Admission;
 use crate::clock::Time;
 use crate::connection::{Config, Ready};
@@ -368,9 +368,9 @@ impl World {
         }
     }
 
-    /// Descriptors run out, or are there again; the certificate is another one; or the server is told to end.
+    /// Descriptors run out, or are there again; the code above the sockets panics; the certificate is another one; or the server is told to end.
     fn trouble(&mut self) {
-        match self.random.below(60) {
+        match self.random.below(62) {
             0 if self.random.once_in(8) => self.shut_down(),
             0 if self.random.once_in(16) => self.abort(),
             1..=6 => {
@@ -387,8 +387,9 @@ impl World {
             }
             10..=30 => {
                 let mood = &mut self.machine.system().mood;
-                (mood.descriptors_max, mood.accept_fails) = (usize::MAX, 0);
+                (mood.descriptors_max, mood.accept_fails, mood.calls_strike) = (usize::MAX, 0, 0);
             }
+            60 | 61 => self.machine.system().mood.calls_strike = self.random.within(3, 200),
             _ => {}
         }
     }
@@ -412,7 +413,8 @@ impl World {
 
     /// All trouble is over, and everybody does what there is to do.
     pub(super) fn calm_down(&mut self) {
-        self.machine.system().mood = Mood { wild: false, descriptors_max: usize::MAX, accept_fails: 0 };
+        self.machine.system().mood =
+            Mood { wild: false, descriptors_max: usize::MAX, accept_fails: 0, calls_strike: 0 };
     }
 
     /// Until nobody has anything to do without time passing.
@@ -448,6 +450,11 @@ impl World {
             drop(system);
             self.settle();
         }
+    }
+
+    /// A call on that peer's connection has panicked.
+    pub(super) fn was_struck(&self, peer: usize) -> bool {
+        self.system().lines[self.peers[peer].line].strike == Strike::Done
     }
 
     pub(super) fn system(&self) -> std::sync::MutexGuard<'_, System> {
