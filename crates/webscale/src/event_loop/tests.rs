@@ -6,8 +6,8 @@ use webscale_proto::{CloseCode, Message, Role};
 use webscale_sys::{Events, Listener, Poller, TcpSocket};
 
 use super::*;
-use crate::limits::Limits;
 use crate::close::CloseKind;
+use crate::limits::Limits;
 use crate::peer::Peer;
 use crate::{Accept, Reject, Request};
 
@@ -281,7 +281,7 @@ fn a_panic_in_a_turn_ends_that_connection_and_leaves_nothing_to_the_next() {
         assert!(connection.channel.is_open());
         std::panic::resume_unwind(Box::new("as the test asked"));
     });
-    assert_eq!(bench.ends(), ["a fault of the library, 1006"]);
+    assert_eq!(bench.ends(), ["a fault of the library, 1006 (abnormal closure)"]);
     assert_eq!(bench.event_loop.metrics.closes[CloseKind::Fault as usize].get(), 1);
     assert_eq!((bench.event_loop.connections.len(), bench.event_loop.shared.admission.connections()), (1, 1));
     assert_eq!(bench.event_loop.lent, 100, "a worker has it, and will give it back");
