@@ -133,7 +133,13 @@ fn spawn(
     if index > 0 {
         command.arg("--share-port");
     }
-    for (flag, file) in [("--cert", &args.cert), ("--key", &args.key), ("--client-ca", &args.client_ca)] {
+    let files = [
+        ("--cert", &args.cert),
+        ("--key", &args.key),
+        ("--client-ca", &args.client_ca),
+        ("--client-crl", &args.client_crl),
+    ];
+    for (flag, file) in files {
         if let Some(file) = file {
             command.arg(flag).arg(file);
         }
