@@ -3,7 +3,6 @@
 //! Everything is read from below a root directory, `/` but for tests. A file that cannot be read makes a row
 //! [`Verdict::Unknown`], never a good one.
 
-mod cgroup;
 mod check;
 mod descriptors;
 #[cfg(test)]
@@ -18,7 +17,6 @@ mod tasks;
 use serde::Serialize;
 
 use crate::bench::{BenchError, Plan};
-pub(crate) use cgroup::Cgroups;
 pub use check::{Check, Value, Verdict};
 pub(crate) use descriptors::ProcessLimits;
 pub use root::Root;
