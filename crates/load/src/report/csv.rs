@@ -65,10 +65,10 @@ pub(crate) fn table<S>(columns: &[Column<S>], samples: &[S], run: &str) -> Strin
     [names(columns)].into_iter().chain(rows).map(|row| line(&row)).collect()
 }
 
-/// Counts by their names, in one field.
+/// Counts by their names, in one field; without those that are zero.
 pub(crate) fn by_name(counts: &BTreeMap<String, u64>) -> String {
-    let counts: Vec<String> = counts.iter().map(|(name, count)| format!("{name}={count}")).collect();
-    counts.join("; ")
+    let counts = counts.iter().filter(|(_, count)| **count > 0);
+    counts.map(|(name, count)| format!("{name}={count}")).collect::<Vec<_>>().join("; ")
 }
 
 fn line(fields: &[String]) -> String {

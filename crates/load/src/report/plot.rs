@@ -267,9 +267,12 @@ impl LinePlot {
     }
 
     fn x_labels_html(&self, x: &Scale) -> String {
-        let own = |ticks: Vec<f64>| ticks.into_iter().map(|tick| (tick, self.x_unit.format(tick))).collect();
-        let labels: Vec<(f64, String)> =
-            if self.x_labels.is_empty() { own(x.ticks()) } else { self.x_labels.clone() };
+        let own = |tick| (tick, self.x_unit.format(tick));
+        let labels: Vec<(f64, String)> = match self.x_unit {
+            _ if !self.x_labels.is_empty() => self.x_labels.clone(),
+            Unit::Seconds => x.time_ticks(),
+            _ => x.ticks().into_iter().map(own).collect(),
+        };
         let each = labels.len().div_ceil(X_LABELS_MAX).max(1);
         let mut html = String::new();
         for (at, (place, text)) in labels.iter().step_by(each).enumerate() {

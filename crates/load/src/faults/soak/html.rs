@@ -1,7 +1,5 @@
 //! The page of a soak: what it came to, what was seen over its time, and all figures.
 
-use std::collections::BTreeSet;
-
 use super::super::html::{meters, tone};
 use super::super::verdict::Verdict;
 use super::{Sample, Slope, SoakReport};
@@ -12,6 +10,8 @@ use crate::report::unit::Unit;
 
 /// Points of a line over time: more cannot be told apart.
 const POINTS_MAX: usize = 240;
+/// Causes that have a line of their own: with one more there would be two of a colour.
+const CAUSES_MAX: usize = 6;
 
 /// One page that needs nothing else.
 pub fn html(report: &SoakReport) -> String {
@@ -50,7 +50,7 @@ fn figures(report: &SoakReport) -> Vec<Figure> {
     let mut figures = Vec::new();
     if let Some(slope) = &report.memory_slope {
         let error = format!("± {} an hour", Unit::Bytes.format(slope.error));
-        figures.push(Figure::new("Memory grows by", Unit::Bytes.format(slope.per_hour), error));
+        figures.push(Figure::new("Memory slope", Unit::Bytes.format(slope.per_hour), error));
     }
     if let Some(last) = report.samples.last() {
         let all = |of: fn(&Sample) -> u64| report.samples.iter().map(of).sum::<u64>() as f64;
@@ -147,8 +147,7 @@ fn growth(slope: &Slope, samples: &[Sample], warmup_seconds: f64) -> String {
 fn used(report: &SoakReport, samples: &[Sample]) -> Vec<String> {
     let plot = |title: &str, unit, series| over_time(report, title, samples, unit, series);
     let accepted = [series_of_rate("accepted", samples, &|sample| sample.accepted)];
-    let causes: BTreeSet<&String> = samples.iter().flat_map(|sample| sample.closed.keys()).collect();
-    let closed = causes.into_iter().map(|cause| {
+    let closed = causes(samples).into_iter().map(|cause| {
         let name = format!("closed: {cause}");
         series_of_rate(&name, samples, &|sample| sample.closed.get(cause).copied().unwrap_or(0))
     });
@@ -161,6 +160,7 @@ fn used(report: &SoakReport, samples: &[Sample]) -> Vec<String> {
     vec![
         LinePlot {
             wide: true,
+            description: "As the server counted them; of causes, the most frequent.".into(),
             ..plot("Connections a second", Unit::PerSecond, accepted.into_iter().chain(closed).collect())
         }
         .html(),
@@ -172,6 +172,14 @@ fn used(report: &SoakReport, samples: &[Sample]) -> Vec<String> {
         }
         .html(),
     ]
+}
+
+/// The most frequent causes for which connections were closed.
+fn causes(samples: &[Sample]) -> Vec<&str> {
+    let closed = samples.last().into_iter().flat_map(|last| &last.closed);
+    let mut causes: Vec<(&String, &u64)> = closed.filter(|(_, count)| **count > 0).collect();
+    causes.sort_by_key(|(_, count)| std::cmp::Reverse(**count));
+    causes.into_iter().take(CAUSES_MAX).map(|(cause, _)| cause.as_str()).collect()
 }
 
 /// How fast a counter grew since the sample before.
