@@ -94,14 +94,14 @@ pub fn run(settings: &Settings, observer: &mut dyn Observer) -> Result<Report, F
     let stage = prepared.stage(settings.server, settings.program.clone(), &settings.flags, observer)?;
     let mut report = Report::new(settings, stage.apart);
     for row in settings.rows() {
-        if observer.stopped() {
-            report.interrupted = true;
-            break;
-        }
         let trial = Trial { row, stage: &stage, scale: settings.scale, timed: settings.timed, descriptors };
         let tried = trial.run(observer)?;
         observer.note(&text::row(&tried));
         report.rows.push(tried);
+        if observer.stopped() {
+            report.interrupted = true;
+            break;
+        }
     }
     Ok(report)
 }

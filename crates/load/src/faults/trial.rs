@@ -112,7 +112,10 @@ impl Trial<'_> {
     fn once(&self, observer: &mut dyn Observer) -> Result<RowReport, FaultsError> {
         let begun = Instant::now();
         let mut subject = Subject::start(self.stage, self.row.mode, &(self.row.flags)(self.scale))?;
-        let mut report = match self.try_it(&mut subject, observer) {
+        let tried = self.try_it(&mut subject, observer);
+        let mut report = match tried {
+            // Half an attack says nothing.
+            _ if observer.stopped() => RowReport::new(self.row, Verdict::Skipped(vec!["interrupted".into()])),
             Ok((_, during, _)) if during.findings.skipped.is_some() => {
                 RowReport::new(self.row, Verdict::Skipped(during.findings.skipped.into_iter().collect()))
             }
