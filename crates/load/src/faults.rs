@@ -12,6 +12,7 @@ mod attacker;
 mod bystanders;
 mod counts;
 mod figure;
+pub mod html;
 mod report;
 mod row;
 mod rows;
