@@ -115,7 +115,7 @@ fn whom_no_list_in_force_speaks_of_is_turned_away() {
     files.write("ca.pem", &(ours.pem() + &root.pem()));
     let of = |authority| numbered(&files, authority, TlsVersions::Tls13, 1);
     let clients = [&ours, &root, &below, &revoked].map(of);
-    let fates = |lists: &[String]| {
+    let fates = |lists: &[&str]| {
         files.write("crl.pem", &lists.concat());
         let auth = ClientAuth::required(&ca).unwrap().crl_file(&crl).unwrap();
         let (_serving, _seen, url) = serving(Some(auth));
@@ -136,10 +136,10 @@ fn whom_no_list_in_force_speaks_of_is_turned_away() {
     };
     let [run_out, of_ours] = [2003, 3000].map(|until| list(&ours, &[], until));
     let (of_root, of_below) = (list(&root, &[9], 3000), list(&below, &[], 3000));
-    assert_eq!(fates(&[run_out]), ["unknown"; 4]);
-    assert_eq!(fates(&[of_ours.clone()]), ["in", "unknown", "unknown", "unknown"]);
-    assert_eq!(fates(&[of_ours.clone(), of_root.clone()]), ["in", "in", "unknown", "revoked"]);
-    assert_eq!(fates(&[of_ours, of_root, of_below]), ["in", "in", "in", "revoked"]);
+    assert_eq!(fates(&[&run_out]), ["unknown"; 4]);
+    assert_eq!(fates(&[&of_ours]), ["in", "unknown", "unknown", "unknown"]);
+    assert_eq!(fates(&[&of_ours, &of_root]), ["in", "in", "unknown", "revoked"]);
+    assert_eq!(fates(&[&of_ours, &of_root, &of_below]), ["in", "in", "in", "revoked"]);
 }
 
 #[test]
