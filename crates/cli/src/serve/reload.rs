@@ -18,8 +18,8 @@ pub(super) fn on_hang_up(tls: Tls) -> io::Result<()> {
                 Ok(()) => "certificates reloaded".to_owned(),
                 Err(error) => format!("{error}; the certificates in use stay"),
             };
-            // Who closed stderr does not want to know.
-            let _ = writeln!(io::stderr(), "webscale: {said}");
+            // At once, as siblings write there too. Who closed stderr does not want to know.
+            let _ = io::stderr().write_all(format!("webscale: {said}\n").as_bytes());
         }
     };
     thread::Builder::new().name("reload".into()).spawn(listen).map(drop)
