@@ -51,6 +51,34 @@ fn a_server_without_a_deadline_does_not_survive_slow_handshakes() {
 }
 
 #[test]
+fn a_row_whose_server_does_not_start_leaves_the_others_theirs() {
+    // Row 19 says --wilful itself, and nothing may be said twice.
+    let output = webscale(&[
+        "faults",
+        "--quick",
+        "--untimed",
+        "--json",
+        "--row",
+        "10",
+        "--row",
+        "19",
+        "--",
+        "--wilful",
+    ]);
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let [tried, not_tried] = report["rows"].as_array().unwrap().as_slice() else { panic!("{report}") };
+    assert_conduct(tried);
+    assert_eq!(
+        (not_tried["verdict"].as_str(), output.status.code()),
+        (Some("disturbed"), Some(3)),
+        "{report}"
+    );
+    assert!(not_tried["why"][0].as_str().unwrap().contains("--wilful"), "{not_tried}");
+    // The first one is what was typed.
+    assert_fails(&["faults", "--quick", "--row", "19", "--", "--wilful"], 1, &["--wilful"]);
+}
+
+#[test]
 fn pages_of_other_origins_get_in_where_all_are_let_in() {
     let (row, code) = tried(&["--row", "26", "--", "--origin", "any"]);
     assert_eq!((row["verdict"].as_str(), code), (Some("failed"), Some(1)), "{row}");
