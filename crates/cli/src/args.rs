@@ -19,7 +19,7 @@ pub(crate) use compare::CompareArgs;
 pub(crate) use doctor::DoctorArgs;
 pub(crate) use faults::FaultsArgs;
 pub(crate) use output::OutputArgs;
-pub(crate) use serve::{ModeArg, ServeArgs};
+pub(crate) use serve::ServeArgs;
 
 const EXIT_CODES: &str = "\
 Exit codes:

@@ -1,7 +1,5 @@
 //! `webscale faults`: the rows as they are tried, their table and their JSON.
 
-use std::path::Path;
-
 use webscale_load::faults::soak::{self, SoakReport, SoakSettings};
 use webscale_load::faults::{self, FaultsError, Report, Tally, Verdict, text};
 use webscale_load::table::Look;
@@ -18,10 +16,10 @@ struct DidNotSurvive(String);
 
 pub(crate) fn run(args: &FaultsArgs) -> anyhow::Result<()> {
     if let Some(settings) = args.soak()? {
-        return soak(&settings, args.json.as_deref());
+        return soak(&settings, args);
     }
     let settings = args.settings()?;
-    output::prepare_json(args.json.as_deref())?;
+    args.output.prepare()?;
     let mut stderr = Stderr::with_notes_alone()?;
     let report = faults::run(&settings, &mut stderr);
     stderr.finish();
@@ -30,17 +28,24 @@ pub(crate) fn run(args: &FaultsArgs) -> anyhow::Result<()> {
         _ => error.into(),
     })?;
     let look = if output::stdout_is_terminal() { Look::Lines } else { Look::Plain };
-    output::report(args.json.as_deref(), &report, || text::text(&report, look))?;
+    output::all([
+        output::write_file(args.output.html.as_deref(), || faults::html::html(&report)),
+        output::report(args.output.json.as_deref(), &report, || text::text(&report, look)),
+    ])?;
     judge(&report)
 }
 
-fn soak(settings: &SoakSettings, json: Option<&Path>) -> anyhow::Result<()> {
-    output::prepare_json(json)?;
+fn soak(settings: &SoakSettings, args: &FaultsArgs) -> anyhow::Result<()> {
+    output::all([args.output.prepare(), output::prepare_file("--csv", args.csv.as_deref())])?;
     let mut stderr = Stderr::with_notes_alone()?;
     let report = soak::soak(settings, &mut stderr);
     stderr.finish();
     let report: SoakReport = report?;
-    output::report(json, &report, || soak::text(&report))?;
+    output::all([
+        output::write_file(args.output.html.as_deref(), || soak::html(&report)),
+        output::write_file(args.csv.as_deref(), || soak::csv(&report)),
+        output::report(args.output.json.as_deref(), &report, || soak::text(&report)),
+    ])?;
     match &report.verdict {
         Some(Verdict::Passed) => Ok(()),
         Some(Verdict::Failed(why)) => {

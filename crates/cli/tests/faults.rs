@@ -1,9 +1,11 @@
 //! `faults`: a server that survives, one that does not, and what is refused.
 
+use std::fs;
+
 use serde_json::Value;
 
 mod common;
-use common::{assert_fails, webscale};
+use common::{Directory, assert_fails, webscale};
 
 /// The one row that was tried with these arguments, and the exit code.
 fn tried(args: &[&str]) -> (Value, Option<i32>) {
@@ -78,7 +80,9 @@ fn pages_of_other_origins_get_in_where_all_are_let_in() {
 
 #[test]
 fn a_soaked_server_accounts_for_all_who_came() {
-    let output = webscale(&["faults", "--soak", "5s", "--json"]);
+    let directory = Directory::new("soak");
+    let (html, csv) = (directory.file("soak.html"), directory.file("soak.csv"));
+    let output = webscale(&["faults", "--soak", "5s", "--json", "--html", &html, "--csv", &csv]);
     let report: Value = serde_json::from_slice(&output.stdout).unwrap();
     let counted = figure(&report, "connections that the server counted");
     assert!(counted["value"].as_f64().unwrap() > 100.0, "{report}");
@@ -89,7 +93,9 @@ fn a_soaked_server_accounts_for_all_who_came() {
     ] {
         assert_eq!(figure(&report, name)["holds"], true, "{name}: {report}");
     }
-    assert!(!report["samples"].as_array().unwrap().is_empty());
+    let samples = report["samples"].as_array().unwrap().len();
+    assert!(samples > 0 && fs::read_to_string(csv).unwrap().lines().count() == samples + 1);
+    assert!(fs::read_to_string(html).unwrap().contains("connections that the server counted"));
 }
 
 #[test]
@@ -100,5 +106,9 @@ fn what_cannot_be_done_is_refused_before_anything_is_started() {
     assert_fails(&["faults", "--soak", "1s"], 2, &["5s"]);
     assert_fails(&["faults", "--soak", "1m", "--quick"], 2, &["--quick"]);
     assert_fails(&["faults", "wss://example.com"], 2, &["wss://example.com"]);
-    assert_fails(&["faults", "--json", "/nonexistent/x", "--row", "1"], 2, &["/nonexistent/x"]);
+    for flag in ["--json", "--html"] {
+        assert_fails(&["faults", flag, "/nonexistent/x", "--row", "1"], 2, &["/nonexistent/x"]);
+    }
+    assert_fails(&["faults", "--soak", "5s", "--csv", "/nonexistent/x"], 2, &["/nonexistent/x"]);
+    assert_fails(&["faults", "--csv", "x.csv"], 2, &["--soak"]);
 }

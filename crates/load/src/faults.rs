@@ -12,6 +12,7 @@ mod attacker;
 mod bystanders;
 mod counts;
 mod figure;
+pub mod html;
 mod report;
 mod row;
 mod rows;
@@ -97,10 +98,6 @@ pub fn run(settings: &Settings, observer: &mut dyn Observer) -> Result<Report, F
     let stage = prepared.stage(settings.server, settings.program.clone(), &settings.flags, observer)?;
     let mut report = Report::new(settings, stage.apart);
     for row in settings.rows() {
-        if observer.stopped() {
-            report.interrupted = true;
-            break;
-        }
         let trial = Trial { row, stage: &stage, scale: settings.scale, timed: settings.timed, descriptors };
         let tried = match trial.run(observer) {
             Err(error) if report.rows.is_empty() => return Err(error),
@@ -109,6 +106,10 @@ pub fn run(settings: &Settings, observer: &mut dyn Observer) -> Result<Report, F
         };
         observer.note(&text::row(&tried));
         report.rows.push(tried);
+        if observer.stopped() {
+            report.interrupted = true;
+            break;
+        }
     }
     Ok(report)
 }

@@ -210,7 +210,9 @@ impl<H: Handler, K: Kernel> EventLoop<H, K> {
 
     fn dispatch(&mut self, events: &K::Events) {
         self.share_bytes = share(self.shared.config.limits.turn_bytes, count::<K>(events));
-        let mut handshakes = self.resume_handshakes();
+        let budget = self.shared.config.limits.turn_handshakes;
+        // Where some wait already, others wait behind them.
+        let (mut at_once, later) = if self.put_off.is_empty() { (budget, 0) } else { (0, budget) };
         for (token, ready) in (0..).map_while(|index| K::event(events, index)) {
             match token {
                 LISTENER => self.accept(),
@@ -219,9 +221,11 @@ impl<H: Handler, K: Kernel> EventLoop<H, K> {
                     self.waker.clear();
                     self.read_mail();
                 }
-                token => self.on_event(Token::from_u64(token), ready, &mut handshakes),
+                token => self.on_event(Token::from_u64(token), ready, &mut at_once),
             }
         }
+        // Clients that are being served come first.
+        self.resume_handshakes(later);
     }
 
     fn on_event(&mut self, token: Token, ready: Ready, handshakes: &mut u32) {

@@ -17,7 +17,7 @@ use webscale_sys::process;
 use workload::report::{self, Counts};
 
 use super::inheritance::Inheritance;
-use crate::args::{ModeArg, ServeArgs};
+use crate::args::ServeArgs;
 
 const LISTENING: &str = "listening on ";
 
@@ -100,6 +100,7 @@ fn add(sum: Option<Counts>, counts: Option<Counts>) -> Option<Counts> {
     })
 }
 
+/// What was typed, and behind it, where it counts more, what is one process's own.
 fn spawn(
     args: &ServeArgs,
     address: SocketAddr,
@@ -107,44 +108,13 @@ fn spawn(
     inheritance: &Inheritance,
 ) -> anyhow::Result<Child> {
     let mut command = Command::new(std::env::current_exe().context("this program's own file")?);
-    let mode = match args.mode {
-        ModeArg::Echo => "echo",
-        ModeArg::Ingest => "ingest",
-    };
-    command.args(["serve", "--mode", mode, "--listen", &address.to_string()]);
-    command.args(["--workers", &args.workers.to_string()]);
-    if let Some(threads) = args.threads {
-        command.args(["--threads", &threads.to_string()]);
-    }
-    if let Some(bytes) = args.max_message {
-        command.args(["--max-message", &bytes.to_string()]);
-    }
-    command.args(args.limits.share(args.processes)).args(args.times.share());
-    if args.deflate {
-        command.arg("--deflate");
-    }
-    for network in &args.proxy_protocol {
-        command.args(["--proxy-protocol", &network.to_string()]);
-    }
-    for origin in &args.origins {
-        command.args(["--origin", origin]);
-    }
-    command.args(args.status.share(index));
+    let typed = std::env::args_os().skip(1).take_while(|argument| argument != "--");
+    command.args(typed).args(["--processes=1", &format!("--listen={address}"), "--inherit"]);
+    command.args(args.limits.share(args.processes)).args(args.status.share(index));
     if index > 0 {
         command.arg("--share-port");
     }
-    for (flag, file) in [("--cert", &args.cert), ("--key", &args.key), ("--client-ca", &args.client_ca)] {
-        if let Some(file) = file {
-            command.arg(flag).arg(file);
-        }
-    }
-    if args.client_ca_optional {
-        command.arg("--client-ca-optional");
-    }
-    if args.plain {
-        command.arg("--plain");
-    }
-    command.arg("--inherit").stdin(Stdio::piped()).stdout(Stdio::piped());
+    command.stdin(Stdio::piped()).stdout(Stdio::piped());
     // A process group of its own: Ctrl-C reaches the children through us, once.
     std::os::unix::process::CommandExt::process_group(&mut command, 0);
     let mut child = process::spawn_bound(&mut command, &[]).context("starting a process")?;

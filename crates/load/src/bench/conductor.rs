@@ -368,13 +368,25 @@ fn messages(plan: &Plan, tally: &Tally, ended: Duration) -> Messages {
         lost: if is_echo { in_all.unanswered } else { 0 },
         reordered: in_all.reordered,
         corrupt: in_all.corrupt,
-        sent_in_all: in_all.sent,
+        // What idle clients send is pings.
+        sent_in_all: if plan.probe == Probe::Idle { 0 } else { in_all.sent },
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn messages_in_all_are_of_warm_up_too_and_no_pings() {
+        let mut tally = Tally::default();
+        (tally.warmup.counts.sent, tally.measured.counts.sent) = (3, 4);
+        for (probe, in_all) in [(Probe::Ping, 7), (Probe::Idle, 0)] {
+            let plan = Plan { probe, ..Plan::new("ws://127.0.0.1:9") };
+            let messages = messages(&plan, &tally, plan.until());
+            assert_eq!((messages.sent, messages.sent_in_all), (4, in_all), "{probe:?}");
+        }
+    }
 
     #[test]
     fn a_closed_loop_is_accounted_for_by_the_time_that_it_had() {

@@ -4,9 +4,11 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
+use webscale_sys::cgroup::Cgroups;
+
 use super::binding::DESCRIPTORS_SPARE;
 use crate::compare::figures::Line;
-use crate::doctor::{Cgroups, ProcessLimits, Root};
+use crate::doctor::{ProcessLimits, Root};
 use crate::measure::family::{PROCESSES_MAX, family};
 use crate::measure::kernel::{page_bytes, parse_sockstat};
 use crate::measure::process::{kilobytes, value};
@@ -267,7 +269,7 @@ impl Seen {
         let status = root.text(&format!("proc/{pid}/status")).unwrap_or_default();
         self.address_space = self.address_space.max(kilobytes(&status, "VmPeak:").unwrap_or(0));
         self.look_at_threads(root);
-        let group = Cgroups::of(root, &pid).and_then(|groups| groups.memory(root));
+        let group = Cgroups::of(root.directory(), &pid).and_then(|groups| groups.memory());
         self.group = group.map(|limit| (limit.used, limit.limit)).or(self.group);
     }
 }

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Where `/proc` and `/sys` are.
 #[derive(Debug, Clone)]
@@ -18,6 +18,11 @@ impl Root {
     /// `proc` and `sys` are below `path`.
     pub fn new(path: impl Into<PathBuf>) -> Root {
         Root(path.into())
+    }
+
+    /// The directory.
+    pub(crate) fn directory(&self) -> &Path {
+        &self.0
     }
 
     /// Where a file is.

@@ -4,7 +4,9 @@
 //! processors. What the server holds is looked at every few seconds.
 
 mod churn;
+mod csv;
 mod findings;
+mod html;
 mod line;
 mod report;
 
@@ -28,7 +30,9 @@ use crate::measure::process::Process;
 use crate::observe::Observer;
 
 use churn::{Churn, Pace};
+pub use csv::csv;
 use findings::{Ending, findings};
+pub use html::html;
 pub use line::Slope;
 pub use report::{Sample, SoakReport, text};
 

@@ -44,6 +44,12 @@ const DEATH_SEEN_WITHIN: Duration = Duration::from_secs(1);
 /// The attacking thread's niceness: honest clients, which measure, go before it.
 const NICENESS: u8 = 10;
 const LOOK_EVERY: Duration = Duration::from_millis(50);
+/// Figures that reports draw.
+pub(crate) const HONEST_P99_BEFORE: &str = "honest p99 before";
+pub(crate) const HONEST_P99: &str = "honest p99";
+pub(crate) const MEMORY_BEFORE: &str = "memory before";
+pub(crate) const PEAK_MEMORY: &str = "peak memory";
+pub(crate) const PEAK_MEMORY_BY_BYTES: &str = "peak memory by what was sent";
 const IDLE_FOR: Duration = Duration::from_secs(1);
 
 /// One row and where it is tried.
@@ -102,7 +108,10 @@ impl Trial<'_> {
     fn once(&self, observer: &mut dyn Observer) -> Result<RowReport, FaultsError> {
         let begun = Instant::now();
         let mut subject = Subject::start(self.stage, self.row.mode, &(self.row.flags)(self.scale))?;
-        let mut report = match self.try_it(&mut subject, observer) {
+        let tried = self.try_it(&mut subject, observer);
+        let mut report = match tried {
+            // Half an attack says nothing.
+            _ if observer.stopped() => RowReport::new(self.row, Verdict::Skipped(vec!["interrupted".into()])),
             Ok((_, during, _)) if during.findings.skipped.is_some() => {
                 RowReport::new(self.row, Verdict::Skipped(during.findings.skipped.into_iter().collect()))
             }
@@ -263,8 +272,8 @@ impl Trial<'_> {
         let sum = |count: fn(&Window) -> u64| -> u64 { windows.into_iter().map(count).sum() };
         vec![
             // What is slow by itself cannot be seen to be slowed down.
-            Figure::new("honest p99 before", baseline, Unit::Seconds, Bar::AtMost(BASELINE_MAX)).of_attack(),
-            Figure::new("honest p99", seconds(during.window.p99), Unit::Seconds, Bar::AtMost(most)).of_time(),
+            Figure::new(HONEST_P99_BEFORE, baseline, Unit::Seconds, Bar::AtMost(BASELINE_MAX)).of_attack(),
+            Figure::new(HONEST_P99, seconds(during.window.p99), Unit::Seconds, Bar::AtMost(most)).of_time(),
             Figure::noted("honest messages answered", during.window.answered as f64, Unit::Count),
             Figure::count(
                 "honest clients disconnected",
@@ -288,21 +297,21 @@ impl Trial<'_> {
         let free = FREE_BYTES * findings.connections as f64 + MEMORY_LEFT_MAX as f64;
         let most = resting + free + AMPLIFICATION_MAX * findings.sent_bytes as f64;
         let mut figures = vec![
-            Figure::noted("memory before", resting, Unit::Bytes),
-            Figure::new("peak memory by what was sent", peak, Unit::Bytes, Bar::AtMost(most)),
+            Figure::noted(MEMORY_BEFORE, resting, Unit::Bytes),
+            Figure::new(PEAK_MEMORY_BY_BYTES, peak, Unit::Bytes, Bar::AtMost(most)),
         ];
         if let Some(full) = findings.memory_at_most {
             // What is above the server at rest shrinks with the scale, the rest does not.
             let most = resting + (full - resting).max(0.0) * self.scale.share();
-            figures.push(Figure::new("peak memory", peak, Unit::Bytes, Bar::AtMost(most)));
+            figures.push(Figure::new(PEAK_MEMORY, peak, Unit::Bytes, Bar::AtMost(most)));
         }
         if let Some(budget) = findings.memory_budget {
-            figures.push(Figure::new("peak memory", peak, Unit::Bytes, Bar::AtMost(budget)));
+            figures.push(Figure::new(PEAK_MEMORY, peak, Unit::Bytes, Bar::AtMost(budget)));
         }
         if let Some(each) = findings.memory_each_at_most {
             let more = each * findings.connections as f64;
             let most = resting + more + MEMORY_NOISE;
-            figures.push(Figure::new("peak memory", peak, Unit::Bytes, Bar::AtMost(most)));
+            figures.push(Figure::new(PEAK_MEMORY, peak, Unit::Bytes, Bar::AtMost(most)));
             let virtual_more = during.peak.virtual_bytes as f64 - before.gauge.memory.virtual_bytes as f64;
             let most = more + ADDRESS_NOISE;
             figures.push(Figure::new("address space added", virtual_more, Unit::Bytes, Bar::AtMost(most)));

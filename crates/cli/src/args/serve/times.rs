@@ -38,16 +38,4 @@ impl TimeArgs {
         put(&mut limits.shutdown_spread, self.drain);
         limits.shutdown_time = limits.shutdown_time.saturating_add(limits.shutdown_spread);
     }
-
-    /// What is typed for a process of several.
-    pub(crate) fn share(&self) -> impl Iterator<Item = String> {
-        let flags = [
-            ("--handshake-time", self.handshake_time),
-            ("--message-time", self.message_time),
-            ("--ping-after", self.ping_after),
-            ("--pong-time", self.pong_time),
-            ("--drain", self.drain),
-        ];
-        flags.into_iter().filter_map(|(flag, time)| Some(format!("{flag}={}us", time?.as_micros())))
-    }
 }

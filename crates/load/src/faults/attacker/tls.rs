@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use rustls::client::Resumption;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::crypto::aws_lc_rs;
+use rustls::crypto::{CryptoProvider, aws_lc_rs};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{ClientConfig, ClientConnection, DigitallySignedStruct, Error, SignatureScheme};
 
@@ -49,7 +49,17 @@ impl ServerCertVerifier for Anybody {
 
 /// The configuration of hostile clients.
 pub(crate) fn hostile() -> Result<Arc<ClientConfig>, Error> {
-    let builder = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()));
+    with_provider(aws_lc_rs::default_provider())
+}
+
+/// The same, with the key exchange alone that costs a server most.
+pub(crate) fn costly() -> Result<Arc<ClientConfig>, Error> {
+    let kx_groups = vec![aws_lc_rs::kx_group::SECP384R1];
+    with_provider(CryptoProvider { kx_groups, ..aws_lc_rs::default_provider() })
+}
+
+fn with_provider(provider: CryptoProvider) -> Result<Arc<ClientConfig>, Error> {
+    let builder = ClientConfig::builder_with_provider(Arc::new(provider));
     let builder = builder.with_safe_default_protocol_versions()?;
     let mut config =
         builder.dangerous().with_custom_certificate_verifier(Arc::new(Anybody)).with_no_client_auth();
