@@ -276,6 +276,7 @@ pub(super) mod tests {
             closed: [("peer".to_owned(), count * 7), ("timeout".to_owned(), count)].into(),
             server_cpu: 0.4,
             server_waited: 0.0,
+            stolen: 0.0,
             clients_cpu: 0.6,
             pace: 1.0,
             honest_answered: 500,
