@@ -3,7 +3,7 @@
 use super::{Sample, SoakReport};
 use crate::report::csv::{Column, by_name, figure, table};
 
-const COLUMNS: [Column<Sample>; 16] = [
+const COLUMNS: [Column<Sample>; 17] = [
     ("at_seconds", |sample| format!("{:.3}", sample.seconds)),
     ("server_pss_bytes", |sample| sample.pss_bytes.to_string()),
     ("server_descriptors", |sample| sample.descriptors.to_string()),
