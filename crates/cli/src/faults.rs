@@ -1,7 +1,7 @@
 //! `webscale faults`: the rows as they are tried, their table and their JSON.
 
 use webscale_load::faults::soak::{self, SoakReport, SoakSettings};
-use webscale_load::faults::{self, FaultsError, Report, Verdict, text};
+use webscale_load::faults::{self, FaultsError, Report, Tally, Verdict, text};
 use webscale_load::table::Look;
 
 use crate::args::FaultsArgs;
@@ -57,7 +57,7 @@ fn soak(settings: &SoakSettings, args: &FaultsArgs) -> anyhow::Result<()> {
 }
 
 fn judge(report: &Report) -> anyhow::Result<()> {
-    let (failed, disturbed) = (report.count("FAILED"), report.count("disturbed"));
+    let Tally { failed, disturbed, .. } = report.tally();
     if failed > 0 {
         return Err(DidNotSurvive(format!("{failed} of {} rows failed", report.rows.len())).into());
     }

@@ -53,6 +53,25 @@ fn a_server_without_a_deadline_does_not_survive_slow_handshakes() {
 }
 
 #[test]
+fn a_row_whose_server_does_not_start_leaves_the_others_theirs() {
+    // The memory that row 18 allows does not suffice for one message of that size.
+    let flags = ["--", "--max-message", "128MiB"];
+    let rows = ["faults", "--quick", "--untimed", "--json", "--row", "10", "--row", "18"];
+    let output = webscale(&[&rows[..], &flags].concat());
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let [tried, not_tried] = report["rows"].as_array().unwrap().as_slice() else { panic!("{report}") };
+    assert_conduct(tried);
+    assert_eq!(
+        (not_tried["verdict"].as_str(), output.status.code()),
+        (Some("disturbed"), Some(3)),
+        "{report}"
+    );
+    assert!(not_tried["why"][0].as_str().unwrap().contains("--memory"), "{not_tried}");
+    // Where it is the first, it is what was typed.
+    assert_fails(&[&["faults", "--row", "18"][..], &flags].concat(), 1, &["--memory"]);
+}
+
+#[test]
 fn pages_of_other_origins_get_in_where_all_are_let_in() {
     let (row, code) = tried(&["--row", "26", "--", "--origin", "any"]);
     assert_eq!((row["verdict"].as_str(), code), (Some("failed"), Some(1)), "{row}");
