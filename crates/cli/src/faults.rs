@@ -4,7 +4,6 @@ use std::path::Path;
 
 use webscale_load::faults::soak::{self, SoakReport, SoakSettings};
 use webscale_load::faults::{self, FaultsError, Report, Verdict, text};
-use webscale_load::table::Look;
 
 use crate::args::FaultsArgs;
 use crate::exit::{Undecided, Usage};
@@ -29,8 +28,7 @@ pub(crate) fn run(args: &FaultsArgs) -> anyhow::Result<()> {
         FaultsError::Workspace(_) => anyhow::Error::new(Usage(error.to_string())),
         _ => error.into(),
     })?;
-    let look = if output::stdout_is_terminal() { Look::Lines } else { Look::Plain };
-    output::report(args.json.as_deref(), &report, || text::text(&report, look))?;
+    output::report(args.json.as_deref(), &report, || text::text(&report, output::look()))?;
     judge(&report)
 }
 
