@@ -116,11 +116,12 @@ fn tls(args: &ServeArgs, inheritance: &Inheritance) -> anyhow::Result<Option<Tls
 
 /// Asks clients for certificates, where that was asked for.
 fn with_clients(tls: Tls, args: &ServeArgs) -> Result<Tls, TlsConfigError> {
-    match &args.client_ca {
-        None => Ok(tls),
-        Some(ca) if args.client_ca_optional => tls.client_certificates(ClientAuth::optional(ca)?),
-        Some(ca) => tls.client_certificates(ClientAuth::required(ca)?),
-    }
+    let Some(ca) = &args.client_ca else { return Ok(tls) };
+    let auth = if args.client_ca_optional { ClientAuth::optional(ca)? } else { ClientAuth::required(ca)? };
+    tls.client_certificates(match &args.client_crl {
+        Some(crl) => auth.crl_file(crl)?,
+        None => auth,
+    })
 }
 
 /// Seals session tickets with the keys that other processes have too, where there are such.

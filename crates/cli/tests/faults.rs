@@ -1,9 +1,11 @@
 //! `faults`: a server that survives, one that does not, and what is refused.
 
+use std::fs;
+
 use serde_json::Value;
 
 mod common;
-use common::{assert_fails, webscale};
+use common::{Directory, assert_fails, webscale};
 
 /// The one row that was tried with these arguments, and the exit code.
 fn tried(args: &[&str]) -> (Value, Option<i32>) {
@@ -51,6 +53,25 @@ fn a_server_without_a_deadline_does_not_survive_slow_handshakes() {
 }
 
 #[test]
+fn a_row_whose_server_does_not_start_leaves_the_others_theirs() {
+    // The memory that row 18 allows does not suffice for one message of that size.
+    let flags = ["--", "--max-message", "128MiB"];
+    let rows = ["faults", "--quick", "--untimed", "--json", "--row", "10", "--row", "18"];
+    let output = webscale(&[&rows[..], &flags].concat());
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let [tried, not_tried] = report["rows"].as_array().unwrap().as_slice() else { panic!("{report}") };
+    assert_conduct(tried);
+    assert_eq!(
+        (not_tried["verdict"].as_str(), output.status.code()),
+        (Some("disturbed"), Some(3)),
+        "{report}"
+    );
+    assert!(not_tried["why"][0].as_str().unwrap().contains("--memory"), "{not_tried}");
+    // Where it is the first, it is what was typed.
+    assert_fails(&[&["faults", "--row", "18"][..], &flags].concat(), 1, &["--memory"]);
+}
+
+#[test]
 fn pages_of_other_origins_get_in_where_all_are_let_in() {
     let (row, code) = tried(&["--row", "26", "--", "--origin", "any"]);
     assert_eq!((row["verdict"].as_str(), code), (Some("failed"), Some(1)), "{row}");
@@ -59,7 +80,9 @@ fn pages_of_other_origins_get_in_where_all_are_let_in() {
 
 #[test]
 fn a_soaked_server_accounts_for_all_who_came() {
-    let output = webscale(&["faults", "--soak", "5s", "--json"]);
+    let directory = Directory::new("soak");
+    let (html, csv) = (directory.file("soak.html"), directory.file("soak.csv"));
+    let output = webscale(&["faults", "--soak", "5s", "--json", "--html", &html, "--csv", &csv]);
     let report: Value = serde_json::from_slice(&output.stdout).unwrap();
     let counted = figure(&report, "connections that the server counted");
     assert!(counted["value"].as_f64().unwrap() > 100.0, "{report}");
@@ -70,7 +93,9 @@ fn a_soaked_server_accounts_for_all_who_came() {
     ] {
         assert_eq!(figure(&report, name)["holds"], true, "{name}: {report}");
     }
-    assert!(!report["samples"].as_array().unwrap().is_empty());
+    let samples = report["samples"].as_array().unwrap().len();
+    assert!(samples > 0 && fs::read_to_string(csv).unwrap().lines().count() == samples + 1);
+    assert!(fs::read_to_string(html).unwrap().contains("connections that the server counted"));
 }
 
 #[test]
@@ -81,5 +106,9 @@ fn what_cannot_be_done_is_refused_before_anything_is_started() {
     assert_fails(&["faults", "--soak", "1s"], 2, &["5s"]);
     assert_fails(&["faults", "--soak", "1m", "--quick"], 2, &["--quick"]);
     assert_fails(&["faults", "wss://example.com"], 2, &["wss://example.com"]);
-    assert_fails(&["faults", "--json", "/nonexistent/x", "--row", "1"], 2, &["/nonexistent/x"]);
+    for flag in ["--json", "--html"] {
+        assert_fails(&["faults", flag, "/nonexistent/x", "--row", "1"], 2, &["/nonexistent/x"]);
+    }
+    assert_fails(&["faults", "--soak", "5s", "--csv", "/nonexistent/x"], 2, &["/nonexistent/x"]);
+    assert_fails(&["faults", "--csv", "x.csv"], 2, &["--soak"]);
 }

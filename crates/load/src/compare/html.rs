@@ -8,9 +8,9 @@ use super::table::{FIGURES, notes};
 use crate::capacity::html::plots;
 use crate::capacity::search::Step;
 use crate::capacity::{Find, StepReport};
+use crate::report::bars::{Bar, BarPlot};
 use crate::report::facts::{Fact, fact, host};
 use crate::report::page::{Page, Table, Tone};
-use crate::report::plot::{Bar, BarPlot};
 use crate::report::unit::Unit;
 
 /// One page that needs nothing else.
@@ -94,9 +94,10 @@ fn bars(comparison: &Comparison) -> Vec<String> {
             value: value(server),
             range: range(server).map(|spread| (spread.min, spread.max)),
             colour,
+            ..Bar::default()
         };
         let bars = comparison.servers.iter().enumerate().map(bar).collect();
-        BarPlot { title: title.into(), unit, bars }.html()
+        BarPlot { title: title.into(), description: String::new(), unit, bars }.html()
     };
     vec![
         plot(

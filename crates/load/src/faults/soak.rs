@@ -4,7 +4,9 @@
 //! processors. What the server holds is looked at every few seconds.
 
 mod churn;
+mod csv;
 mod findings;
+mod html;
 mod line;
 mod report;
 
@@ -28,7 +30,9 @@ use crate::measure::process::Process;
 use crate::observe::Observer;
 
 use churn::{Churn, Pace};
+pub use csv::csv;
 use findings::{Ending, findings};
+pub use html::html;
 pub use line::Slope;
 pub use report::{Sample, SoakReport, text};
 
@@ -59,7 +63,7 @@ const SAMPLE_EVERY: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs
 const NOTE_EVERY: Duration = Duration::from_secs(30);
 const RELOAD_EVERY: Duration = Duration::from_secs(10);
 /// Every so many reloads, the file is no certificate.
-const BAD_FILE_EVERY: u32 = 5;
+const BAD_FILE_EVERY: u64 = 5;
 /// After the last hostile client has gone.
 const RECOVERY_MAX: Duration = Duration::from_secs(30);
 /// Times that the server is asked for its counts in a row.
@@ -123,6 +127,12 @@ pub(crate) struct Reloads {
     pub(crate) bad: u32,
 }
 
+impl Reloads {
+    fn all(self) -> u64 {
+        u64::from(self.good) + u64::from(self.bad)
+    }
+}
+
 /// CPU time of server and clients.
 struct Meters {
     server: Meter,
@@ -135,8 +145,7 @@ impl<'a> Soak<'a> {
         stage: &'a Stage,
         subject: &'a mut Subject,
     ) -> Result<Self, FaultsError> {
-        let mut bystanders = Bystanders::gather(subject.url(), &stage.certificate, Mode::Echo)?;
-        bystanders.end_window()?;
+        let bystanders = Bystanders::gather(subject.url(), &stage.certificate, Mode::Echo)?;
         let tls = tls::hostile()?;
         let before = subject.gauge()?;
         Ok(Soak {
@@ -258,7 +267,7 @@ impl<'a> Soak<'a> {
     /// Another certificate, or a file that is none.
     fn reload(&mut self) -> Result<(), FaultsError> {
         let files = &self.stage.certificate;
-        if (self.reloads.good + self.reloads.bad) % BAD_FILE_EVERY == BAD_FILE_EVERY - 1 {
+        if self.reloads.all() % BAD_FILE_EVERY == BAD_FILE_EVERY - 1 {
             fs::write(&files.cert, "no certificate")?;
             self.reloads.bad += 1;
         } else {
@@ -275,8 +284,10 @@ impl<'a> Soak<'a> {
         let begun = Instant::now();
         let mut counts = self.ask()?;
         let mut gauge = self.subject.gauge()?;
-        while (counts.open() > findings::OPEN_IN_THE_END || gauge.descriptors > self.before.descriptors)
-            && begun.elapsed() < RECOVERY_MAX
+        while begun.elapsed() < RECOVERY_MAX
+            && (counts.open() > findings::OPEN_IN_THE_END
+                || gauge.descriptors > self.before.descriptors
+                || counts.sum("certificate_reloads_total") < self.reloads.all())
         {
             self.bystanders.watch(LOOK_EVERY)?;
             gauge = self.subject.gauge()?;

@@ -48,6 +48,20 @@ fn a_session_is_resumed_at_another_process_while_its_key_is_kept() {
     }
 }
 
+#[test]
+fn a_new_certificate_leaves_the_tickets_keys() {
+    let hand = Arc::new(Hand::default());
+    hand.turn(600 * HOUR);
+    let [one, other, stranger] = [1, 1, 2].map(|secret| process(secret, &hand));
+    let client = client_tls(VERSIONS[0], true);
+    assert!(!visit(&client, &one));
+    other.replace(&CERTIFICATE.0).unwrap();
+    assert!(visit(&client, &other), "with the keys that it has");
+    other.replace(&stranger).unwrap();
+    assert!(!visit(&client, &other), "with the keys of the new one");
+    assert!(visit(&client, &stranger));
+}
+
 /// Opens none, and counts.
 #[derive(Debug, Default)]
 struct Counting(AtomicUsize);
