@@ -3,6 +3,7 @@
 mod inheritance;
 mod processes;
 mod reload;
+mod signals;
 mod status;
 mod wilful;
 

@@ -121,7 +121,7 @@ fn blocks(arena: &Arena<'_>) -> io::Result<Findings> {
 fn health_turns(arena: &Arena<'_>, wanted: u16) -> io::Result<Option<Duration>> {
     let begun = Instant::now();
     while begun.elapsed() < NOTICED_WITHIN && !arena.is_stopped() {
-        if counts::get(arena.address, &arena.tls, "/healthz")?.status == wanted {
+        if counts::get(arena.address, &arena.tls, "/healthz")?.status()? == wanted {
             return Ok(Some(begun.elapsed()));
         }
         thread::sleep(Duration::from_millis(50));
