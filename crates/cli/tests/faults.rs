@@ -89,7 +89,7 @@ fn compressed_messages_get_in_where_the_limit_is_higher() {
 
 #[test]
 fn a_server_with_all_memory_keeps_what_it_should_refuse() {
-    let (row, code) = tried(&["--row", "18", "--", "--memory", "8GiB"]);
+    let (row, code) = tried(&["--row", "18", "--", "--memory", "2GiB"]);
     assert_eq!((row["verdict"].as_str(), code), (Some("failed"), Some(1)), "{row}");
     assert_eq!(figure(&row, "clients closed with 1013")["value"].as_f64(), Some(0.0));
 }
