@@ -70,7 +70,7 @@ fn a_reload_reads_the_secret_again_and_keeps_the_old_one_if_that_is_no_good() {
     hand.turn(600 * HOUR);
     let [one, two] = [1, 2].map(|secret| process(secret, &hand));
     write(&[1; 32]);
-    let keys = TicketKeys::from_file(&path).unwrap().clock(hand.clone());
+    let keys = TicketKeys::from_file(&path).unwrap().clock(hand);
     let changing = CERTIFICATE.0.clone().ticket_keys(keys).unwrap();
     let client = client_tls(VERSIONS[0], true);
     assert!(!visit(&client, &one));
