@@ -38,7 +38,7 @@ pub(super) fn run(args: &ServeArgs, inheritance: &Inheritance) -> anyhow::Result
         move || events.send(event).is_ok()
     };
     signals::watch(&[SIGTERM, SIGINT], tell(Event::End))?;
-    if args.can_reload() {
+    if args.reloadable().is_some() {
         signals::watch(&[SIGHUP], tell(Event::Reload))?;
     }
     let mut children = Children(Vec::new());

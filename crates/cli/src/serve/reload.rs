@@ -1,4 +1,4 @@
-//! SIGHUP: certificates are read again.
+//! SIGHUP: files are read again.
 
 use std::io::{self, Write};
 
@@ -7,12 +7,12 @@ use webscale::Tls;
 
 use super::signals;
 
-/// Reloads `tls` on each SIGHUP, and says on stderr what came of it.
-pub(super) fn on_hang_up(tls: Tls) -> io::Result<()> {
+/// Reloads `tls` on each SIGHUP, and says on stderr what became of its `files`.
+pub(super) fn on_hang_up(tls: Tls, files: &'static str) -> io::Result<()> {
     signals::watch(&[SIGHUP], move || {
         let said = match tls.reload() {
-            Ok(()) => "certificates reloaded".to_owned(),
-            Err(error) => format!("{error}; the certificates in use stay"),
+            Ok(()) => format!("{files} reloaded"),
+            Err(error) => format!("{error}; what is in use stays"),
         };
         // Who closed stderr does not want to know.
         let _ = writeln!(io::stderr(), "webscale: {said}");
