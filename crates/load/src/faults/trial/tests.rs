@@ -16,6 +16,9 @@ struct Seen {
     death: Option<ServerError>,
 }
 
+/// Something that a server did wrong.
+type Wrong = fn(&mut Seen);
+
 fn window() -> Window {
     Window {
         p99: Some(Duration::from_millis(2)),
@@ -75,7 +78,7 @@ fn a_server_that_does_all_right_passes() {
 
 #[test]
 fn each_wrong_alone_fails_the_row_and_is_named() {
-    let wrongs: [(&str, fn(&mut Seen)); 16] = [
+    let wrongs: [(&str, Wrong); 16] = [
         ("honest clients disconnected 1", |seen| seen.during.window.disconnected = 1),
         ("honest clients disconnected 1", |seen| seen.after.window.disconnected = 1),
         ("honest messages lost 2", |seen| seen.during.window.lost = 2),
