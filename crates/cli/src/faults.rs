@@ -1,8 +1,7 @@
 //! `webscale faults`: the rows as they are tried, their table and their JSON.
 
 use webscale_load::faults::soak::{self, SoakReport, SoakSettings};
-use webscale_load::faults::{self, FaultsError, Report, Verdict, text};
-use webscale_load::table::Look;
+use webscale_load::faults::{self, FaultsError, Report, Tally, Verdict, text};
 
 use crate::args::FaultsArgs;
 use crate::exit::{Undecided, Usage};
@@ -27,10 +26,9 @@ pub(crate) fn run(args: &FaultsArgs) -> anyhow::Result<()> {
         FaultsError::Workspace(_) => anyhow::Error::new(Usage(error.to_string())),
         _ => error.into(),
     })?;
-    let look = if output::stdout_is_terminal() { Look::Lines } else { Look::Plain };
     output::all([
         output::write_file(args.output.html.as_deref(), || faults::html::html(&report)),
-        output::report(args.output.json.as_deref(), &report, || text::text(&report, look)),
+        output::report(args.output.json.as_deref(), &report, || text::text(&report, output::look())),
     ])?;
     judge(&report)
 }
@@ -57,7 +55,7 @@ fn soak(settings: &SoakSettings, args: &FaultsArgs) -> anyhow::Result<()> {
 }
 
 fn judge(report: &Report) -> anyhow::Result<()> {
-    let (failed, disturbed) = (report.count("FAILED"), report.count("disturbed"));
+    let Tally { failed, disturbed, .. } = report.tally();
     if failed > 0 {
         return Err(DidNotSurvive(format!("{failed} of {} rows failed", report.rows.len())).into());
     }

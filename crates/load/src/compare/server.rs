@@ -149,11 +149,6 @@ impl Server {
         self.job.id()
     }
 
-    /// What it has written on stderr so far.
-    pub fn heard(&self) -> Heard {
-        self.stderr.heard()
-    }
-
     /// Why it ended, if it has.
     pub fn death(&mut self) -> Option<ServerError> {
         let status = self.ended()?;
@@ -187,6 +182,18 @@ impl Server {
     /// # Errors
     /// When it had ended before, ends otherwise than with exit code 0, or says nothing.
     pub fn finish(mut self) -> Result<Option<Counts>, ServerError> {
+        self.end()
+    }
+
+    /// The same, and all that it wrote on stderr.
+    pub fn finish_heard(mut self) -> (Result<Option<Counts>, ServerError>, Heard) {
+        let ended = self.end();
+        // One that lives on keeps its stderr open.
+        let heard = if self.ended().is_some() { self.stderr.all() } else { self.stderr.heard() };
+        (ended, heard)
+    }
+
+    fn end(&mut self) -> Result<Option<Counts>, ServerError> {
         if let (Some(death), false) = (self.death(), self.terminated) {
             return Err(death);
         }
@@ -326,6 +333,7 @@ mod tests {
     use std::io::Write;
 
     use super::*;
+    use crate::doctor::Root;
     use crate::measure::family::family;
     use crate::measure::process::{Process, ProcessError};
 
@@ -385,7 +393,7 @@ mod tests {
         let address = server.url().strip_prefix("wss://").unwrap().to_owned();
         assert!(TcpStream::connect(&address).is_ok());
         // The shell, what it left behind, and the server.
-        assert_eq!(family(Path::new("/proc"), &[server.pid()]).len(), 3);
+        assert_eq!(family(&Root::default(), &[server.pid()]).len(), 3);
         server.finish().unwrap();
         assert!(TcpStream::connect(&address).is_err());
     }
@@ -403,7 +411,8 @@ mod tests {
         )
         .unwrap();
         server.wait_for_end().unwrap();
-        let heard = server.stderr.all();
+        let (ended, heard) = server.finish_heard();
+        assert!(ended.is_err());
         assert_eq!((heard.lines, heard.panics, heard.last.as_str()), (3, 1, "end"));
         assert!((1..=3).contains(&heard.lines_a_second));
     }

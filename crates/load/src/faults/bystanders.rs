@@ -34,9 +34,8 @@ pub(crate) struct Window {
     pub(crate) lost: u64,
     /// Echoes that were none.
     pub(crate) corrupt: u64,
-    /// What ended connections, and how many.
-    pub(crate) disconnected: Vec<String>,
-    pub(crate) disconnected_count: u64,
+    /// Connections that ended.
+    pub(crate) disconnected: u64,
     /// Those of them that were told that the server goes away (1001).
     pub(crate) going_away: u64,
 }
@@ -122,9 +121,8 @@ impl Bystanders {
             waiting,
             lost: part.counts.unanswered,
             corrupt: part.counts.corrupt,
-            disconnected: window.disconnected.values().map(|failure| failure.example.clone()).collect(),
+            disconnected: window.disconnected.values().map(|failure| failure.count).sum(),
             going_away: window.disconnected.get(&1001).map_or(0, |failure| failure.count),
-            disconnected_count: window.disconnected.values().map(|failure| failure.count).sum(),
         })
     }
 

@@ -1,7 +1,7 @@
 //! The page of the rows: what they came to, the figures that can be compared, and each row with all of its own.
 
 use super::figure::{Bar as Edge, Figure};
-use super::report::{Report, RowReport};
+use super::report::{Report, RowReport, Tally};
 use super::trial::{HONEST_P99, HONEST_P99_BEFORE, MEMORY_BEFORE, PEAK_MEMORY, PEAK_MEMORY_BY_BYTES};
 use super::verdict::Verdict;
 use crate::report::bars::{Bar, BarPlot, Meter};
@@ -39,7 +39,7 @@ fn scale(report: &Report) -> String {
 
 fn verdict(page: &mut Page, report: &Report) {
     let tried = report.rows.len();
-    let [passed, failed, disturbed] = ["passed", "FAILED", "disturbed"].map(|word| report.count(word));
+    let Tally { passed, failed, disturbed, .. } = report.tally();
     let (tone, sentence) = match () {
         () if failed > 0 => (Tone::Bad, format!("{failed} of {tried} rows failed.")),
         () if report.interrupted => (Tone::Warning, "Interrupted: what was tried until then.".to_owned()),
@@ -56,13 +56,14 @@ fn verdict(page: &mut Page, report: &Report) {
 }
 
 fn counts(report: &Report) -> Vec<page::Figure> {
-    let words = [
-        ("passed", "every figure is inside its bar"),
-        ("FAILED", "the server did wrong, or was too slow"),
-        ("disturbed", "the machine or the attack was not as it should be"),
-        ("skipped", "could not be tried"),
+    let Tally { passed, failed, disturbed, skipped } = report.tally();
+    let counts = [
+        ("passed", passed, "every figure is inside its bar"),
+        ("FAILED", failed, "the server did wrong, or was too slow"),
+        ("disturbed", disturbed, "the machine or the attack was not as it should be"),
+        ("skipped", skipped, "could not be tried"),
     ];
-    words.map(|(word, note)| page::Figure::new(word, report.count(word).to_string(), note)).to_vec()
+    counts.map(|(word, count, note)| page::Figure::new(word, count.to_string(), note)).to_vec()
 }
 
 /// The tone of a row or a soak; without a verdict it was interrupted.
@@ -176,7 +177,7 @@ mod tests {
             program: std::path::PathBuf::new(),
             flags: Vec::new(),
         };
-        let mut report = Report::new(&settings, None);
+        let mut report = Report::new(&settings);
         report.provenance.command = EVIL.into();
         report.rows = ROWS.iter().map(|row| tried(row, verdict)).collect();
         report

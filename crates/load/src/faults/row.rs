@@ -10,7 +10,7 @@ use rustls::ClientConfig;
 use workload::Mode;
 
 use super::counts::Counts;
-use super::figure::Figure;
+use super::figure::{Bar, Figure};
 use super::settings::Scale;
 use crate::cert::Files;
 
@@ -83,6 +83,8 @@ pub(crate) struct Findings {
     pub(crate) connections: u64,
     /// Bytes that they sent.
     pub(crate) sent_bytes: u64,
+    /// Connections that should have been made too, and for which this machine had no port or no descriptor.
+    pub(crate) not_begun: u64,
     /// What the server may take in all at full scale, in bytes; without it only what holds for every row.
     pub(crate) memory_at_most: Option<f64>,
     /// What the server was told to keep within, in bytes, whatever the scale.
@@ -95,4 +97,15 @@ pub(crate) struct Findings {
     pub(crate) panics_provoked: bool,
     /// Why it could not be made on this machine.
     pub(crate) skipped: Option<String>,
+}
+
+impl Findings {
+    /// What the attack could see, and how much of it was not made.
+    pub(crate) fn figures(&self) -> Vec<Figure> {
+        let not_begun = (self.not_begun > 0).then(|| {
+            Figure::count("connections this machine could not make", self.not_begun, Bar::Exactly(0.0))
+                .of_attack()
+        });
+        self.figures.iter().cloned().chain(not_begun).collect()
+    }
 }

@@ -63,7 +63,7 @@ const SAMPLE_EVERY: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs
 const NOTE_EVERY: Duration = Duration::from_secs(30);
 const RELOAD_EVERY: Duration = Duration::from_secs(10);
 /// Every so many reloads, the file is no certificate.
-const BAD_FILE_EVERY: u32 = 5;
+const BAD_FILE_EVERY: u64 = 5;
 /// After the last hostile client has gone.
 const RECOVERY_MAX: Duration = Duration::from_secs(30);
 /// Times that the server is asked for its counts in a row.
@@ -88,10 +88,12 @@ pub struct SoakSettings {
 /// # Errors
 /// When it could not be started, or the machine does not let it be watched.
 pub fn soak(settings: &SoakSettings, observer: &mut dyn Observer) -> Result<SoakReport, FaultsError> {
+    // It tells of the machine, of which this thread sees one processor when it is pinned.
+    let mut report = SoakReport::new(settings);
     let prepared = Prepared::new()?;
     let stage = prepared.stage(Contestant::Webscale, settings.program.clone(), &settings.flags, observer)?;
     let mut subject = Subject::start(&stage, Mode::Echo, FLAGS)?;
-    let mut report = SoakReport::new(settings, stage.apart);
+    report.processors = stage.apart;
     match Soak::new(settings, &stage, &mut subject).and_then(|soak| soak.run(&mut report, observer)) {
         Ok(ending) => {
             let (ended, heard) = subject.finish();
@@ -127,6 +129,12 @@ pub(crate) struct Reloads {
     pub(crate) bad: u32,
 }
 
+impl Reloads {
+    fn all(self) -> u64 {
+        u64::from(self.good) + u64::from(self.bad)
+    }
+}
+
 /// CPU time of server and clients.
 struct Meters {
     server: Meter,
@@ -139,8 +147,7 @@ impl<'a> Soak<'a> {
         stage: &'a Stage,
         subject: &'a mut Subject,
     ) -> Result<Self, FaultsError> {
-        let mut bystanders = Bystanders::gather(subject.url(), &stage.certificate, Mode::Echo)?;
-        bystanders.end_window()?;
+        let bystanders = Bystanders::gather(subject.url(), &stage.certificate, Mode::Echo)?;
         let tls = tls::hostile()?;
         let before = subject.gauge()?;
         Ok(Soak {
@@ -262,7 +269,7 @@ impl<'a> Soak<'a> {
     /// Another certificate, or a file that is none.
     fn reload(&mut self) -> Result<(), FaultsError> {
         let files = &self.stage.certificate;
-        if (self.reloads.good + self.reloads.bad) % BAD_FILE_EVERY == BAD_FILE_EVERY - 1 {
+        if self.reloads.all() % BAD_FILE_EVERY == BAD_FILE_EVERY - 1 {
             fs::write(&files.cert, "no certificate")?;
             self.reloads.bad += 1;
         } else {
@@ -279,8 +286,10 @@ impl<'a> Soak<'a> {
         let begun = Instant::now();
         let mut counts = self.ask()?;
         let mut gauge = self.subject.gauge()?;
-        while (counts.open() > findings::OPEN_IN_THE_END || gauge.descriptors > self.before.descriptors)
-            && begun.elapsed() < RECOVERY_MAX
+        while begun.elapsed() < RECOVERY_MAX
+            && (counts.open() > findings::OPEN_IN_THE_END
+                || gauge.descriptors > self.before.descriptors
+                || counts.sum("certificate_reloads_total") < self.reloads.all())
         {
             self.bystanders.watch(LOOK_EVERY)?;
             gauge = self.subject.gauge()?;

@@ -3,7 +3,7 @@
 use super::{Sample, SoakReport};
 use crate::report::csv::{Column, by_name, figure, table};
 
-const COLUMNS: [Column<Sample>; 16] = [
+const COLUMNS: [Column<Sample>; 17] = [
     ("at_seconds", |sample| format!("{:.3}", sample.seconds)),
     ("server_pss_bytes", |sample| sample.pss_bytes.to_string()),
     ("server_descriptors", |sample| sample.descriptors.to_string()),
@@ -13,6 +13,7 @@ const COLUMNS: [Column<Sample>; 16] = [
     ("closed_by_cause", |sample| by_name(&sample.closed)),
     ("server_cpu", |sample| format!("{:.4}", sample.server_cpu)),
     ("server_waited", |sample| format!("{:.4}", sample.server_waited)),
+    ("stolen", |sample| format!("{:.4}", sample.stolen)),
     ("clients_cpu", |sample| format!("{:.4}", sample.clients_cpu)),
     ("pace", |sample| format!("{:.3}", sample.pace)),
     ("honest_answered", |sample| sample.honest_answered.to_string()),

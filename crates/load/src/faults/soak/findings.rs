@@ -78,7 +78,7 @@ fn honest(report: &SoakReport, last: &Window) -> Vec<Figure> {
         ),
         Figure::count(
             "honest clients disconnected",
-            sum(|sample| sample.honest_disconnected) + last.disconnected_count,
+            sum(|sample| sample.honest_disconnected) + last.disconnected,
             Bar::Exactly(0.0),
         ),
         Figure::count(

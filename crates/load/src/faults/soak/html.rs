@@ -75,6 +75,7 @@ fn thinned(samples: &[Sample]) -> Vec<Sample> {
         Some(Sample {
             server_cpu: mean(|sample| sample.server_cpu),
             server_waited: mean(|sample| sample.server_waited),
+            stolen: mean(|sample| sample.stolen),
             clients_cpu: mean(|sample| sample.clients_cpu),
             honest_p99_seconds: worst,
             ..group.last()?.clone()
@@ -155,6 +156,7 @@ fn used(report: &SoakReport, samples: &[Sample]) -> Vec<String> {
         series("server", samples, |sample| Some(sample.server_cpu)),
         series("all clients", samples, |sample| Some(sample.clients_cpu)),
         series("server waited for others", samples, |sample| Some(sample.server_waited)).dashed(),
+        series("taken by the machine's host", samples, |sample| Some(sample.stolen)).dashed(),
     ];
     let p99 = series("p99", samples, |sample| Some(sample.honest_p99_seconds? * 1e6));
     vec![

@@ -68,6 +68,8 @@ pub struct Sample {
     pub server_cpu: f64,
     /// The share of the time that it was ready to run while others ran.
     pub server_waited: f64,
+    /// What the machine's host took for other guests, from server and clients.
+    pub stolen: f64,
     /// The share of all clients.
     pub clients_cpu: f64,
     /// How fast hostile clients came.
@@ -97,19 +99,20 @@ impl Sample {
         let closed = counts.parts("connections_closed_total");
         Sample {
             seconds: at.as_secs_f64(),
-            pss_bytes: gauge.pss_bytes,
+            pss_bytes: gauge.memory.pss_bytes,
             descriptors: gauge.descriptors as u64,
             open: counts.open(),
             accepted: counts.get("connections_accepted_total"),
             closed: closed.map(|(cause, count)| (cause.to_owned(), count)).collect(),
             server_cpu: shares.cpu,
             server_waited: shares.waited,
+            stolen: shares.stolen,
             clients_cpu,
             pace,
             honest_answered: window.answered,
             honest_lost: window.lost,
             honest_corrupt: window.corrupt,
-            honest_disconnected: window.disconnected_count,
+            honest_disconnected: window.disconnected,
             honest_p99_seconds: window.p99.map(|time| time.as_secs_f64()),
         }
     }
@@ -134,14 +137,14 @@ impl Sample {
 }
 
 impl SoakReport {
-    pub(super) fn new(settings: &SoakSettings, processors: Option<Apart>) -> SoakReport {
+    pub(super) fn new(settings: &SoakSettings) -> SoakReport {
         let warmup = settings.duration.mul_f64(WARMUP_SHARE).max(WARMUP_MIN);
         SoakReport {
             provenance: Provenance::now(),
             seed: settings.seed,
             duration_seconds: settings.duration.as_secs_f64(),
             warmup_seconds: warmup.as_secs_f64(),
-            processors,
+            processors: None,
             interrupted: false,
             verdict: None,
             memory_slope: None,
@@ -198,10 +201,15 @@ impl SoakReport {
 
     /// Whether others used the server's processor, so that deadlines passed which it would have kept.
     fn disturbances(&self) -> Vec<String> {
-        let waited = self.samples.iter().map(|sample| sample.server_waited).sum::<f64>();
-        let waited = waited / (self.samples.len() as f64).max(1.0);
-        let text = format!("the server was ready to run and others ran, {:.0} % of the time", waited * 100.0);
-        (waited > WAITED_MAX).then_some(text).into_iter().collect()
+        let mean = |of: fn(&Sample) -> f64| {
+            self.samples.iter().map(of).sum::<f64>() / (self.samples.len() as f64).max(1.0)
+        };
+        let shares = Shares {
+            cpu: mean(|sample| sample.server_cpu),
+            waited: mean(|sample| sample.server_waited),
+            stolen: mean(|sample| sample.stolen),
+        };
+        shares.disturbances(WAITED_MAX).collect()
     }
 
     /// Judges by the figures, and by how the server ended.
@@ -250,7 +258,7 @@ pub(super) mod tests {
             seed: SEED,
             flags: Vec::new(),
         };
-        let mut report = SoakReport::new(&settings, Some(Apart { server: 0, load: 1 }));
+        let mut report = SoakReport::new(&settings);
         report.samples = (1..=samples).map(sample).collect();
         report.draw_lines();
         report.verdict = Some(Verdict::Passed);
@@ -268,6 +276,7 @@ pub(super) mod tests {
             closed: [("peer".to_owned(), count * 7), ("timeout".to_owned(), count)].into(),
             server_cpu: 0.4,
             server_waited: 0.0,
+            stolen: 0.0,
             clients_cpu: 0.6,
             pace: 1.0,
             honest_answered: 500,
