@@ -12,9 +12,10 @@ use workload::Mode;
 
 use super::super::attacker::hostile::Entry;
 use super::super::attacker::script::{Move, Script, frame};
-use super::super::attacker::{Assault, End, attack};
+use super::super::attacker::{Assault, End, Toll, attack};
 use super::super::figure::{Bar, Figure, Unit};
 use super::super::row::{Arena, Findings, Row};
+use super::super::settings::Scale;
 use crate::cert::{self, Existing};
 
 const CLIENTS: u32 = 1_000;
@@ -61,14 +62,18 @@ fn sigterm(arena: &Arena<'_>) -> io::Result<Findings> {
     let toll = toll?;
     let took = begun.elapsed().saturating_sub(TERMINATED_AFTER).as_secs_f64();
     let mut findings = toll.findings();
-    findings.figures = vec![
-        toll.all_entered(connections),
+    findings.figures =
+        [toll.all_entered(connections)].into_iter().chain(figures_of_end(&toll, took)).collect();
+    Ok(findings)
+}
+
+pub(super) fn figures_of_end(toll: &Toll, took_seconds: f64) -> [Figure; 2] {
+    let within = Bar::AtMost(ENDED_WITHIN.as_secs_f64());
+    [
         // Who was not there yet when it began was not let in.
         Figure::count("clients told 1001", toll.ended(End::Closed(1001)), Bar::Exactly(toll.entered as f64)),
-        Figure::new("all ended after", took, Unit::Seconds, Bar::AtMost(ENDED_WITHIN.as_secs_f64()))
-            .of_time(),
-    ];
-    Ok(findings)
+        Figure::new("all ended after", took_seconds, Unit::Seconds, within).of_time(),
+    ]
 }
 
 const SWAPS: u32 = 100;
@@ -122,12 +127,17 @@ fn certificates(arena: &Arena<'_>) -> io::Result<Findings> {
         after.get(&name) - before.get(&name)
     };
     let mut findings = toll.findings();
-    findings.figures = vec![
-        toll.all_ended("visits that ended well", &[End::Closed(1000)]),
-        Figure::count("reloads", reloads("changed"), Bar::Exactly(f64::from(arena.scale.of(SWAPS) + 1))),
-        Figure::count("bad files refused", reloads("refused"), Bar::Exactly(1.0)),
-    ];
+    findings.figures =
+        figures_of_reloads(arena.scale, &toll, reloads("changed"), reloads("refused")).to_vec();
     Ok(findings)
+}
+
+pub(super) fn figures_of_reloads(scale: Scale, toll: &Toll, changed: u64, refused: u64) -> [Figure; 3] {
+    [
+        toll.all_ended("visits that ended well", &[End::Closed(1000)]),
+        Figure::count("reloads", changed, Bar::Exactly(f64::from(scale.of(SWAPS) + 1))),
+        Figure::count("bad files refused", refused, Bar::Exactly(1.0)),
+    ]
 }
 
 fn visit(_: u32) -> Script {

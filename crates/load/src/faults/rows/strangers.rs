@@ -17,7 +17,7 @@ const A_ROUND: u32 = 1_000;
 const PER_SECOND: f64 = 500.0;
 const PATIENCE: Duration = Duration::from_secs(15);
 /// A record with an alert in it (RFC 8446 §6).
-const ALERT_BYTES: u64 = 7;
+pub(super) const ALERT_BYTES: u64 = 7;
 
 pub(super) const OLD_TLS: Row = Row {
     number: 24,
@@ -85,14 +85,18 @@ fn old_tls(arena: &Arena<'_>) -> io::Result<Findings> {
     all.join(&old);
     all.join(&updates);
     let mut findings = all.findings();
-    findings.figures = vec![
-        old.all_ended("TLS 1.1 refused", &[End::Dropped]),
-        alerts(&old),
-        Figure::count("floods of key updates never ended", updates.ended(End::Open), Bar::Exactly(0.0))
-            .of_time(),
-    ];
+    findings.figures = figures_of_old_tls(&old, &updates).to_vec();
     findings.ends = vec![("tls", old.begun)];
     Ok(findings)
+}
+
+pub(super) fn figures_of_old_tls(old: &Toll, updates: &Toll) -> [Figure; 3] {
+    [
+        old.all_ended("TLS 1.1 refused", &[End::Dropped]),
+        alerts(old),
+        Figure::count("floods of key updates never ended", updates.ended(End::Open), Bar::Exactly(0.0))
+            .of_time(),
+    ]
 }
 
 /// Each was told why.
@@ -117,13 +121,17 @@ fn other_protocols(arena: &Arena<'_>) -> io::Result<Findings> {
     all.join(&plain);
     all.join(&h2);
     let mut findings = all.findings();
-    findings.figures = vec![
-        plain.all_ended("other protocols ended", &[End::Dropped]),
-        alerts(&plain),
-        h2.all_ended("h2 alone refused", &[End::Refused]),
-    ];
+    findings.figures = figures_of_others(&plain, &h2).to_vec();
     findings.ends = vec![("tls", all.begun)];
     Ok(findings)
+}
+
+pub(super) fn figures_of_others(plain: &Toll, h2: &Toll) -> [Figure; 3] {
+    [
+        plain.all_ended("other protocols ended", &[End::Dropped]),
+        alerts(plain),
+        h2.all_ended("h2 alone refused", &[End::Refused]),
+    ]
 }
 
 /// A whole opening handshake, of a page of this origin.

@@ -51,14 +51,19 @@ fn panics(arena: &Arena<'_>) -> io::Result<Findings> {
     let counted = arena.counts()?.get("handler_panics_total") - before.get("handler_panics_total");
     let made = toll.begun as f64 / lasts.as_secs_f64();
     let mut findings = toll.findings();
-    findings.figures = vec![
-        Figure::new("panics a second", made, Unit::Count, Bar::AtLeast(per_second * 0.9)).of_attack(),
-        toll.all_ended("clients closed with 1011", &[End::Closed(1011)]),
-        Figure::count("panics that the server counted", counted, Bar::Exactly(toll.begun as f64)),
-    ];
+    findings.figures =
+        vec![Figure::new("panics a second", made, Unit::Count, Bar::AtLeast(per_second * 0.9)).of_attack()];
+    findings.figures.extend(figures_of_panics(&toll, counted));
     findings.ends = vec![("panic", toll.begun)];
     findings.panics_provoked = true;
     Ok(findings)
+}
+
+pub(super) fn figures_of_panics(toll: &Toll, counted: u64) -> [Figure; 2] {
+    [
+        toll.all_ended("clients closed with 1011", &[End::Closed(1011)]),
+        Figure::count("panics that the server counted", counted, Bar::Exactly(toll.begun as f64)),
+    ]
 }
 
 const WORKERS: u32 = 4;
@@ -102,26 +107,31 @@ fn blocks(arena: &Arena<'_>) -> io::Result<Findings> {
     let (mut toll, (red, released, green)) = (blocked?, seen?);
     toll.join(&released);
     let mut findings = toll.findings();
-    let took = |time: Option<Duration>| time.map_or(f64::INFINITY, |time| time.as_secs_f64());
-    let most = Bar::AtMost(NOTICED_WITHIN.as_secs_f64());
     findings.done.push(format!(
         "{} of {WORKERS} workers held, for {:.1} s in all",
         WORKERS - 1,
         begun.elapsed().as_secs_f64()
     ));
-    findings.figures = vec![
+    findings.figures = figures_of_blocks(&toll, red, green).to_vec();
+    Ok(findings)
+}
+
+/// How long it took until health was `red`, and `green` again; none if it did not.
+pub(super) fn figures_of_blocks(toll: &Toll, red: Option<Duration>, green: Option<Duration>) -> [Figure; 3] {
+    let took = |time: Option<Duration>| time.map_or(f64::INFINITY, |time| time.as_secs_f64());
+    let most = Bar::AtMost(NOTICED_WITHIN.as_secs_f64());
+    [
         Figure::new("/healthz says 503 after", took(red), Unit::Seconds, most),
         Figure::new("/healthz says 200 after release", took(green), Unit::Seconds, most),
         toll.all_ended("closed well after release", &[End::Closed(1000)]),
-    ];
-    Ok(findings)
+    ]
 }
 
 /// How long it takes until the server answers so; none if it does not in time.
 fn health_turns(arena: &Arena<'_>, wanted: u16) -> io::Result<Option<Duration>> {
     let begun = Instant::now();
     while begun.elapsed() < NOTICED_WITHIN && !arena.is_stopped() {
-        if counts::get(arena.address, &arena.tls, "/healthz")?.status == wanted {
+        if counts::get(arena.address, &arena.tls, "/healthz")?.status()? == wanted {
             return Ok(Some(begun.elapsed()));
         }
         thread::sleep(Duration::from_millis(50));
