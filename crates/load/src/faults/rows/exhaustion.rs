@@ -71,11 +71,19 @@ fn descriptors(arena: &Arena<'_>) -> io::Result<Findings> {
         )
         .of_attack(),
         Figure::new("CPU at the limit", used, Unit::Share, Bar::AtMost(CPU_MAX)).of_time(),
-        Figure::count("clients served after release", u64::from(counts.is_ok()), Bar::Exactly(1.0)),
-        Figure::new("served after", took, Unit::Seconds, Bar::AtMost(ACCEPTS_WITHIN.as_secs_f64())).of_time(),
         Figure::noted("times that accepting paused", pauses as f64, Unit::Count),
     ];
+    findings.figures.extend(figures_of_release(counts.is_ok(), took));
     Ok(findings)
+}
+
+/// Whether a client was served when there was room again, and after how many seconds.
+pub(super) fn figures_of_release(served: bool, took_seconds: f64) -> [Figure; 2] {
+    let within = Bar::AtMost(ACCEPTS_WITHIN.as_secs_f64());
+    [
+        Figure::count("clients served after release", u64::from(served), Bar::Exactly(1.0)),
+        Figure::new("served after", took_seconds, Unit::Seconds, within).of_time(),
+    ]
 }
 
 /// The server's soft limit; the hard one stays.
@@ -156,10 +164,9 @@ fn memory(arena: &Arena<'_>) -> io::Result<Findings> {
         Figure::new("bytes to hold", offered, Unit::Bytes, Bar::AtLeast(budget(arena.scale))).of_attack(),
         Figure::count("clients closed with 1013", told, Bar::AtLeast(1.0)),
         Figure::count("clients that ended otherwise", toll.begun - told - kept_away, Bar::Exactly(0.0)),
-        Figure::count("clients served after release", u64::from(counts.is_ok()), Bar::Exactly(1.0)),
-        Figure::new("served after", took, Unit::Seconds, Bar::AtMost(ACCEPTS_WITHIN.as_secs_f64())).of_time(),
         Figure::noted("times that accepting paused", pauses as f64, Unit::Count),
     ];
+    findings.figures.extend(figures_of_release(counts.is_ok(), took));
     findings.memory_budget = Some(budget(arena.scale));
     findings.ends = vec![("overload", told)];
     Ok(findings)

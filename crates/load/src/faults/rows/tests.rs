@@ -119,3 +119,15 @@ fn what_the_server_says_of_itself_has_to_agree() {
     assert_eq!((reloads(10, 1), reloads(11, 0)), ("FAILED", "FAILED"));
     assert_eq!(verdict(&ending::figures_of_end(&toll(End::Closed(1001)), 13.0)), "FAILED");
 }
+
+#[test]
+fn who_vanished_is_to_be_reaped_and_who_waited_to_be_served() {
+    let toll = Toll::made_up(&[(End::Left, 100)]);
+    let reaped = |count, seconds| verdict(&vanished::figures(Tenth, &toll, count, seconds));
+    assert_eq!((reaped(100, 8.0), reaped(99, 8.0), reaped(100, 11.0)), ("passed", "FAILED", "FAILED"));
+    let released = |served, seconds| verdict(&exhaustion::figures_of_release(served, seconds));
+    assert_eq!(
+        (released(true, 0.1), released(false, 0.1), released(true, 1.5)),
+        ("passed", "FAILED", "FAILED")
+    );
+}
