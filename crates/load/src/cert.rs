@@ -122,12 +122,12 @@ pub fn self_signed(more_names: &[String]) -> Result<Pair, CertError> {
     Ok(Pair { cert_pem: cert.pem(), key_pem: key.serialize_pem() })
 }
 
-/// Makes a leaf that the CA with this key (PEM) signed, and that expired a day ago: for clients that are to be refused.
+/// Makes a leaf that the CA with this key (PEM) signed, and that expired half a day ago: for clients that are to be refused.
 pub(crate) fn expired(ca_key_pem: &str) -> Result<Pair, CertError> {
     let issuer = Issuer::new(ca_params()?, KeyPair::from_pem(ca_key_pem)?);
     let (key, now) = (new_key()?, SystemTime::now());
     let mut params = leaf_params(&[])?;
-    (params.not_before, params.not_after) = ((now - 2 * DAY).into(), (now - DAY).into());
+    (params.not_before, params.not_after) = ((now - 2 * DAY).into(), (now - DAY / 2).into());
     let cert = params.signed_by(&key, &issuer)?;
     Ok(Pair { cert_pem: cert.pem(), key_pem: key.serialize_pem() })
 }
@@ -368,8 +368,6 @@ mod tests {
         let expired = expired(&issued.ca.key_pem).unwrap();
         let verified = |days| verify(&issued.ca.cert_pem, &expired.cert_pem, "localhost", days);
         assert!(verified(0).unwrap_err().to_string().contains("expired"));
-        // When it was valid its CA was not yet there.
-        let error = verified(-1).unwrap_err().to_string();
-        assert!(!error.contains("UnknownIssuer") && !error.contains("expired"), "{error}");
+        assert_eq!(verified(-1), Ok(()));
     }
 }
