@@ -13,7 +13,7 @@ mod output;
 mod serve;
 mod units;
 
-pub(crate) use bench::{BenchArgs, own_program};
+pub(crate) use bench::{BenchArgs, own_path, own_program};
 pub(crate) use capacity::CapacityArgs;
 pub(crate) use compare::CompareArgs;
 pub(crate) use doctor::DoctorArgs;

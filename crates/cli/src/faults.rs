@@ -2,7 +2,6 @@
 
 use webscale_load::faults::soak::{self, SoakReport, SoakSettings};
 use webscale_load::faults::{self, FaultsError, Report, Tally, Verdict, text};
-use webscale_load::table::Look;
 
 use crate::args::FaultsArgs;
 use crate::exit::{Undecided, Usage};
@@ -27,10 +26,9 @@ pub(crate) fn run(args: &FaultsArgs) -> anyhow::Result<()> {
         FaultsError::Workspace(_) => anyhow::Error::new(Usage(error.to_string())),
         _ => error.into(),
     })?;
-    let look = if output::stdout_is_terminal() { Look::Lines } else { Look::Plain };
     output::all([
         output::write_file(args.output.html.as_deref(), || faults::html::html(&report)),
-        output::report(args.output.json.as_deref(), &report, || text::text(&report, look)),
+        output::report(args.output.json.as_deref(), &report, || text::text(&report, output::look())),
     ])?;
     judge(&report)
 }

@@ -229,6 +229,36 @@ fn a_session_of_one_process_is_resumed_at_the_other() {
 }
 
 #[test]
+fn a_hang_up_has_every_process_read_the_ticket_secret_again() {
+    let directory = Directory::new("secret-again");
+    for processes in [1, 2] {
+        let secret = directory.write("secret", &[1; 32]);
+        let count = processes.to_string();
+        let (server, mut stderr) =
+            Server::start_heard(&["--processes", &count, "--threads", "1", "--ticket-secret", &secret]);
+        let mut reload = |secret: &[u8], words: &[&str]| {
+            directory.write("secret", secret);
+            server.signal("HUP");
+            for _ in 0..processes {
+                let mut line = String::new();
+                stderr.read_line(&mut line).unwrap();
+                assert!(words.iter().all(|word| line.contains(word)), "{line}");
+            }
+        };
+        let tls = ClientTls::insecure().unwrap();
+        // Each time with the ticket of the last one.
+        let is_resumed = || visit(&server.url, &tls).1;
+        let visits = 4 * processes;
+        assert!(!is_resumed() && (0..visits).all(|_| is_resumed()));
+        reload(&[1; 31], &["31 bytes", "what is in use stays"]);
+        assert!((0..visits).all(|_| is_resumed()));
+        reload(&[2; 32], &["ticket secret reloaded"]);
+        assert!(!is_resumed() && (0..visits).all(|_| is_resumed()));
+        assert_eq!(server.finish().0, Some(0));
+    }
+}
+
+#[test]
 fn servers_with_the_same_secret_resume_the_sessions_of_each_other() {
     let directory = Directory::new("ticket-secret");
     let [one, other] = [1, 2].map(|byte| directory.write(&format!("secret-{byte}"), &[byte; 32]));
@@ -242,7 +272,7 @@ fn servers_with_the_same_secret_resume_the_sessions_of_each_other() {
     );
     let short = directory.write("short", b"secret");
     assert_fails(&["serve", "--ticket-secret", &short], 2, &["6 bytes", "32"]);
-    assert_fails(&["serve", "--ticket-secret", "/nonexistent"], 2, &["--ticket-secret", "/nonexistent"]);
+    assert_fails(&["serve", "--ticket-secret", "/nonexistent"], 2, &["/nonexistent", "No such file"]);
     assert_fails(&["serve", "--ticket-secret", &one, "--plain"], 2, &["--plain"]);
     assert_fails(&["serve", "--ticket-secret", &one, "--client-ca", "a"], 2, &["--client-ca"]);
 }

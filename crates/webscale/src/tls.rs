@@ -128,7 +128,7 @@ impl fmt::Display for TlsConfigError {
                 "the configuration in use asks clients for certificates, or may, and the new one does not say whose: \
                  state it there with Tls::client_certificates",
             ),
-            Self::NoFiles => f.write_str("no certificate was read from a file: there is nothing to reload"),
+            Self::NoFiles => f.write_str("nothing was read from a file: there is nothing to reload"),
             Self::Unusable(error) => write!(f, "TLS cannot be set up: {error}"),
             Self::NoSystemRoots => f.write_str("no root certificates found on this system; name a CA file"),
             Self::HostName(host) => write!(f, "{host:?} is neither a DNS name nor an IP address"),

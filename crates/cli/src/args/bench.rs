@@ -117,8 +117,12 @@ impl BenchArgs {
 
 /// How a further process of a load is started.
 pub(crate) fn own_program() -> anyhow::Result<Program> {
-    let path = std::env::current_exe().context("this program's own file")?;
-    Ok(Program { path, arguments: vec!["bench-part".into()] })
+    Ok(Program { path: own_path()?, arguments: vec!["bench-part".into()] })
+}
+
+/// This program's file.
+pub(crate) fn own_path() -> anyhow::Result<PathBuf> {
+    std::env::current_exe().context("this program's own file")
 }
 
 impl MachineArgs {

@@ -4,13 +4,11 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use anyhow::Context;
 use webscale_load::compare::contestant::Contestant;
 use webscale_load::faults::soak::{self, SoakSettings};
 use webscale_load::faults::{ROWS, Scale, Settings};
 
-use super::OutputArgs;
-use super::units;
+use super::{OutputArgs, own_path, units};
 use crate::exit::Usage;
 
 /// Attack a server, row by row, while honest clients are served and watched.
@@ -98,7 +96,7 @@ impl FaultsArgs {
     /// How a server is to be soaked, if that was asked for.
     pub(crate) fn soak(&self) -> anyhow::Result<Option<SoakSettings>> {
         let Some(duration) = self.soak else { return Ok(None) };
-        let program = std::env::current_exe().context("this program's own file")?;
+        let program = own_path()?;
         Ok(Some(SoakSettings { program, duration, seed: self.seed, flags: self.flags.clone() }))
     }
 
@@ -115,7 +113,7 @@ impl FaultsArgs {
             timed: !self.untimed,
             only: self.rows.clone(),
             server: self.server,
-            program: std::env::current_exe().context("this program's own file")?,
+            program: own_path()?,
             flags: self.flags.clone(),
         })
     }

@@ -3,21 +3,20 @@
 //! Each process has its own limit of descriptors (RLIMIT_NOFILE); the kernel spreads connections over their listeners. The
 //! parent serves nobody: it starts the others, passes signals on, and adds up their counts.
 
-use std::io::{self, BufRead, BufReader, Read};
+use std::io::{self, BufRead, BufReader};
 use std::net::SocketAddr;
-use std::os::unix::net::UnixStream;
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::sync::mpsc;
 use std::thread;
 
 use anyhow::{Context, bail};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
-use signal_hook::low_level::pipe;
 use webscale_sys::process;
 use workload::report::{self, Counts};
 
 use super::inheritance::Inheritance;
-use crate::args::ServeArgs;
+use super::signals;
+use crate::args::{ServeArgs, own_path};
 
 const LISTENING: &str = "listening on ";
 
@@ -34,9 +33,13 @@ enum Event {
 
 pub(super) fn run(args: &ServeArgs, inheritance: &Inheritance) -> anyhow::Result<()> {
     let (events, event) = mpsc::channel();
-    watch_signals(&[SIGTERM, SIGINT], &events, Event::End)?;
-    if args.can_reload() {
-        watch_signals(&[SIGHUP], &events, Event::Reload)?;
+    let tell = |event| {
+        let events = events.clone();
+        move || events.send(event).is_ok()
+    };
+    signals::watch(&[SIGTERM, SIGINT], tell(Event::End))?;
+    if args.reloadable().is_some() {
+        signals::watch(&[SIGHUP], tell(Event::Reload))?;
     }
     let mut children = Children(Vec::new());
     let mut address = args.listen;
@@ -107,7 +110,7 @@ fn spawn(
     index: u16,
     inheritance: &Inheritance,
 ) -> anyhow::Result<Child> {
-    let mut command = Command::new(std::env::current_exe().context("this program's own file")?);
+    let mut command = Command::new(own_path()?);
     let typed = std::env::args_os().skip(1).take_while(|argument| argument != "--");
     command.args(typed).args(["--processes=1", &format!("--listen={address}"), "--inherit"]);
     command.args(args.limits.share(args.processes)).args(args.status.share(index));
@@ -133,18 +136,6 @@ fn wait_until_it_listens(lines: &mut BufReader<ChildStdout>) -> anyhow::Result<S
 
 fn last_counts(lines: BufReader<ChildStdout>) -> Option<Counts> {
     lines.lines().map_while(Result::ok).filter_map(|line| Counts::from_line(&line)).last()
-}
-
-fn watch_signals(signals: &[i32], events: &mpsc::Sender<Event>, event: Event) -> io::Result<()> {
-    let (mut receiver, sender) = UnixStream::pair()?;
-    for signal in signals {
-        pipe::register(*signal, sender.try_clone()?)?;
-    }
-    let events = events.clone();
-    let listen = move || {
-        while receiver.read_exact(&mut [0]).is_ok() && events.send(event).is_ok() {}
-    };
-    thread::Builder::new().name("signals".into()).spawn(listen).map(drop)
 }
 
 struct Children(Vec<Child>);

@@ -185,9 +185,7 @@ impl<'a> Conductor<'a> {
         outcome.timeline = self.timeline.into_samples();
         outcome.connections.peak_open = peak_open;
         outcome.connections.connect_seconds = connect_time.as_secs_f64();
-        outcome.generator = marks.generator(processes, self.plan.pinned_to(), self.total.opened);
-        // Each process has one at least.
-        outcome.generator.loops = self.plan.loops.len().max(processes);
+        outcome.generator = marks.generator(self.plan, processes, self.total.opened);
         outcome.server = self.watch.server_use(marks, self.total.opened);
         (outcome.verdict.interrupted, outcome.verdict.stopped) = (self.interrupted, self.stopped);
         outcome.verdict.broken = self.fleet.lost().map(ToString::to_string);

@@ -1,6 +1,6 @@
 //! The server's own counts of a load: read before and after it from where a webscale server tells them to Prometheus.
 
-use std::io::{self, Read, Write};
+use std::io;
 use std::net::{TcpStream, ToSocketAddrs};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -9,11 +9,10 @@ use serde::Serialize;
 
 use super::outcome::Outcome;
 use super::plan::Plan;
+use crate::http;
 
 /// How long a page may take.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// The longest page that is read.
-const PAGE_BYTES: u64 = 1 << 20;
 /// How soon a server that has not counted everything yet is asked again.
 const AGAIN: Duration = Duration::from_millis(50);
 
@@ -153,56 +152,46 @@ pub fn check(url: &str) -> Result<(), CountsError> {
     parse(url).map(|_| ())
 }
 
-/// Host, and path without its first slash.
+/// Host, and path.
 fn parse(url: &str) -> Result<(&str, &str), CountsError> {
     let wrong = || CountsError::Url(url.to_owned());
     let place = url.strip_prefix("http://").ok_or_else(wrong)?;
-    let (host, path) = place.split_once('/').unwrap_or((place, ""));
+    let (host, path) = place.split_at(place.find('/').unwrap_or(place.len()));
     // A request in which such bytes stand would be another one.
     let is_fine = !host.is_empty() && place.bytes().all(|byte| byte > b' ' && byte != 0x7f);
-    is_fine.then_some((host, path)).ok_or_else(wrong)
+    is_fine.then_some((host, if path.is_empty() { "/" } else { path })).ok_or_else(wrong)
 }
 
 /// The body that is found there.
 fn get(url: &str) -> Result<String, CountsError> {
     let (host, path) = parse(url)?;
-    let failed = |error| CountsError::Io(url.to_owned(), error);
-    let answer = ask(host, path).map_err(failed)?;
-    let (head, body) = answer.split_once("\r\n\r\n").unwrap_or((&answer, ""));
-    let status = head.lines().next().unwrap_or_default();
-    match status.split(' ').nth(1) {
-        Some("200") => Ok(body.to_owned()),
-        _ => Err(CountsError::Status(url.to_owned(), status.to_owned())),
+    let answer = connect(host).and_then(|stream| http::get(stream, host, path));
+    let answer = answer.map_err(|error| CountsError::Io(url.to_owned(), error))?;
+    match answer.status() {
+        Ok(200) => Ok(answer.body),
+        _ => Err(CountsError::Status(url.to_owned(), answer.status_line)),
     }
 }
 
-fn ask(host: &str, path: &str) -> io::Result<String> {
+fn connect(host: &str) -> io::Result<TcpStream> {
     let named_port = host.rsplit_once(':').is_some_and(|(_, port)| port.parse::<u16>().is_ok());
     let authority = if named_port { host.to_owned() } else { format!("{host}:80") };
     let mut last = io::Error::from(io::ErrorKind::AddrNotAvailable);
     for address in authority.to_socket_addrs()? {
-        match TcpStream::connect_timeout(&address, PATIENCE) {
-            Ok(stream) => return converse(stream, host, path),
+        match http::connect(address, PATIENCE) {
+            Ok(stream) => return Ok(stream),
             Err(error) => last = error,
         }
     }
     Err(last)
 }
 
-fn converse(mut stream: TcpStream, host: &str, path: &str) -> io::Result<String> {
-    stream.set_read_timeout(Some(PATIENCE))?;
-    stream.set_write_timeout(Some(PATIENCE))?;
-    let request = format!("GET /{path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n");
-    stream.write_all(request.as_bytes())?;
-    let mut answer = Vec::new();
-    stream.take(PAGE_BYTES).read_to_end(&mut answer)?;
-    Ok(String::from_utf8_lossy(&answer).into_owned())
-}
-
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use std::io::{Read, Write};
     use std::net::TcpListener;
+
+    use super::*;
 
     /// A server that answers so to one request after the other.
     fn pages(answers: Vec<String>) -> String {

@@ -121,7 +121,7 @@ impl Witness {
     /// Forgets what the server's processes had started and has ended, and looks at the others.
     fn look_at_servers(&mut self) {
         let root = &self.root;
-        let family = family(&root.path("proc"), &self.pids);
+        let family = family(root, &self.pids);
         self.servers.retain(|server| family.contains(&server.pid));
         for pid in family.into_iter().take(PROCESSES_MAX) {
             if !self.servers.iter().any(|server| server.pid == pid) {

@@ -21,11 +21,14 @@ pub fn html(comparison: &Comparison) -> String {
     page.section("Figures", "Medians, with the range of interleaved runs in parentheses. The article's are from a Raspberry Pi 4.");
     page.table(&table(comparison));
     page.plots(&bars(comparison));
-    page.section(
-        "Most clients",
-        "Every step of the search, each with a fresh server; of equal numbers the last counts.",
-    );
-    page.plots(&steps(comparison));
+    let steps = steps(comparison);
+    if !steps.is_empty() {
+        page.section(
+            "Most clients",
+            "Every step of the search, each with a fresh server; of equal numbers the last counts.",
+        );
+        page.plots(&steps);
+    }
     page.section("What is compared", "");
     let described = |server: &ServerReport| {
         let stopped = server

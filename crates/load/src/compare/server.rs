@@ -333,6 +333,7 @@ mod tests {
     use std::io::Write;
 
     use super::*;
+    use crate::doctor::Root;
     use crate::measure::family::family;
     use crate::measure::process::{Process, ProcessError};
 
@@ -392,7 +393,7 @@ mod tests {
         let address = server.url().strip_prefix("wss://").unwrap().to_owned();
         assert!(TcpStream::connect(&address).is_ok());
         // The shell, what it left behind, and the server.
-        assert_eq!(family(Path::new("/proc"), &[server.pid()]).len(), 3);
+        assert_eq!(family(&Root::default(), &[server.pid()]).len(), 3);
         server.finish().unwrap();
         assert!(TcpStream::connect(&address).is_err());
     }

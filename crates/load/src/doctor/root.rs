@@ -25,11 +25,6 @@ impl Root {
         &self.0
     }
 
-    /// Where a file is.
-    pub(crate) fn path(&self, file: &str) -> PathBuf {
-        self.0.join(file)
-    }
-
     /// A file's text; none if it cannot be read, for whatever reason.
     pub(crate) fn text(&self, file: &str) -> Option<String> {
         fs::read_to_string(self.0.join(file)).ok()

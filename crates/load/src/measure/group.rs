@@ -1,10 +1,10 @@
 //! Several processes measured as one: a server that forked, or a load that is made by several.
 
-use std::path::Path;
 use std::time::Instant;
 
 use super::family::{PROCESSES_MAX, family};
 use super::process::{Cpu, Memory, Process, ProcessError, Switches};
+use crate::doctor::Root;
 
 /// Processes whose figures are summed. One that ends keeps its part of the CPU time.
 #[derive(Debug, Default)]
@@ -55,7 +55,7 @@ impl Group {
         }
         let living = self.members.iter().filter(|member| member.alive);
         let pids: Vec<u32> = living.map(|member| member.process.pid()).collect();
-        for pid in family(Path::new("/proc"), &pids) {
+        for pid in family(&Root::default(), &pids) {
             if self.members.iter().any(|member| member.process.pid() == pid) {
                 continue;
             }

@@ -46,7 +46,7 @@ struct Recipe {
 #[derive(Clone)]
 enum Tickets {
     /// With the keys of [`Tls::ticket_keys`].
-    Shared(Arc<dyn ProducesTickets>),
+    Shared(TicketKeys, Arc<dyn ProducesTickets>),
     /// With random keys, or a rustls configuration's.
     Own(Arc<dyn ProducesTickets>),
 }
@@ -151,7 +151,7 @@ impl Tls {
     }
 
     /// Seals session tickets with keys that other processes and machines have too. Without it, tickets are good for all loops
-    /// of this process, and for no other. A reload leaves the keys as they are.
+    /// of this process, and for no other. A reload leaves the keys as they are, but for those of [`TicketKeys::from_file`].
     ///
     /// Where clients are asked for certificates, there are no tickets. What [`Tls::from_rustls`] was given is replaced, as by
     /// [`Tls::client_certificates`].
@@ -159,13 +159,13 @@ impl Tls {
     /// # Errors
     /// As [`Tls::client_certificates`].
     pub fn ticket_keys(self, keys: TicketKeys) -> Result<Self, TlsConfigError> {
-        let tickets = Tickets::Shared(keys.ticketer().map_err(TlsConfigError::Unusable)?);
-        Self::make(Recipe { tickets, ..self.own_recipe() })
+        Self::make(Recipe { tickets: Tickets::shared(keys)?, ..self.own_recipe() })
     }
 
-    /// Reads all files again: certificates, keys, and the authorities and revocation lists of clients' certificates. Connections that are
-    /// accepted from here on get what they hold now; those that are there live on. Nothing changes when something is wrong:
-    /// a file that cannot be read, a key of another certificate, a certificate that is not valid now.
+    /// Reads all files again: certificates, keys, the authorities and revocation lists of clients' certificates, and the
+    /// secret of tickets. Connections that are accepted from here on get what they hold now; those that are there live on.
+    /// Nothing changes when something is wrong: a file that cannot be read, a key of another certificate, a certificate that
+    /// is not valid now, a secret that is too short.
     ///
     /// [`Snapshot::certificate_reloads`](crate::Snapshot::certificate_reloads) counts them. Reads files: do not call it from a
     /// handler.
@@ -259,7 +259,7 @@ impl Recipe {
             Certificates::List(identities) => identities.iter().any(Identity::is_in_files),
             Certificates::Resolver(_) | Certificates::Whole(_) => false,
         };
-        certificate || self.auth.is_some()
+        certificate || self.auth.is_some() || self.tickets.is_in_file()
     }
 
     /// What `new` says, and what this one does where `new` says nothing.
@@ -272,7 +272,7 @@ impl Recipe {
             _ => Ok(Self {
                 auth: new.auth.or_else(|| self.auth.clone()),
                 tickets: match new.tickets {
-                    Tickets::Shared(_) => new.tickets,
+                    Tickets::Shared(..) => new.tickets,
                     Tickets::Own(_) => self.tickets.clone(),
                 },
                 ..new
@@ -282,7 +282,7 @@ impl Recipe {
 
     fn read_again(&self) -> Result<Self, TlsConfigError> {
         let auth = self.auth.as_ref().map(ClientAuth::read_again).transpose()?;
-        Ok(Self { auth, ..self.clone() })
+        Ok(Self { auth, tickets: self.tickets.read_again()?, ..self.clone() })
     }
 
     /// With a time, the certificates must be valid then.
@@ -316,11 +316,29 @@ impl Recipe {
         if self.auth.is_some() {
             config.send_tls13_tickets = 0;
         } else {
-            let (Tickets::Shared(ticketer) | Tickets::Own(ticketer)) = &self.tickets;
+            let (Tickets::Shared(_, ticketer) | Tickets::Own(ticketer)) = &self.tickets;
             config.ticketer = Arc::new(FirstFew(ticketer.clone()));
             config.send_tls13_tickets = 1;
         }
         Ok(Arc::new(config))
+    }
+}
+
+impl Tickets {
+    fn shared(keys: TicketKeys) -> Result<Self, TlsConfigError> {
+        let ticketer = keys.ticketer().map_err(TlsConfigError::Unusable)?;
+        Ok(Self::Shared(keys, ticketer))
+    }
+
+    fn is_in_file(&self) -> bool {
+        matches!(self, Self::Shared(keys, _) if keys.is_in_file())
+    }
+
+    fn read_again(&self) -> Result<Self, TlsConfigError> {
+        match self {
+            Self::Shared(keys, _) if keys.is_in_file() => Self::shared(keys.read_again()?),
+            _ => Ok(self.clone()),
+        }
     }
 }
 

@@ -135,7 +135,7 @@ fn blocks(arena: &Arena<'_>) -> io::Result<Findings> {
 fn health_turns(arena: &Arena<'_>, wanted: u16) -> io::Result<Option<Duration>> {
     let begun = Instant::now();
     let turned = arena.wait_for(noticed_within(arena.scale), Duration::from_millis(50), || {
-        Ok(counts::get(arena.address, &arena.tls, "/healthz")?.status == wanted)
+        Ok(counts::get(arena.address, &arena.tls, "/healthz")?.status()? == wanted)
     })?;
     Ok(turned.then(|| begun.elapsed()))
 }
