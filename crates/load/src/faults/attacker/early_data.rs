@@ -1,7 +1,7 @@
 //! A client that sends before the server has said anything (RFC 8446 §2.3), whether or not its ticket allows it.
 
-use std::io::{self, Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::io::{self, Write};
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -10,7 +10,9 @@ use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, NamedGroup, StreamOwned};
 
 use super::tls;
+use crate::http;
 
+const EARLY: &[u8] = b"GET /early HTTP/1.1\r\nHost: localhost\r\n\r\n";
 const PATIENCE: Duration = Duration::from_secs(10);
 /// As much as a server that allows it usually does.
 const EARLY_BYTES: u32 = 16 * 1024;
@@ -64,39 +66,25 @@ impl Returning {
         Ok(Returning(Arc::new(config)))
     }
 
-    /// Asks for `path`, before the handshake if there is a ticket, and behind it for `/healthz`, whose answer brings another
-    /// ticket. What became of the early request.
-    pub(crate) fn visit(&self, address: SocketAddr, path: &str) -> io::Result<Fate> {
+    /// Sends a request before the handshake, if there is a ticket, and another behind it, whose answer brings the next ticket.
+    /// What became of the early one.
+    pub(crate) fn visit(&self, address: SocketAddr) -> io::Result<Fate> {
         let mut connection = tls::connection(&self.0).map_err(io::Error::other)?;
-        let sent = match connection.early_data() {
-            Some(mut early) => {
-                early.write_all(request(path).as_bytes())?;
-                true
-            }
-            None => false,
-        };
-        let mut socket = TcpStream::connect_timeout(&address, PATIENCE)?;
-        socket.set_read_timeout(Some(PATIENCE))?;
-        socket.set_write_timeout(Some(PATIENCE))?;
+        let sent = connection.early_data().map(|mut early| early.write_all(EARLY)).transpose()?;
+        let mut socket = http::connect(address, PATIENCE)?;
         while connection.is_handshaking() {
             connection.complete_io(&mut socket)?;
         }
         let fate = match (sent, connection.is_early_data_accepted()) {
-            (false, _) => Fate::Unsent,
-            (true, false) => Fate::Refused,
-            (true, true) => Fate::Taken,
+            (None, _) => Fate::Unsent,
+            (Some(()), false) => Fate::Refused,
+            (Some(()), true) => Fate::Taken,
         };
-        let mut stream = StreamOwned::new(connection, socket);
-        stream.write_all(request("/healthz").as_bytes())?;
-        let mut answer = Vec::new();
-        stream.read_to_end(&mut answer)?;
-        if !answer.starts_with(b"HTTP/1.1 200 ") {
-            return Err(io::Error::other("behind refused early data, a request is not answered"));
+        match http::get(StreamOwned::new(connection, socket), "localhost", "/healthz")?.status()? {
+            200 => Ok(fate),
+            status => {
+                Err(io::Error::other(format!("the request behind early data is answered with {status}")))
+            }
         }
-        Ok(fate)
     }
-}
-
-fn request(path: &str) -> String {
-    format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
 }

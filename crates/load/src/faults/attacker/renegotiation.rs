@@ -1,13 +1,14 @@
 //! A client of TLS 1.2 that asks for another handshake inside the session (RFC 5246 §7.4.1.2).
 
 use std::io::{self, ErrorKind, Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
 use rustls::{ClientConnection, ConnectionTrafficSecrets, Error};
 
 use super::tls;
+use crate::http;
 
 const PATIENCE: Duration = Duration::from_secs(10);
 /// A server may answer the first time with a warning (RFC 5746 §4.5).
@@ -22,9 +23,7 @@ const SALT_BYTES: usize = 4;
 /// Makes a handshake and asks for others inside it; whether the server ended that.
 pub(crate) fn is_ended(address: SocketAddr) -> io::Result<bool> {
     let config = tls::of_tls_1_2().map_err(io::Error::other)?;
-    let mut socket = TcpStream::connect_timeout(&address, PATIENCE)?;
-    socket.set_read_timeout(Some(PATIENCE))?;
-    socket.set_write_timeout(Some(PATIENCE))?;
+    let mut socket = http::connect(address, PATIENCE)?;
     let mut connection = tls::connection(&config).map_err(io::Error::other)?;
     while connection.is_handshaking() || connection.wants_write() {
         connection.complete_io(&mut socket)?;

@@ -38,8 +38,8 @@ fn handshakes(arena: &Arena<'_>) -> io::Result<Findings> {
     all.join(&old);
     all.join(&updates);
     let mut findings = all.findings();
-    let renegotiations = renegotiations(arena)?;
-    findings.ends = vec![("tls", old.begun + renegotiations.value as u64)];
+    let (ended, renegotiations) = renegotiations(arena)?;
+    findings.ends = vec![("tls", old.begun + ended)];
     findings.figures = vec![
         old.all_ended("TLS 1.1 refused", &[End::Dropped]),
         alerts(&old),
@@ -68,17 +68,17 @@ fn few<T>(arena: &Arena<'_>, each: impl FnMut() -> io::Result<T>) -> io::Result<
     iter::repeat_with(each).take(times).take_while(|_| !arena.is_stopped()).collect()
 }
 
-fn renegotiations(arena: &Arena<'_>) -> io::Result<Figure> {
+fn renegotiations(arena: &Arena<'_>) -> io::Result<(u64, Figure)> {
     let ended = few(arena, || renegotiation::is_ended(arena.address))?;
     let count = ended.iter().filter(|is_ended| **is_ended).count() as u64;
-    Ok(Figure::count("renegotiations ended", count, Bar::Exactly(ended.len() as f64)))
+    Ok((count, Figure::count("renegotiations ended", count, Bar::Exactly(ended.len() as f64))))
 }
 
 fn early_data(arena: &Arena<'_>) -> io::Result<[Figure; 2]> {
     let client = Returning::new().map_err(io::Error::other)?;
     // The first has no ticket yet.
-    client.visit(arena.address, "/early")?;
-    let fates = few(arena, || client.visit(arena.address, "/early"))?;
+    client.visit(arena.address)?;
+    let fates = few(arena, || client.visit(arena.address))?;
     let count = |fate| fates.iter().filter(|it| **it == fate).count() as u64;
     Ok([
         Figure::count("early data sent", count(Fate::Refused) + count(Fate::Taken), Bar::AtLeast(1.0))
