@@ -72,6 +72,29 @@ fn a_row_whose_server_does_not_start_leaves_the_others_theirs() {
 }
 
 #[test]
+fn a_server_without_a_deadline_for_messages_does_not_survive_slow_ones() {
+    let (row, code) = tried(&["--row", "3", "--", "--message-time", "1h"]);
+    assert_eq!((row["verdict"].as_str(), code), (Some("failed"), Some(1)), "{row}");
+    assert_eq!(figure(&row, "connections closed with 1008")["value"].as_f64(), Some(0.0));
+    assert_eq!(figure(&row, "connections never ended")["value"].as_f64(), Some(100.0));
+}
+
+#[test]
+fn compressed_messages_get_in_where_the_limit_is_higher() {
+    let (row, code) = tried(&["--row", "9", "--", "--max-message", "2MiB"]);
+    assert_eq!((row["verdict"].as_str(), code), (Some("failed"), Some(1)), "{row}");
+    let taken = figure(&row, "taken at the limit");
+    assert!(taken["value"].as_f64() > taken["exactly"].as_f64() && taken["holds"] == false, "{row}");
+}
+
+#[test]
+fn a_server_with_all_memory_keeps_what_it_should_refuse() {
+    let (row, code) = tried(&["--row", "18", "--", "--memory", "2GiB"]);
+    assert_eq!((row["verdict"].as_str(), code), (Some("failed"), Some(1)), "{row}");
+    assert_eq!(figure(&row, "clients closed with 1013")["value"].as_f64(), Some(0.0));
+}
+
+#[test]
 fn pages_of_other_origins_get_in_where_all_are_let_in() {
     let (row, code) = tried(&["--row", "26", "--", "--origin", "any"]);
     assert_eq!((row["verdict"].as_str(), code), (Some("failed"), Some(1)), "{row}");

@@ -94,9 +94,11 @@ pub enum FaultsError {
 /// When the machine does not let it be watched, or not even the first server could be started.
 pub fn run(settings: &Settings, observer: &mut dyn Observer) -> Result<Report, FaultsError> {
     let descriptors = webscale_sys::limits::raise_descriptors()?.soft;
+    // It tells of the machine, of which this thread sees one processor when it is pinned.
+    let mut report = Report::new(settings);
     let prepared = Prepared::new()?;
     let stage = prepared.stage(settings.server, settings.program.clone(), &settings.flags, observer)?;
-    let mut report = Report::new(settings, stage.apart);
+    report.processors = stage.apart;
     for row in settings.rows() {
         let trial = Trial { row, stage: &stage, scale: settings.scale, timed: settings.timed, descriptors };
         let tried = match trial.run(observer) {

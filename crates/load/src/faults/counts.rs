@@ -37,7 +37,7 @@ impl Counts {
         }
     }
 
-    fn parse(body: &str) -> Counts {
+    pub(super) fn parse(body: &str) -> Counts {
         Counts(body.lines().filter_map(sample).collect())
     }
 

@@ -177,7 +177,7 @@ mod tests {
             program: std::path::PathBuf::new(),
             flags: Vec::new(),
         };
-        let mut report = Report::new(&settings, None);
+        let mut report = Report::new(&settings);
         report.provenance.command = EVIL.into();
         report.rows = ROWS.iter().map(|row| tried(row, verdict)).collect();
         report

@@ -29,13 +29,13 @@ pub struct Report {
 }
 
 impl Report {
-    pub(crate) fn new(settings: &Settings, processors: Option<Apart>) -> Report {
+    pub(crate) fn new(settings: &Settings) -> Report {
         Report {
             provenance: Provenance::now(),
             server: settings.server.name(),
             scale: settings.scale,
             timed: settings.timed,
-            processors,
+            processors: None,
             interrupted: false,
             rows: Vec::new(),
         }

@@ -53,3 +53,6 @@ pub static ROWS: &[Row] = &[
     strangers::ORIGINS,
     resets::CLOSES,
 ];
+
+#[cfg(test)]
+mod tests;

@@ -88,10 +88,12 @@ pub struct SoakSettings {
 /// # Errors
 /// When it could not be started, or the machine does not let it be watched.
 pub fn soak(settings: &SoakSettings, observer: &mut dyn Observer) -> Result<SoakReport, FaultsError> {
+    // It tells of the machine, of which this thread sees one processor when it is pinned.
+    let mut report = SoakReport::new(settings);
     let prepared = Prepared::new()?;
     let stage = prepared.stage(Contestant::Webscale, settings.program.clone(), &settings.flags, observer)?;
     let mut subject = Subject::start(&stage, Mode::Echo, FLAGS)?;
-    let mut report = SoakReport::new(settings, stage.apart);
+    report.processors = stage.apart;
     match Soak::new(settings, &stage, &mut subject).and_then(|soak| soak.run(&mut report, observer)) {
         Ok(ending) => {
             let (ended, heard) = subject.finish();

@@ -15,7 +15,7 @@ use super::settings::Scale;
 use super::subject::{Gauge, Holding, Meter, Shares, Stage, Subject};
 use super::verdict::{Verdict, judge};
 use crate::bench::plan::DESCRIPTORS_BESIDE;
-use crate::compare::server::Heard;
+use crate::compare::server::{Heard, ServerError};
 use crate::observe::Observer;
 
 /// What a server may take for itself while it has more to do, in bytes: buffers of its threads, and what an allocator keeps.
@@ -240,6 +240,18 @@ impl Trial<'_> {
 
     fn report(&self, before: &Before, during: During, after: &After, subject: Subject) -> RowReport {
         let (ended, heard) = subject.finish();
+        self.judged(before, during, after, ended.err(), &heard)
+    }
+
+    /// What came of all that was seen, `heard` on stderr included, and of how the server ended.
+    fn judged(
+        &self,
+        before: &Before,
+        during: During,
+        after: &After,
+        death: Option<ServerError>,
+        heard: &Heard,
+    ) -> RowReport {
         let provoked = during.findings.panics_provoked;
         let mut figures = during.findings.figures();
         figures.extend(self.honest_figures(before, &during, after));
@@ -248,9 +260,9 @@ impl Trial<'_> {
         if let (Some(before), Some(after)) = (&before.account, &after.account) {
             figures.extend(after.figures(before, &during.findings.ends));
         }
-        figures.extend(log_figures(&heard, provoked));
+        figures.extend(log_figures(heard, provoked));
         let figures = self.weighed(figures);
-        let verdict = judge(&figures, disturbances(before, &during)).with_death(ended.err());
+        let verdict = judge(&figures, disturbances(before, &during)).with_death(death);
         RowReport { done: during.findings.done, figures, ..RowReport::new(self.row, verdict) }
     }
 
@@ -396,3 +408,6 @@ fn disturbances(before: &Before, during: &During) -> Vec<String> {
     disturbed.extend(during.shares.disturbances(WAITED_MAX));
     disturbed
 }
+
+#[cfg(test)]
+mod tests;

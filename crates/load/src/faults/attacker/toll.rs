@@ -120,6 +120,21 @@ impl Toll {
     }
 }
 
+#[cfg(test)]
+impl Toll {
+    /// Of connections that all came to the attack, and ended so.
+    pub(crate) fn made_up(ends: &[(End, u64)]) -> Toll {
+        let begun = ends.iter().map(|(_, count)| count).sum();
+        Toll {
+            begun,
+            entered: begun,
+            peak_open: begun,
+            ends: ends.iter().copied().collect(),
+            ..Toll::default()
+        }
+    }
+}
+
 impl End {
     fn words(self) -> String {
         match self {

@@ -15,6 +15,7 @@ use super::super::attacker::script::{Move, Script, close, frame};
 use super::super::attacker::{Assault, End, Toll, attack, attack_until, both};
 use super::super::figure::{Bar, Figure, Unit};
 use super::super::row::{Arena, Findings, Row};
+use super::super::settings::Scale;
 use crate::cert;
 
 const CLIENTS: u32 = 1_000;
@@ -39,15 +40,19 @@ pub(super) const SIGTERM: Row = Row {
 fn sigterm(arena: &Arena<'_>) -> io::Result<Findings> {
     let (toll, took) = terminated(arena, 1)?;
     let mut findings = toll.findings();
-    findings.figures = vec![
-        toll.all_entered(arena.scale.of(CLIENTS)),
-        // Who was not there yet when it began was not let in.
-        Figure::count("clients told 1001", toll.ended(End::Closed(1001)), Bar::Exactly(toll.entered as f64)),
-        Figure::new("all ended after", took, Unit::Seconds, Bar::AtMost(ENDED_WITHIN.as_secs_f64()))
-            .of_time(),
-    ];
+    findings.figures.push(toll.all_entered(arena.scale.of(CLIENTS)));
+    findings.figures.extend(figures_of_end(&toll, took));
     findings.says_farewell = true;
     Ok(findings)
+}
+
+pub(super) fn figures_of_end(toll: &Toll, took_seconds: f64) -> [Figure; 2] {
+    let within = Bar::AtMost(ENDED_WITHIN.as_secs_f64());
+    [
+        // Who was not there yet when it began was not let in.
+        Figure::count("clients told 1001", toll.ended(End::Closed(1001)), Bar::Exactly(toll.entered as f64)),
+        Figure::new("all ended after", took_seconds, Unit::Seconds, within).of_time(),
+    ]
 }
 
 /// Between two signals.
@@ -70,18 +75,22 @@ pub(super) const SECOND_SIGTERM: Row = Row {
 fn insisted(arena: &Arena<'_>) -> io::Result<Findings> {
     let (toll, took) = terminated(arena, 2)?;
     let mut findings = toll.findings();
-    findings.figures = vec![
-        toll.all_entered(arena.scale.of(CLIENTS)),
+    findings.figures.push(toll.all_entered(arena.scale.of(CLIENTS)));
+    findings.figures.extend(figures_of_force(&toll, took));
+    Ok(findings)
+}
+
+pub(super) fn figures_of_force(toll: &Toll, took_seconds: f64) -> [Figure; 2] {
+    let (dropped, within) = (toll.ended(End::Dropped), Bar::AtMost(FORCED_WITHIN.as_secs_f64()));
+    [
         // In a second of the hour hardly anybody's turn came.
         Figure::count(
             "clients that only the second signal ended",
-            toll.ended(End::Dropped),
+            dropped,
             Bar::AtLeast(toll.entered as f64 * 0.9),
         ),
-        Figure::new("all ended after", took, Unit::Seconds, Bar::AtMost(FORCED_WITHIN.as_secs_f64()))
-            .of_time(),
-    ];
-    Ok(findings)
+        Figure::new("all ended after", took_seconds, Unit::Seconds, within).of_time(),
+    ]
 }
 
 /// Clients send all the time, and the server gets so many SIGTERM. How many seconds behind the last one all have ended.
@@ -155,12 +164,17 @@ fn certificates(arena: &Arena<'_>) -> io::Result<Findings> {
         after.get(&name) - before.get(&name)
     };
     let mut findings = toll.findings();
-    findings.figures = vec![
-        toll.all_ended("visits that ended well", &[End::Closed(1000)]),
-        Figure::count("reloads", reloads("changed"), Bar::Exactly(f64::from(arena.scale.of(SWAPS) + 1))),
-        Figure::count("bad files refused", reloads("refused"), Bar::Exactly(1.0)),
-    ];
+    findings.figures =
+        figures_of_reloads(arena.scale, &toll, reloads("changed"), reloads("refused")).to_vec();
     Ok(findings)
+}
+
+pub(super) fn figures_of_reloads(scale: Scale, toll: &Toll, changed: u64, refused: u64) -> [Figure; 3] {
+    [
+        toll.all_ended("visits that ended well", &[End::Closed(1000)]),
+        Figure::count("reloads", changed, Bar::Exactly(f64::from(scale.of(SWAPS) + 1))),
+        Figure::count("bad files refused", refused, Bar::Exactly(1.0)),
+    ]
 }
 
 fn visit(_: u32) -> Script {

@@ -40,17 +40,21 @@ fn handshakes(arena: &Arena<'_>) -> io::Result<Findings> {
     let mut findings = all.findings();
     let (ended, renegotiations) = renegotiations(arena)?;
     findings.ends = vec![("tls", old.begun + ended)];
-    findings.figures = vec![
-        old.all_ended("TLS 1.1 refused", &[End::Dropped]),
-        alerts(&old),
-        Figure::count("floods of key updates never ended", updates.ended(End::Open), Bar::Exactly(0.0))
-            .of_time(),
-        renegotiations,
-    ];
+    findings.figures = figures_of_old_tls(&old, &updates).to_vec();
+    findings.figures.push(renegotiations);
     if arena.is_own {
         findings.figures.extend(early_data(arena)?);
     }
     Ok(findings)
+}
+
+pub(super) fn figures_of_old_tls(old: &Toll, updates: &Toll) -> [Figure; 3] {
+    [
+        old.all_ended("TLS 1.1 refused", &[End::Dropped]),
+        alerts(old),
+        Figure::count("floods of key updates never ended", updates.ended(End::Open), Bar::Exactly(0.0))
+            .of_time(),
+    ]
 }
 
 /// A ClientHello whose highest version is TLS 1.1 (RFC 4346 §7.4.1.2), with suites that servers of its time had.
@@ -113,12 +117,16 @@ fn certificates(arena: &Arena<'_>) -> io::Result<Findings> {
     all.join(&refused);
     all.join(&let_in);
     let mut findings = all.findings();
-    findings.figures = vec![
-        refused.all_ended("expired certificates refused", &[End::Refused, End::Dropped]),
-        let_in.all_ended("valid certificates let in", &[End::Closed(1000)]),
-    ];
+    findings.figures = figures_of_certificates(&refused, &let_in).to_vec();
     findings.ends = vec![("tls", refused.begun)];
     Ok(findings)
+}
+
+pub(super) fn figures_of_certificates(expired: &Toll, valid: &Toll) -> [Figure; 2] {
+    [
+        expired.all_ended("expired certificates refused", &[End::Refused, End::Dropped]),
+        valid.all_ended("valid certificates let in", &[End::Closed(1000)]),
+    ]
 }
 
 #[cfg(test)]

@@ -78,14 +78,19 @@ fn storm(arena: &Arena<'_>) -> io::Result<Findings> {
     let names: Vec<&str> = phases.iter().map(|(name, ..)| *name).collect();
     let mut findings = toll.findings();
     findings.done.push(format!("{} phases, in turn: {}", names.len(), names.join(", ")));
-    // The server may be the first where there is something to answer.
-    let left = toll.ended(End::Left);
-    let most = toll.begun as f64;
-    findings.figures.push(Figure::count("resets made", left, Bar::AtLeast(most * 0.9)).of_attack());
-    findings.figures.push(Figure::count("never taken", toll.ended(End::Refused), Bar::Exactly(0.0)));
+    findings.figures = figures_of_storm(&toll).to_vec();
     // At least those that had not said goodbye, nor sent what the server could not take.
-    findings.ends = vec![("lost", left / 2)];
+    findings.ends = vec![("lost", toll.ended(End::Left) / 2)];
     Ok(findings)
+}
+
+pub(super) fn figures_of_storm(toll: &Toll) -> [Figure; 2] {
+    // The server may be the first where there is something to answer.
+    let most = Bar::AtLeast(toll.begun as f64 * 0.9);
+    [
+        Figure::count("resets made", toll.ended(End::Left), most).of_attack(),
+        Figure::count("never taken", toll.ended(End::Refused), Bar::Exactly(0.0)),
+    ]
 }
 
 fn assault(entry: Entry, connections: u32) -> Assault {

@@ -16,7 +16,7 @@ pub(super) const A_ROUND: u32 = 1_000;
 const PER_SECOND: f64 = 500.0;
 const PATIENCE: Duration = Duration::from_secs(15);
 /// A record with an alert in it (RFC 8446 §6).
-const ALERT_BYTES: u64 = 7;
+pub(super) const ALERT_BYTES: u64 = 7;
 
 pub(super) const OTHER_PROTOCOLS: Row = Row {
     number: 25,
@@ -74,13 +74,17 @@ fn other_protocols(arena: &Arena<'_>) -> io::Result<Findings> {
     all.join(&plain);
     all.join(&h2);
     let mut findings = all.findings();
-    findings.figures = vec![
-        plain.all_ended("other protocols ended", &[End::Dropped]),
-        alerts(&plain),
-        h2.all_ended("h2 alone refused", &[End::Refused]),
-    ];
+    findings.figures = figures_of_others(&plain, &h2).to_vec();
     findings.ends = vec![("tls", all.begun)];
     Ok(findings)
+}
+
+pub(super) fn figures_of_others(plain: &Toll, h2: &Toll) -> [Figure; 3] {
+    [
+        plain.all_ended("other protocols ended", &[End::Dropped]),
+        alerts(plain),
+        h2.all_ended("h2 alone refused", &[End::Refused]),
+    ]
 }
 
 /// A whole opening handshake, of a page of this origin.

@@ -53,14 +53,19 @@ fn panics(arena: &Arena<'_>) -> io::Result<Findings> {
     let counted = arena.counts()?.get("handler_panics_total") - before.get("handler_panics_total");
     let made = toll.begun as f64 / lasts.as_secs_f64();
     let mut findings = toll.findings();
-    findings.figures = vec![
-        Figure::new("panics a second", made, Unit::Count, Bar::AtLeast(per_second * 0.9)).of_attack(),
-        toll.all_ended("clients closed with 1011", &[End::Closed(1011)]),
-        Figure::count("panics that the server counted", counted, Bar::Exactly(toll.begun as f64)),
-    ];
+    findings.figures =
+        vec![Figure::new("panics a second", made, Unit::Count, Bar::AtLeast(per_second * 0.9)).of_attack()];
+    findings.figures.extend(figures_of_panics(&toll, counted));
     findings.ends = vec![("panic", toll.begun)];
     findings.panics_provoked = true;
     Ok(findings)
+}
+
+pub(super) fn figures_of_panics(toll: &Toll, counted: u64) -> [Figure; 2] {
+    [
+        toll.all_ended("clients closed with 1011", &[End::Closed(1011)]),
+        Figure::count("panics that the server counted", counted, Bar::Exactly(toll.begun as f64)),
+    ]
 }
 
 const WORKERS: u32 = 4;
@@ -116,19 +121,29 @@ fn blocks(arena: &Arena<'_>) -> io::Result<Findings> {
     );
     let (toll, (red, green)) = (blocked?, seen?);
     let mut findings = toll.findings();
-    let took = |time: Option<Duration>| time.map_or(f64::INFINITY, |time| time.as_secs_f64());
-    let most = Bar::AtMost(noticed_within(arena.scale).as_secs_f64());
     findings.done.push(format!(
         "{} of {WORKERS} workers held, for {:.1} s in all",
         WORKERS - 1,
         begun.elapsed().as_secs_f64()
     ));
-    findings.figures = vec![
+    findings.figures = figures_of_blocks(arena.scale, &toll, red, green).to_vec();
+    Ok(findings)
+}
+
+/// How long it took until health was `red`, and `green` again; none if it did not.
+pub(super) fn figures_of_blocks(
+    scale: Scale,
+    toll: &Toll,
+    red: Option<Duration>,
+    green: Option<Duration>,
+) -> [Figure; 3] {
+    let took = |time: Option<Duration>| time.map_or(f64::INFINITY, |time| time.as_secs_f64());
+    let most = Bar::AtMost(noticed_within(scale).as_secs_f64());
+    [
         Figure::new("/healthz says 503 after", took(red), Unit::Seconds, most),
         Figure::new("/healthz says 200 after release", took(green), Unit::Seconds, most),
         toll.all_ended("closed well after release", &[End::Closed(1000)]),
-    ];
-    Ok(findings)
+    ]
 }
 
 /// How long it takes until the server answers so; none if it does not in time.
@@ -181,22 +196,27 @@ fn queue(arena: &Arena<'_>) -> io::Result<Findings> {
     let (blocked, (pinged, in_hand), waiting) = (blocked?, pinged?, waiting?);
     let mut all = blocked;
     all.join(&waiting);
-    let pongs = pinged.longest.saturating_sub(PINGED_EVERY * PINGS).as_secs_f64();
     let mut findings = all.findings();
     findings.done.push(format!(
         "all {WORKERS} workers held, while {WAITING} clients sent {MESSAGE_BYTES} bytes each, and one sent {PINGS} pings"
     ));
-    findings.figures = vec![
-        waiting.all_entered(WAITING),
+    findings.figures = figures_of_queue(&all, &pinged, in_hand).to_vec();
+    findings.memory_each_at_most = Some(EACH_BYTES);
+    Ok(findings)
+}
+
+/// What became of `all` whose messages had to wait, and meanwhile of the one who `pinged`.
+pub(super) fn figures_of_queue(all: &Toll, pinged: &Toll, in_hand: u64) -> [Figure; 6] {
+    let pongs = pinged.longest.saturating_sub(PINGED_EVERY * PINGS).as_secs_f64();
+    let soon = Bar::AtMost(PONGS_WITHIN.as_secs_f64());
+    [
+        all.all_entered(WAITING + WORKERS),
         Figure::count("messages in hand", in_hand, Bar::AtMost(IN_HAND as f64)),
         Figure::count("of those that may be", in_hand, Bar::AtLeast(IN_HAND as f64)).of_attack(),
         pinged.all_ended("clients who got their pongs meanwhile", &[End::Closed(1000)]),
-        Figure::new("their pongs took", pongs, Unit::Seconds, Bar::AtMost(PONGS_WITHIN.as_secs_f64()))
-            .of_time(),
+        Figure::new("their pongs took", pongs, Unit::Seconds, soon).of_time(),
         all.all_ended("served and closed well after release", &[End::Closed(1000)]),
-    ];
-    findings.memory_each_at_most = Some(EACH_BYTES);
-    Ok(findings)
+    ]
 }
 
 /// When as many messages wait as may, has one client send pings, and releases all. How many messages were in hand then.

@@ -137,14 +137,14 @@ impl Sample {
 }
 
 impl SoakReport {
-    pub(super) fn new(settings: &SoakSettings, processors: Option<Apart>) -> SoakReport {
+    pub(super) fn new(settings: &SoakSettings) -> SoakReport {
         let warmup = settings.duration.mul_f64(WARMUP_SHARE).max(WARMUP_MIN);
         SoakReport {
             provenance: Provenance::now(),
             seed: settings.seed,
             duration_seconds: settings.duration.as_secs_f64(),
             warmup_seconds: warmup.as_secs_f64(),
-            processors,
+            processors: None,
             interrupted: false,
             verdict: None,
             memory_slope: None,
@@ -253,7 +253,7 @@ pub(super) mod tests {
             seed: SEED,
             flags: Vec::new(),
         };
-        let mut report = SoakReport::new(&settings, Some(Apart { server: 0, load: 1 }));
+        let mut report = SoakReport::new(&settings);
         report.samples = (1..=samples).map(sample).collect();
         report.draw_lines();
         report.verdict = Some(Verdict::Passed);
