@@ -5,6 +5,7 @@
 
 mod ebb;
 mod ending;
+mod greedy;
 mod handshakes;
 mod listening;
 mod mail;
@@ -53,6 +54,8 @@ const DEADLINE_STEP: Duration = Duration::from_millis(64);
 const BATCH_BYTES: usize = 256 * 1024;
 /// But a whole TLS record fits (RFC 8446 §5.2).
 const SHARE_MIN: usize = 17 * 1024;
+/// Connections that go on without an event, of each as many frames as a turn allows, before others get their turn.
+const TURN_READY: usize = 8;
 /// How soon a full workers' queue is tried again.
 const POOL_RETRY: Duration = Duration::from_millis(1);
 /// The same, of a queue that stays full: where handlers do not return, a loop must not wake for nothing all the time.
@@ -86,6 +89,8 @@ pub(crate) struct EventLoop<H: Handler, K: Kernel = Linux> {
     timers: Wheel,
     /// Connections with received bytes to go through.
     ready: VecDeque<Token>,
+    /// Connections with more to be read than their share.
+    greedy: VecDeque<Token>,
     /// Handshakes that had no budget when their bytes came.
     put_off: VecDeque<Token>,
     /// Connections with a message that the workers' queue had no room for.
@@ -140,6 +145,7 @@ impl<H: Handler, K: Kernel> EventLoop<H, K> {
             held_ebb: Ebb::of_bytes(),
             timers: Wheel::new(),
             ready: VecDeque::new(),
+            greedy: VecDeque::new(),
             put_off: VecDeque::new(),
             stalled: VecDeque::new(),
             pool_retry: POOL_RETRY,
@@ -198,7 +204,7 @@ impl<H: Handler, K: Kernel> EventLoop<H, K> {
 
     /// How long nothing will have to be done.
     fn timeout(&self) -> Option<Duration> {
-        if !self.ready.is_empty() || !self.put_off.is_empty() {
+        if !(self.ready.is_empty() && self.put_off.is_empty() && self.greedy.is_empty()) {
             return Some(Duration::ZERO);
         }
         let retry = (!self.stalled.is_empty()).then(|| self.now + self.pool_retry);
@@ -226,6 +232,7 @@ impl<H: Handler, K: Kernel> EventLoop<H, K> {
         }
         // Clients that are being served come first.
         self.resume_handshakes(later);
+        self.read_greedy();
     }
 
     fn on_event(&mut self, token: Token, ready: Ready, handshakes: &mut u32) {
@@ -234,6 +241,10 @@ impl<H: Handler, K: Kernel> EventLoop<H, K> {
         if connection.is_handshaking() && !ready.hung_up {
             let Some(left) = handshakes.checked_sub(1) else { return self.put_off(token) };
             *handshakes = left;
+        }
+        let ready = self.defer_reading(token, ready);
+        if ready.is_none() {
+            return;
         }
         self.turn(token, |connection, turn| connection.on_event(turn, ready));
     }
@@ -270,6 +281,9 @@ impl<H: Handler, K: Kernel> EventLoop<H, K> {
             wire: &mut self.wire,
         };
         act(connection, &mut turn);
+        if turn.context.bytes_left == 0 || turn.context.frames_left == 0 {
+            connection.registered.pace.overtake();
+        }
         let (orphan, lent) = (turn.context.orphan.take(), turn.context.lent);
         let held = connection.held();
         self.account.settle(&mut connection.registered.held, held);
@@ -363,7 +377,7 @@ impl<H: Handler, K: Kernel> EventLoop<H, K> {
 
     /// Goes on with connections that have more to do without an event.
     fn go_on(&mut self) {
-        for _ in 0..self.ready.len() {
+        for _ in 0..self.ready.len().min(TURN_READY) {
             let Some(token) = self.ready.pop_front() else { break };
             if let Some(connection) = self.connections.get_mut(token) {
                 connection.registered.in_ready_list = false;

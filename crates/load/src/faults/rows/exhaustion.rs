@@ -71,11 +71,19 @@ fn descriptors(arena: &Arena<'_>) -> io::Result<Findings> {
         )
         .of_attack(),
         Figure::new("CPU at the limit", used, Unit::Share, Bar::AtMost(CPU_MAX)).of_time(),
-        Figure::count("clients served after release", u64::from(counts.is_ok()), Bar::Exactly(1.0)),
-        Figure::new("served after", took, Unit::Seconds, Bar::AtMost(ACCEPTS_WITHIN.as_secs_f64())).of_time(),
         Figure::noted("times that accepting paused", pauses as f64, Unit::Count),
     ];
+    findings.figures.extend(figures_of_release(counts.is_ok(), took));
     Ok(findings)
+}
+
+/// Whether a client was served when there was room again, and after how many seconds.
+pub(super) fn figures_of_release(served: bool, took_seconds: f64) -> [Figure; 2] {
+    let within = Bar::AtMost(ACCEPTS_WITHIN.as_secs_f64());
+    [
+        Figure::count("clients served after release", u64::from(served), Bar::Exactly(1.0)),
+        Figure::new("served after", took_seconds, Unit::Seconds, within).of_time(),
+    ]
 }
 
 /// The server's soft limit; the hard one stays.
@@ -140,7 +148,7 @@ fn memory(arena: &Arena<'_>) -> io::Result<Findings> {
     let assault = Assault::all_at_once(connections, 200.0, Entry::WEBSOCKET, FOR_EVER);
     let all_came = Duration::from_secs_f64(f64::from(connections) / assault.per_second);
     let before = arena.counts()?.closed("overload");
-    let (toll, told) = attack_while(arena, &assault, &mut |_| unfinished(), || {
+    let (toll, waited) = attack_while(arena, &assault, &mut |_| unfinished(), || {
         let begun = Instant::now();
         // From then on the server is full, and those who are left press on.
         arena.wait_for(all_came + FULL_WITHIN, LOOK_EVERY, || {
@@ -148,7 +156,7 @@ fn memory(arena: &Arena<'_>) -> io::Result<Findings> {
             Ok(is_full && begun.elapsed() >= all_came + PRESSED_FOR)
         })
     })?;
-    told?;
+    waited?;
     let released = Instant::now();
     let counts = arena.counts();
     let took = released.elapsed().as_secs_f64();
@@ -164,10 +172,9 @@ fn memory(arena: &Arena<'_>) -> io::Result<Findings> {
         // Less than it may hold is no reason to close anything.
         if held < budget(arena.scale) { closed.of_attack() } else { closed },
         Figure::count("clients that ended otherwise", toll.begun - told - kept_away, Bar::Exactly(0.0)),
-        Figure::count("clients served after release", u64::from(counts.is_ok()), Bar::Exactly(1.0)),
-        Figure::new("served after", took, Unit::Seconds, Bar::AtMost(ACCEPTS_WITHIN.as_secs_f64())).of_time(),
         Figure::noted("times that accepting paused", pauses as f64, Unit::Count),
     ];
+    findings.figures.extend(figures_of_release(counts.is_ok(), took));
     findings.memory_budget = Some(budget(arena.scale));
     findings.ends = vec![("overload", told)];
     Ok(findings)

@@ -154,3 +154,15 @@ fn messages_wait_and_pings_do_not() {
     assert_eq!(queue(well, End::Open, 1028), "FAILED");
     assert_eq!(queue(End::Closed(1013), well, 1028), "FAILED");
 }
+
+#[test]
+fn who_vanished_is_to_be_reaped_and_who_waited_to_be_served() {
+    let toll = Toll::made_up(&[(End::Left, 100)]);
+    let reaped = |count, seconds| verdict(&vanished::figures(Tenth, &toll, count, seconds));
+    assert_eq!((reaped(100, 8.0), reaped(99, 8.0), reaped(100, 11.0)), ("passed", "FAILED", "FAILED"));
+    let released = |served, seconds| verdict(&exhaustion::figures_of_release(served, seconds));
+    assert_eq!(
+        (released(true, 0.1), released(false, 0.1), released(true, 1.5)),
+        ("passed", "FAILED", "FAILED")
+    );
+}

@@ -15,7 +15,7 @@ use workload::Mode;
 
 use super::super::attacker::hostile::Entry;
 use super::super::attacker::script::Move;
-use super::super::attacker::{Assault, FOR_EVER, attack_while};
+use super::super::attacker::{Assault, FOR_EVER, Toll, attack_while};
 use super::super::figure::{Bar, Figure, Unit};
 use super::super::row::{Arena, Findings, Row};
 use super::super::settings::Scale;
@@ -144,12 +144,18 @@ fn vanish(arena: &Arena<'_>) -> io::Result<Findings> {
     );
     let (toll, seen) = attacked?;
     let (reaped, took) = seen?;
-    let most = Bar::AtMost(reaped_within(arena.scale).as_secs_f64());
     let mut findings = toll.findings();
-    findings.figures = vec![
+    findings.figures = figures(arena.scale, &toll, reaped, took).to_vec();
+    Ok(findings)
+}
+
+/// So many were reaped, the last of them after so many seconds.
+pub(super) fn figures(scale: Scale, toll: &Toll, reaped: u64, took_seconds: f64) -> [Figure; 3] {
+    let connections = scale.of(CONNECTIONS);
+    let most = Bar::AtMost(reaped_within(scale).as_secs_f64());
+    [
         toll.all_entered(connections),
         Figure::count("vanished peers that were reaped", reaped, Bar::AtLeast(f64::from(connections))),
-        Figure::new("the last of them after", took, Unit::Seconds, most).of_time(),
-    ];
-    Ok(findings)
+        Figure::new("the last of them after", took_seconds, Unit::Seconds, most).of_time(),
+    ]
 }

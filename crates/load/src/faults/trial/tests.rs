@@ -48,6 +48,10 @@ fn seen() -> Seen {
 
 /// The verdict on such a server, when `change` was seen of it too.
 fn judged(timed: bool, change: impl FnOnce(&mut Seen)) -> RowReport {
+    judged_in(&ROWS[0], timed, change)
+}
+
+fn judged_in(row: &'static Row, timed: bool, change: impl FnOnce(&mut Seen)) -> RowReport {
     let none = PathBuf::new;
     let stage = Stage {
         binary: none(),
@@ -56,7 +60,7 @@ fn judged(timed: bool, change: impl FnOnce(&mut Seen)) -> RowReport {
         server: Contestant::Webscale,
         flags: Vec::new(),
     };
-    let trial = Trial { row: &ROWS[0], stage: &stage, scale: Scale::Full, timed, descriptors: 1024 };
+    let trial = Trial { row, stage: &stage, scale: Scale::Full, timed, descriptors: 1024 };
     let mut seen = seen();
     change(&mut seen);
     let Seen { before, during, after, heard, death } = seen;
@@ -106,6 +110,17 @@ fn each_wrong_alone_fails_the_row_and_is_named() {
         let Verdict::Failed(why) = judged(true, wrong).verdict else { panic!("{named}") };
         assert!(matches!(&why[..], [why] if why.contains(named)), "{named}: {why:?}");
     }
+}
+
+#[test]
+fn only_one_row_may_slow_honest_clients_to_three_times() {
+    let slowed = |seen: &mut Seen| {
+        seen.before.window.p99 = Some(Duration::from_millis(10));
+        seen.during.window.p99 = Some(Duration::from_millis(25));
+    };
+    let passes = |row: &&'static Row| judged_in(row, true, slowed).verdict == Verdict::Passed;
+    let passing: Vec<u8> = ROWS.iter().filter(passes).map(|row| row.number).collect();
+    assert_eq!(passing, [5]);
 }
 
 #[test]
