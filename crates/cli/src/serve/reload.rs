@@ -14,8 +14,8 @@ pub(super) fn on_hang_up(tls: Tls, files: &'static str) -> io::Result<()> {
             Ok(()) => format!("{files} reloaded"),
             Err(error) => format!("{error}; what is in use stays"),
         };
-        // Who closed stderr does not want to know.
-        let _ = writeln!(io::stderr(), "webscale: {said}");
+        // At once, as siblings write there too. Who closed stderr does not want to know.
+        let _ = io::stderr().write_all(format!("webscale: {said}\n").as_bytes());
         true
     })
 }

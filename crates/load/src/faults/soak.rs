@@ -24,7 +24,7 @@ use super::row::Arena;
 use super::settings::Scale;
 use super::subject::{Gauge, Meter, Stage, Subject};
 use super::{FaultsError, Prepared};
-use crate::cert::{self, Existing};
+use crate::cert;
 use crate::compare::contestant::Contestant;
 use crate::measure::process::Process;
 use crate::observe::Observer;
@@ -173,6 +173,7 @@ impl<'a> Soak<'a> {
             address: self.subject.address(),
             tls: self.tls.clone(),
             pid: self.subject.pid(),
+            is_own: true,
             certificate: &self.stage.certificate,
             scale: Scale::Full,
             stop: &stop,
@@ -276,8 +277,7 @@ impl<'a> Soak<'a> {
             fs::write(&files.cert, "no certificate")?;
             self.reloads.bad += 1;
         } else {
-            let directory = files.cert.parent().unwrap_or(&files.cert);
-            cert::issue(&[])?.write(directory, Existing::Replace)?;
+            cert::renew(files)?;
             self.reloads.good += 1;
         }
         self.subject.hang_up();

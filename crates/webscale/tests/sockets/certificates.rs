@@ -1,19 +1,23 @@
 //! Certificates that change while the server serves, and the choice among several.
 
-use std::net::{SocketAddr, TcpStream};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::thread;
 
 use rcgen::{CertificateParams, KeyPair, PKCS_ED25519, SignatureAlgorithm, date_time_ymd};
+use rustls::ClientConfig;
+use rustls::client::Resumption;
 use rustls::crypto::aws_lc_rs::default_provider;
 use rustls::pki_types::CertificateDer;
 use rustls::sign::SingleCertAndKey;
-use rustls::{ClientConfig, ClientConnection, RootCertStore, ServerConfig, StreamOwned};
 use webscale::{ClientAuth, ClientTls, Message, Target, Tls, TlsConfigError, TlsVersions};
 
-use super::identity::{authority, identity, visit};
-use super::support::{Files, Other, Serving, builder, certified, client, failure, hear, over, say, tcp};
+use super::identity::{authority, identity};
+use super::support::{
+    self, Files, Other, Secure, Serving, builder, certified, client, failure, hear, over, say, secure,
+    server_config, tcp, visit,
+};
 
 /// A certificate that signs itself.
 pub(crate) struct Made {
@@ -63,38 +67,25 @@ impl Made {
 }
 
 /// A client that trusts these, and resumes nothing.
-fn trusting(made: &[&Made]) -> Arc<ClientConfig> {
-    let mut roots = RootCertStore::empty();
-    made.iter().for_each(|made| roots.add(made.der.clone()).unwrap());
-    let builder = ClientConfig::builder_with_provider(Arc::new(default_provider()));
-    let builder = builder.with_safe_default_protocol_versions().unwrap();
-    let mut config = builder.with_root_certificates(roots).with_no_client_auth();
-    config.resumption = rustls::client::Resumption::disabled();
-    Arc::new(config)
+fn trusting(made: &[&Made]) -> ClientConfig {
+    let mut config = support::trusting(made.iter().map(|made| &made.der), default_provider());
+    config.resumption = Resumption::disabled();
+    config
 }
 
-/// A server's configuration that is not the library's.
-fn rustls_server() -> Arc<ServerConfig> {
-    let builder = ServerConfig::builder_with_provider(Arc::new(default_provider()));
-    let builder = builder.with_safe_default_protocol_versions().unwrap().with_no_client_auth();
-    Arc::new(builder.with_cert_resolver(Arc::new(SingleCertAndKey::from(certified()))))
+fn rustls_tls() -> Tls {
+    Tls::from_rustls(Arc::new(server_config(Arc::new(SingleCertAndKey::from(certified())))))
 }
-
-type Secure = StreamOwned<ClientConnection, TcpStream>;
 
 /// The certificate that a client is shown which asks for this name.
-fn connect(config: &Arc<ClientConfig>, address: SocketAddr, name: &str) -> (CertificateDer<'static>, Secure) {
-    let connection = ClientConnection::new(config.clone(), name.to_owned().try_into().unwrap()).unwrap();
-    let mut stream = StreamOwned::new(connection, tcp(address));
-    while stream.conn.is_handshaking() {
-        stream.conn.complete_io(&mut stream.sock).expect("no handshake fails");
-    }
+fn connect(config: &ClientConfig, address: SocketAddr, name: &str) -> (CertificateDer<'static>, Secure) {
+    let stream = secure(tcp(address), config.clone(), name).expect("no handshake fails");
     let leaf = stream.conn.peer_certificates().unwrap()[0].clone().into_owned();
     (leaf, stream)
 }
 
 /// Connects, and has an echo.
-fn look(config: &Arc<ClientConfig>, address: SocketAddr) -> (CertificateDer<'static>, Other<Secure>) {
+fn look(config: &ClientConfig, address: SocketAddr) -> (CertificateDer<'static>, Other<Secure>) {
     let (leaf, stream) = connect(config, address, "127.0.0.1");
     let mut socket = over(stream, address);
     echo(&mut socket);
@@ -140,7 +131,7 @@ fn a_hundred_swaps_under_load_lose_nothing() {
     });
     let metrics = serving.handle.metrics();
     assert_eq!((metrics.certificate_reloads, metrics.certificate_reloads_failed), (100, 0));
-    assert_eq!(metrics.closes().find(|(name, _)| *name == "tls"), Some(("tls", 0)));
+    assert_eq!(serving.closed_by("tls"), 0);
     old.iter_mut().for_each(echo);
     serving.shut_down();
 }
@@ -205,7 +196,7 @@ fn the_authority_of_clients_is_read_again_too() {
     let tls = Made::new(&["127.0.0.1"]).write(&files);
     let tls = tls.client_certificates(ClientAuth::required(&ca).unwrap()).unwrap();
     let (serving, _events) = Serving::obedient(builder().tls(tls.clone()));
-    let url = serving.url().replace("ws://", "wss://");
+    let url = serving.secure_url();
     let target = |tls| Target::with_tls(&url, tls).unwrap();
 
     let (client, events) = client();
@@ -233,10 +224,9 @@ fn clients_are_asked_for_certificates_whatever_replaces_the_servers() {
     let asking = |tls: Tls, auth: ClientAuth| tls.client_certificates(auth).unwrap();
     let required = || ClientAuth::required(&ca).unwrap();
     let in_memory = || Made::new(&["127.0.0.1"]).in_memory();
-    let rustls = || Tls::from_rustls(rustls_server());
-    let (tls, seen_by_rustls) = (asking(in_memory(), required()), rustls());
+    let (tls, of_rustls) = (asking(in_memory(), required()), rustls_tls());
     let (serving, _events) = Serving::obedient(builder().tls(tls.clone()));
-    let url = serving.url().replace("ws://", "wss://");
+    let url = serving.secure_url();
     let target = |tls: &ClientTls| Target::with_tls(&url, tls.clone()).unwrap();
     let asks = || {
         visit(&Arc::new(target(&known)));
@@ -246,22 +236,22 @@ fn clients_are_asked_for_certificates_whatever_replaces_the_servers() {
     tls.replace(&in_memory()).unwrap();
     asks();
     // Nobody can see whether a rustls configuration asks.
-    let error = tls.replace(&rustls()).unwrap_err().to_string();
+    let error = tls.replace(&rustls_tls()).unwrap_err().to_string();
     assert!(error.contains("Tls::client_certificates"), "{error}");
     asks();
-    tls.replace(&asking(rustls(), required())).unwrap();
+    tls.replace(&asking(rustls_tls(), required())).unwrap();
     asks();
     // Who says so is asked for less.
     tls.replace(&asking(in_memory(), ClientAuth::optional(&ca).unwrap())).unwrap();
     visit(&Arc::new(target(&anonymous)));
     serving.shut_down();
 
-    let tls = seen_by_rustls;
+    let tls = of_rustls;
     assert!(matches!(tls.replace(&in_memory()), Err(TlsConfigError::ClientAuthLost)));
-    tls.replace(&rustls()).unwrap();
+    tls.replace(&rustls_tls()).unwrap();
     tls.replace(&asking(in_memory(), required())).unwrap();
-    assert!(matches!(tls.replace(&rustls()), Err(TlsConfigError::ClientAuthLost)));
-    in_memory().replace(&rustls()).unwrap();
+    assert!(matches!(tls.replace(&rustls_tls()), Err(TlsConfigError::ClientAuthLost)));
+    in_memory().replace(&rustls_tls()).unwrap();
 }
 
 #[test]
@@ -293,11 +283,7 @@ fn among_several_the_name_and_the_signature_decide() {
         .iter()
         .find(|(scheme, _)| *scheme == rustls::SignatureScheme::ECDSA_NISTP256_SHA256);
     provider.signature_verification_algorithms.mapping = std::slice::from_ref(ecdsa.unwrap());
-    let builder = ClientConfig::builder_with_provider(Arc::new(provider));
-    let mut roots = RootCertStore::empty();
-    roots.add(made[1].der.clone()).unwrap();
-    let builder = builder.with_safe_default_protocol_versions().unwrap();
-    let config = Arc::new(builder.with_root_certificates(roots).with_no_client_auth());
+    let config = support::trusting([&made[1].der], provider);
     assert!(connect(&config, serving.address, "127.0.0.1").0 == made[1].der);
     assert!(Tls::from_many_pem_files::<&str, &str>([]).is_err());
     serving.shut_down();

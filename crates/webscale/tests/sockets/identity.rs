@@ -8,11 +8,10 @@ use rcgen::{
     KeyPair, date_time_ymd,
 };
 use webscale::{
-    Accept, ClientAuth, ClientTls, CloseCode, Handler, Message, Peer, Reject, Request, Target, TlsSession,
-    TlsVersions,
+    Accept, ClientAuth, ClientTls, Handler, Message, Peer, Reject, Request, Target, TlsSession, TlsVersions,
 };
 
-use super::support::{CERTIFICATE, Files, Serving, builder, client, failure, until};
+use super::support::{CERTIFICATE, Files, Serving, builder, failure, until, visit};
 
 /// Passes on what each client's TLS came to.
 struct Doorman(Sender<Option<TlsSession>>);
@@ -83,19 +82,8 @@ pub(crate) fn serving(auth: Option<ClientAuth>) -> (Serving, Receiver<Option<Tls
     };
     let (sender, seen) = channel();
     let serving = Serving::new(builder().tls(tls), Doorman(sender));
-    let url = serving.url().replace("ws://", "wss://");
+    let url = serving.secure_url();
     (serving, seen, url)
-}
-
-/// Connects, has one echo, so that the server's tickets are here, and closes.
-pub(crate) fn visit(target: &Arc<Target>) {
-    let (client, events) = client();
-    client.connect(target, None, 1).unwrap();
-    let (_, sender) = events.opened();
-    sender.send(Message::Text("hello")).unwrap();
-    assert_eq!(events.text(), (1, "hello".into()));
-    sender.close(CloseCode::NORMAL, "").unwrap();
-    events.closed();
 }
 
 pub(crate) const VERSIONS: [(TlsVersions, &str); 2] =
@@ -173,8 +161,7 @@ fn who_has_none_or_a_wrong_one_gets_an_alert_and_is_counted() {
                 words.starts_with("TLS failed: received fatal alert") && is_told,
                 "{versions:?}: {words}"
             );
-            let count = || serving.handle.metrics().closes().find(|(name, _)| *name == "tls");
-            until("the count", || count() == Some(("tls", number)));
+            until("the count", || serving.closed_by("tls") == number);
         }
         assert!(seen.try_recv().is_err(), "the handler was asked");
         serving.shut_down();

@@ -10,8 +10,8 @@ use rcgen::{
 use webscale::{ClientAuth, ClientTls, Message, Target, TlsVersions};
 
 use super::certificates::Made;
-use super::identity::{Authority, VERSIONS, authority, authority_params, issued, serving, showing, visit};
-use super::support::{Files, Serving, builder, client, failure, until};
+use super::identity::{Authority, VERSIONS, authority, authority_params, issued, serving, showing};
+use super::support::{Event, Files, Serving, builder, client, failure, until, visit};
 
 /// What an authority says of certificates with these serial numbers, until that year.
 fn list(authority: &Authority, revoked: &[u64], until: i32) -> String {
@@ -60,8 +60,7 @@ fn who_was_revoked_gets_the_alert_that_says_so() {
                 words.contains("received fatal alert") && words.contains("CertificateRevoked"),
                 "{words}"
             );
-            let count = || serving.handle.metrics().closes().find(|(name, _)| *name == "tls");
-            until("the count", || count() == Some(("tls", 1)));
+            until("the count", || serving.closed_by("tls") == 1);
             assert!(seen.try_recv().is_err(), "the handler was asked");
             visit(&Arc::new(target(&good)));
             serving.shut_down();
@@ -81,7 +80,7 @@ fn the_list_is_read_again() {
     let auth = ClientAuth::required(ca).unwrap().crl_file(&crl).unwrap();
     let tls = Made::new(&["127.0.0.1"]).write(&files).client_certificates(auth).unwrap();
     let (serving, _events) = Serving::obedient(builder().tls(tls.clone()));
-    let url = serving.url().replace("ws://", "wss://");
+    let url = serving.secure_url();
     let target = Target::with_tls(&url, known).unwrap();
 
     let (client, events) = client();
@@ -124,11 +123,9 @@ fn whom_no_list_in_force_speaks_of_is_turned_away() {
             let (client, events) = client();
             client.connect(&Arc::new(target), None, 1).unwrap();
             match events.next() {
-                super::support::Event::Opened(..) => "in",
-                super::support::Event::Closed(_, close) if close.to_string().contains("Revoked") => "revoked",
-                super::support::Event::Closed(_, close) if close.to_string().contains("UnknownCA") => {
-                    "unknown"
-                }
+                Event::Opened(..) => "in",
+                Event::Closed(_, close) if close.to_string().contains("Revoked") => "revoked",
+                Event::Closed(_, close) if close.to_string().contains("UnknownCA") => "unknown",
                 other => panic!("{other:?}"),
             }
         };

@@ -121,14 +121,20 @@ impl Gated {
         let request = format!("ws://{}{path}", self.serving.address);
         tungstenite::client(request, tcp(self.serving.address)).expect("a handshake").0
     }
+
+    /// The same, with a message that the handler has and does not let go.
+    pub(crate) fn begin(&self, path: &str) -> tungstenite::WebSocket<TcpStream> {
+        let mut socket = self.connect(path);
+        say(&mut socket, "first");
+        assert_eq!(self.entries.recv_timeout(PATIENCE).unwrap(), path);
+        socket
+    }
 }
 
 #[test]
 fn an_abort_waits_for_the_message_that_a_worker_has_and_for_no_other() {
     let mut gated = Gated::new();
-    let (mut begun, mut waiting) = (gated.connect("/begun"), gated.connect("/waiting"));
-    say(&mut begun, "first");
-    assert_eq!(gated.entries.recv_timeout(PATIENCE).unwrap(), "/begun");
+    let (_begun, mut waiting) = (gated.begin("/begun"), gated.connect("/waiting"));
     say(&mut waiting, "second");
     until("the second message", || gated.serving.handle.metrics().messages_in == 2);
     gated.serving.handle.abort();
@@ -152,9 +158,7 @@ fn an_abort_waits_for_the_message_that_a_worker_has_and_for_no_other() {
 #[test]
 fn nobody_can_connect_while_an_aborted_loop_waits_for_a_worker() {
     let mut gated = Gated::new();
-    let mut socket = gated.connect("/begun");
-    say(&mut socket, "first");
-    gated.entries.recv_timeout(PATIENCE).unwrap();
+    let _socket = gated.begin("/begun");
     gated.serving.handle.abort();
     until("the end of listening", || TcpStream::connect(gated.serving.address).is_err());
     gated.let_go.send(()).unwrap();
@@ -165,9 +169,7 @@ fn nobody_can_connect_while_an_aborted_loop_waits_for_a_worker() {
 #[test]
 fn a_shutdown_waits_for_workers_and_answers_what_was_accepted() {
     let mut gated = Gated::new();
-    let mut socket = gated.connect("/begun");
-    say(&mut socket, "first");
-    gated.entries.recv_timeout(PATIENCE).unwrap();
+    let mut socket = gated.begin("/begun");
     gated.serving.handle.shutdown();
     gated.let_go.send(()).unwrap();
     assert_eq!(super::support::hear(&mut socket), "first");
@@ -180,9 +182,7 @@ fn a_shutdown_waits_for_workers_and_answers_what_was_accepted() {
 #[test]
 fn a_shutdown_waits_for_the_session_of_a_connection_that_is_gone() {
     let mut gated = Gated::new();
-    let mut socket = gated.connect("/gone");
-    say(&mut socket, "first");
-    gated.entries.recv_timeout(PATIENCE).unwrap();
+    let socket = gated.begin("/gone");
     drop(socket);
     until("the end of the connection", || gated.serving.handle.metrics().connections == 0);
     gated.serving.handle.shutdown();

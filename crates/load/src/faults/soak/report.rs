@@ -223,12 +223,7 @@ impl SoakReport {
         if self.interrupted {
             return;
         }
-        let mut verdict = judge(&self.figures, self.disturbances());
-        if let Some(death) = death {
-            let why = [death.to_string()].into_iter().chain(verdict.why().to_vec());
-            verdict = Verdict::Failed(why.collect());
-        }
-        self.verdict = Some(verdict);
+        self.verdict = Some(judge(&self.figures, self.disturbances()).with_death(death));
     }
 }
 
