@@ -1,6 +1,8 @@
 //! Hostile clients: thousands of sockets on one thread, each with a script of what it does.
 
+pub(super) mod early_data;
 pub(super) mod hostile;
+pub(super) mod renegotiation;
 pub(super) mod script;
 pub(super) mod tls;
 pub(super) mod toll;
@@ -65,14 +67,25 @@ pub(super) fn attack(
     Ok(attacker.toll)
 }
 
-/// The same, again and again until percentiles of the honest clients can be told. The numbers begin anew each time.
+/// The same, again and again until percentiles of the honest clients can be told.
 pub(super) fn attack_repeatedly(
     arena: &Arena<'_>,
     assault: &Assault,
     script: &mut dyn FnMut(u32) -> Script,
 ) -> io::Result<Toll> {
-    let (begun, mut toll) = (Instant::now(), Toll::default());
-    while begun.elapsed() < arena.scale.attack_min() && !arena.is_stopped() {
+    let begun = Instant::now();
+    attack_until(arena, assault, script, || begun.elapsed() >= arena.scale.attack_min())
+}
+
+/// The same, again and again until it is over. The numbers begin anew each time.
+pub(super) fn attack_until(
+    arena: &Arena<'_>,
+    assault: &Assault,
+    script: &mut dyn FnMut(u32) -> Script,
+    is_over: impl Fn() -> bool,
+) -> io::Result<Toll> {
+    let mut toll = Toll::default();
+    while !is_over() && !arena.is_stopped() {
         toll.join(&attack(arena, assault, script)?);
     }
     Ok(toll)
@@ -87,12 +100,23 @@ pub(super) fn attack_while<T>(
 ) -> io::Result<(Toll, T)> {
     let stop = AtomicBool::new(false);
     let arena = Arena { stop: &stop, ..arena.clone() };
+    let (toll, seen) = both(
+        || attack(&arena, assault, script),
+        || {
+            let seen = meanwhile();
+            stop.store(true, Ordering::Relaxed);
+            seen
+        },
+    );
+    Ok((toll?, seen))
+}
+
+/// Does something on a thread of its own, and something else here.
+pub(super) fn both<A: Send, B>(aside: impl FnOnce() -> A + Send, here: impl FnOnce() -> B) -> (A, B) {
     thread::scope(|scope| {
-        let attacker = scope.spawn(|| attack(&arena, assault, script));
-        let seen = meanwhile();
-        stop.store(true, Ordering::Relaxed);
-        let toll = attacker.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
-        Ok((toll?, seen))
+        let aside = scope.spawn(aside);
+        let here = here();
+        (aside.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)), here)
     })
 }
 
@@ -270,6 +294,7 @@ mod tests {
             address,
             tls: tls::hostile().unwrap(),
             pid: 0,
+            is_own: true,
             certificate: &Files { ca_cert, ca_key, cert, key },
             scale: Scale::Full,
             stop: &stop,

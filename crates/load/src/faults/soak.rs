@@ -24,7 +24,7 @@ use super::row::Arena;
 use super::settings::Scale;
 use super::subject::{Gauge, Meter, Stage, Subject};
 use super::{FaultsError, Prepared};
-use crate::cert::{self, Existing};
+use crate::cert;
 use crate::compare::contestant::Contestant;
 use crate::measure::process::Process;
 use crate::observe::Observer;
@@ -94,15 +94,18 @@ pub fn soak(settings: &SoakSettings, observer: &mut dyn Observer) -> Result<Soak
     let stage = prepared.stage(Contestant::Webscale, settings.program.clone(), &settings.flags, observer)?;
     let mut subject = Subject::start(&stage, Mode::Echo, FLAGS)?;
     report.processors = stage.apart;
-    match Soak::new(settings, &stage, &mut subject).and_then(|soak| soak.run(&mut report, observer)) {
+    let soaked = Soak::new(settings, &stage, &mut subject).and_then(|soak| soak.run(&mut report, observer));
+    report.draw_lines();
+    match soaked {
         Ok(ending) => {
             let (ended, heard) = subject.finish();
-            report.draw_lines();
             report.judge(findings(&report, &ending, &heard), ended.err());
         }
         Err(error) => match subject.death() {
             Some(death) => report.judge(Vec::new(), Some(death)),
-            None => return Err(error),
+            None if report.samples.is_empty() => return Err(error),
+            // Hours may have been seen until then.
+            None => report.break_off(&error.to_string()),
         },
     }
     Ok(report)
@@ -170,6 +173,7 @@ impl<'a> Soak<'a> {
             address: self.subject.address(),
             tls: self.tls.clone(),
             pid: self.subject.pid(),
+            is_own: true,
             certificate: &self.stage.certificate,
             scale: Scale::Full,
             stop: &stop,
@@ -273,8 +277,7 @@ impl<'a> Soak<'a> {
             fs::write(&files.cert, "no certificate")?;
             self.reloads.bad += 1;
         } else {
-            let directory = files.cert.parent().unwrap_or(&files.cert);
-            cert::issue(&[])?.write(directory, Existing::Replace)?;
+            cert::renew(files)?;
             self.reloads.good += 1;
         }
         self.subject.hang_up();

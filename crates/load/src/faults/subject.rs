@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use super::FaultsError;
 use super::attacker::tls;
 use super::counts::Counts;
+use super::row::CLIENT_CA;
 use crate::cert::Files;
 use crate::compare::contestant::Contestant;
 use crate::compare::machine::Apart;
@@ -44,7 +45,8 @@ impl Stage {
         arguments.extend(["--key".into(), self.certificate.key.clone().into_os_string()]);
         if self.is_own() {
             arguments.insert(0, "serve".into());
-            arguments.extend(flags.iter().map(OsString::from));
+            let ca = || self.certificate.ca_cert.clone().into_os_string();
+            arguments.extend(flags.iter().map(|flag| if *flag == CLIENT_CA { ca() } else { flag.into() }));
             arguments.extend(self.flags.iter().cloned());
         }
         arguments.extend(self.server.arguments().iter().map(OsString::from));

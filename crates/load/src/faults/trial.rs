@@ -180,6 +180,7 @@ impl Trial<'_> {
             address: subject.address(),
             tls: tls::hostile()?,
             pid: subject.pid(),
+            is_own: self.stage.is_own(),
             certificate: &self.stage.certificate,
             scale: self.scale,
             stop: &stop,
@@ -223,12 +224,13 @@ impl Trial<'_> {
         let (ended, heard) = subject.finish();
         let provoked = during.findings.panics_provoked;
         let mut figures = during.findings.figures();
-        let told = Figure::count(
-            "honest clients told 1001",
-            during.window.going_away,
-            Bar::Exactly(f64::from(BYSTANDERS)),
-        );
-        figures.push(told);
+        if during.findings.says_farewell {
+            figures.push(Figure::count(
+                "honest clients told 1001",
+                during.window.going_away,
+                Bar::Exactly(f64::from(BYSTANDERS)),
+            ));
+        }
         figures.push(Figure::count("exit code 0", u64::from(ended.is_ok()), Bar::Exactly(1.0)));
         figures.extend(log_figures(&heard, provoked));
         let figures = self.weighed(figures);
@@ -260,11 +262,7 @@ impl Trial<'_> {
         }
         figures.extend(log_figures(heard, provoked));
         let figures = self.weighed(figures);
-        let mut verdict = judge(&figures, disturbances(before, &during));
-        if let Some(death) = death {
-            let why = [death.to_string()].into_iter().chain(verdict.why().to_vec());
-            verdict = Verdict::Failed(why.collect());
-        }
+        let verdict = judge(&figures, disturbances(before, &during)).with_death(death);
         RowReport { done: during.findings.done, figures, ..RowReport::new(self.row, verdict) }
     }
 
@@ -280,12 +278,17 @@ impl Trial<'_> {
         let seconds = |time: Option<Duration>| time.map_or(f64::INFINITY, |time| time.as_secs_f64());
         let baseline = seconds(before.window.p99);
         let most = (baseline * self.row.slower_at_most).max(baseline + SLOWER_AT_ANY_RATE.as_secs_f64());
+        let p99 = seconds(during.window.p99);
+        let p99 = match self.row.slower_at_most {
+            f64::INFINITY => Figure::noted(HONEST_P99, p99, Unit::Seconds),
+            _ => Figure::new(HONEST_P99, p99, Unit::Seconds, Bar::AtMost(most)).of_time(),
+        };
         let windows = [&during.window, &after.window];
         let sum = |count: fn(&Window) -> u64| -> u64 { windows.into_iter().map(count).sum() };
         vec![
             // What is slow by itself cannot be seen to be slowed down.
             Figure::new(HONEST_P99_BEFORE, baseline, Unit::Seconds, Bar::AtMost(BASELINE_MAX)).of_attack(),
-            Figure::new(HONEST_P99, seconds(during.window.p99), Unit::Seconds, Bar::AtMost(most)).of_time(),
+            p99,
             Figure::noted("honest messages answered", during.window.answered as f64, Unit::Count),
             Figure::count(
                 "honest clients disconnected",

@@ -3,11 +3,11 @@
 use std::io;
 use std::time::{Duration, Instant};
 
-use webscale_proto::{Control, Data, OpCode};
+use webscale_proto::{Data, OpCode};
 use workload::Mode;
 
 use super::super::attacker::hostile::Entry;
-use super::super::attacker::script::{Move, Script, frame};
+use super::super::attacker::script::{Move, Script, close, frame};
 use super::super::attacker::{Assault, End, Toll, attack, tls};
 use super::super::figure::{Bar, Figure};
 use super::super::row::{Arena, Findings, Row};
@@ -16,7 +16,6 @@ use super::super::row::{Arena, Findings, Row};
 const A_ROUND: u32 = 1_000;
 const PER_SECOND: f64 = 1_000.0;
 const PATIENCE: Duration = Duration::from_secs(15);
-const CLOSE: OpCode = OpCode::Control(Control::Close);
 
 pub(super) const STORM: Row = Row {
     number: 16,
@@ -59,7 +58,7 @@ fn phases(hello: &[u8]) -> Vec<(&'static str, Entry, Vec<Move>)> {
         ("behind a message", Entry::WEBSOCKET, vec![send(&long)]),
         ("at its echo", Entry::WEBSOCKET, vec![send(&long), Move::Listen]),
         ("with echoes unread", Entry::WEBSOCKET, vec![Move::StopReading, send(&long.repeat(4))]),
-        ("behind a close frame", Entry::WEBSOCKET, vec![send(&frame(CLOSE, true, &1000_u16.to_be_bytes()))]),
+        ("behind a close frame", Entry::WEBSOCKET, vec![send(&close(1000))]),
     ]
 }
 
@@ -100,7 +99,6 @@ fn assault(entry: Entry, connections: u32) -> Assault {
 
 /// A way to close, and what the client has to see of it.
 fn races() -> Vec<(&'static str, Vec<Move>, &'static [End])> {
-    let close = |code: u16| frame(CLOSE, true, &code.to_be_bytes());
     let text = frame(OpCode::Data(Data::Text), true, b"{\"late\":1}");
     // Without a mask, which no client may send.
     let wrong = b"\x81\x02{}".to_vec();

@@ -31,7 +31,7 @@ const ROWS_OF_ONE_END: [(u8, Judged, u64, End, End); 15] = [
     (13, |toll| malformed::judged(toll, String::new(), 1007).figures, 9, End::Closed(1007), End::Open),
     (16, |toll| resets::figures_of_storm(toll).to_vec(), 90, End::Left, End::Refused),
     (19, |toll| wilful::figures_of_panics(toll, toll.begun).to_vec(), 9, End::Closed(1011), End::Dropped),
-    (20, |toll| wilful::figures_of_blocks(toll, SOON, SOON).to_vec(), 4, End::Closed(1000), End::Open),
+    (20, |toll| wilful::figures_of_blocks(Tenth, toll, SOON, SOON).to_vec(), 4, End::Closed(1000), End::Open),
     (21, |toll| ending::figures_of_end(toll, 1.0).to_vec(), 9, End::Closed(1001), End::Dropped),
     (22, |toll| ending::figures_of_reloads(Tenth, toll, 11, 1).to_vec(), 9, End::Closed(1000), End::Refused),
 ];
@@ -94,7 +94,7 @@ fn strangers_are_told_why() {
     let toll =
         |end, alerts| Toll { received_bytes: alerts * strangers::ALERT_BYTES, ..Toll::made_up(&[(end, 9)]) };
     let old =
-        |end, alerts, flood| verdict(&strangers::figures_of_old_tls(&toll(end, alerts), &toll(flood, 0)));
+        |end, alerts, flood| verdict(&handshake::figures_of_old_tls(&toll(end, alerts), &toll(flood, 0)));
     assert_eq!(old(End::Dropped, 9, End::Dropped), "passed");
     assert_eq!(old(End::Dropped, 8, End::Dropped), "FAILED");
     assert_eq!(old(End::Open, 9, End::Dropped), "FAILED");
@@ -110,7 +110,8 @@ fn strangers_are_told_why() {
 fn what_the_server_says_of_itself_has_to_agree() {
     let toll = |end| Toll::made_up(&[(end, 9)]);
     assert_eq!(verdict(&wilful::figures_of_panics(&toll(End::Closed(1011)), 8)), "FAILED");
-    let health = |red, green| verdict(&wilful::figures_of_blocks(&toll(End::Closed(1000)), red, green));
+    let health =
+        |red, green| verdict(&wilful::figures_of_blocks(Tenth, &toll(End::Closed(1000)), red, green));
     assert_eq!((health(None, SOON), health(SOON, None)), ("FAILED", "FAILED"));
     assert_eq!(health(Some(Duration::from_secs(9)), SOON), "FAILED");
     let reloads = |changed, refused| {
@@ -118,6 +119,40 @@ fn what_the_server_says_of_itself_has_to_agree() {
     };
     assert_eq!((reloads(10, 1), reloads(11, 0)), ("FAILED", "FAILED"));
     assert_eq!(verdict(&ending::figures_of_end(&toll(End::Closed(1001)), 13.0)), "FAILED");
+}
+
+#[test]
+fn a_server_that_says_goodbye_for_an_hour_has_to_be_forced() {
+    let force = |dropped, told, seconds| {
+        let toll = Toll::made_up(&[(End::Dropped, dropped), (End::Closed(1001), told)]);
+        verdict(&ending::figures_of_force(&toll, seconds))
+    };
+    assert_eq!((force(99, 1, 0.1), force(89, 11, 0.1), force(99, 1, 1.1)), ("passed", "FAILED", "FAILED"));
+}
+
+#[test]
+fn certificates_are_told_apart() {
+    let certificates = |expired, valid| {
+        let toll = |end| Toll::made_up(&[(end, 9)]);
+        verdict(&handshake::figures_of_certificates(&toll(expired), &toll(valid)))
+    };
+    assert_eq!(certificates(End::Dropped, End::Closed(1000)), "passed");
+    assert_eq!(certificates(End::Closed(1000), End::Closed(1000)), "FAILED");
+    assert_eq!(certificates(End::Dropped, End::Refused), "FAILED");
+}
+
+#[test]
+fn messages_wait_and_pings_do_not() {
+    let queue = |end, pinged, in_hand| {
+        let pinged = Toll { longest: Duration::from_secs(1), ..Toll::made_up(&[(pinged, 1)]) };
+        verdict(&wilful::figures_of_queue(&Toll::made_up(&[(end, 1504)]), &pinged, in_hand))
+    };
+    let well = End::Closed(1000);
+    assert_eq!(queue(well, well, 1028), "passed");
+    assert_eq!(queue(well, well, 1029), "FAILED");
+    assert_eq!(queue(well, well, 1027), "disturbed");
+    assert_eq!(queue(well, End::Open, 1028), "FAILED");
+    assert_eq!(queue(End::Closed(1013), well, 1028), "FAILED");
 }
 
 #[test]

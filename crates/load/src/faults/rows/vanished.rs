@@ -8,7 +8,6 @@ use std::os::fd::AsFd;
 use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::thread;
 use std::time::{Duration, Instant};
 
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
@@ -133,10 +132,10 @@ fn vanish(arena: &Arena<'_>) -> io::Result<Findings> {
         },
         || -> io::Result<(u64, f64)> {
             move_to(OUR_NAMESPACE)?;
-            wait_for(arena, PATIENCE, || Ok(connected.load(Ordering::Relaxed) >= connections))?;
+            arena.wait_for(PATIENCE, LOOK_EVERY, || Ok(connected.load(Ordering::Relaxed) >= connections))?;
             elsewhere.cut()?;
             let (cut, mut reaped) = (Instant::now(), 0);
-            wait_for(arena, reaped_within(arena.scale) + PATIENCE, || {
+            arena.wait_for(reaped_within(arena.scale) + PATIENCE, LOOK_EVERY, || {
                 reaped = arena.counts()?.closed("timeout") - before;
                 Ok(reaped >= u64::from(connections))
             })?;
@@ -159,17 +158,4 @@ pub(super) fn figures(scale: Scale, toll: &Toll, reaped: u64, took_seconds: f64)
         Figure::count("vanished peers that were reaped", reaped, Bar::AtLeast(f64::from(connections))),
         Figure::new("the last of them after", took_seconds, Unit::Seconds, most).of_time(),
     ]
-}
-
-/// Looks again and again, until it is done or was long enough.
-fn wait_for(
-    arena: &Arena<'_>,
-    patience: Duration,
-    mut is_done: impl FnMut() -> io::Result<bool>,
-) -> io::Result<()> {
-    let until = Instant::now() + patience;
-    while !is_done()? && Instant::now() < until && !arena.is_stopped() {
-        thread::sleep(LOOK_EVERY);
-    }
-    Ok(())
 }

@@ -212,18 +212,18 @@ impl SoakReport {
         shares.disturbances(WAITED_MAX).collect()
     }
 
+    /// It could not go on, by no fault of the server.
+    pub(super) fn break_off(&mut self, why: &str) {
+        self.verdict = Some(Verdict::Disturbed(vec![format!("broken off: {why}")]));
+    }
+
     /// Judges by the figures, and by how the server ended.
     pub(super) fn judge(&mut self, figures: Vec<Figure>, death: Option<ServerError>) {
         self.figures = figures;
         if self.interrupted {
             return;
         }
-        let mut verdict = judge(&self.figures, self.disturbances());
-        if let Some(death) = death {
-            let why = [death.to_string()].into_iter().chain(verdict.why().to_vec());
-            verdict = Verdict::Failed(why.collect());
-        }
-        self.verdict = Some(verdict);
+        self.verdict = Some(judge(&self.figures, self.disturbances()).with_death(death));
     }
 }
 
