@@ -16,12 +16,15 @@ use super::support::{
 #[test]
 fn every_client_hears_1001_and_run_ends_well() {
     const CLIENTS: usize = 50;
-    let (mut serving, events) = Serving::obedient(builder().threads(2));
-    let mut sockets: Vec<_> = (0..CLIENTS).map(|_| other(serving.address)).collect();
+    // Each is awaited for as long as it takes, and no longer.
+    let never = Duration::from_secs(3600);
+    let limits = Limits { close_time: never, shutdown_time: never, ..Limits::default() };
+    let (mut serving, events) = Serving::obedient(builder().threads(2).limits(limits));
+    let sockets: Vec<_> = (0..CLIENTS).map(|_| other(serving.address)).collect();
     (0..CLIENTS).for_each(|_| drop(events.opened()));
     serving.handle.shutdown();
-    for socket in &mut sockets {
-        assert_eq!(hear_close(socket), (1001, "shutting down".into()));
+    for mut socket in sockets {
+        assert_eq!(hear_close(&mut socket), (1001, "shutting down".into()));
     }
     serving.join().unwrap();
     for _ in 0..CLIENTS {
