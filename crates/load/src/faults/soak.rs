@@ -94,15 +94,18 @@ pub fn soak(settings: &SoakSettings, observer: &mut dyn Observer) -> Result<Soak
     let stage = prepared.stage(Contestant::Webscale, settings.program.clone(), &settings.flags, observer)?;
     let mut subject = Subject::start(&stage, Mode::Echo, FLAGS)?;
     report.processors = stage.apart;
-    match Soak::new(settings, &stage, &mut subject).and_then(|soak| soak.run(&mut report, observer)) {
+    let soaked = Soak::new(settings, &stage, &mut subject).and_then(|soak| soak.run(&mut report, observer));
+    report.draw_lines();
+    match soaked {
         Ok(ending) => {
             let (ended, heard) = subject.finish();
-            report.draw_lines();
             report.judge(findings(&report, &ending, &heard), ended.err());
         }
         Err(error) => match subject.death() {
             Some(death) => report.judge(Vec::new(), Some(death)),
-            None => return Err(error),
+            None if report.samples.is_empty() => return Err(error),
+            // Hours may have been seen until then.
+            None => report.break_off(&error.to_string()),
         },
     }
     Ok(report)

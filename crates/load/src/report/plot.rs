@@ -128,7 +128,7 @@ impl LinePlot {
             let _ = write!(html, "<p>{description}</p>");
         }
         html.push_str("</figcaption>");
-        html.push_str(&self.legend());
+        html.push_str(&self.legend(&y));
         if !self.series.iter().any(|series| series.values.iter().any(Option::is_some)) {
             html.push_str("<p class=\"note\">Nothing was measured.</p></figure>\n");
             return html;
@@ -179,16 +179,19 @@ impl LinePlot {
         scale(self.y_axis, values.chain(limit))
     }
 
-    fn legend(&self) -> String {
+    fn legend(&self, y: &Scale) -> String {
         let mut html = String::from("<ul class=\"legend\">");
         for (at, series) in self.series.iter().enumerate() {
             let class = if series.dashed { "dashed" } else { "" };
             let (colour, name) = (colour(at), escape(&series.name));
             let _ = write!(html, "<li><i class=\"{class}\" style=\"--c:{colour}\"></i>{name}</li>");
         }
-        if let Some((_, name)) = &self.limit {
+        if let Some((limit, name)) = &self.limit {
             let name = escape(name);
-            let _ = write!(html, "<li><i class=\"dashed\" style=\"--c:var(--bad)\"></i>{name}</li>");
+            let _ = match y.holds(*limit) {
+                true => write!(html, "<li><i class=\"dashed\" style=\"--c:var(--bad)\"></i>{name}</li>"),
+                false => write!(html, "<li>{name}: {}, far above</li>", self.y_unit.format(*limit)),
+            };
         }
         let mut named: Vec<&str> = Vec::new();
         for band in &self.bands {
@@ -364,6 +367,10 @@ mod tests {
             ..plot(vec![0.0, 1.0], vec![Series::new("a", vec![Some(10.0), Some(80.0)])])
         };
         assert!(with(100.0).html().contains("class=\"limit\""));
-        assert!(!with(10_000.0).html().contains("class=\"limit\""));
+        let far = with(10_000.0).html();
+        assert!(
+            !far.contains("class=\"limit\"") && far.contains("<li>limit: 10 ms, far above</li>"),
+            "{far}"
+        );
     }
 }

@@ -27,8 +27,10 @@ pub fn html(report: &SoakReport) -> String {
     page.plots(&held(report, &samples));
     page.section("What was done to it", "Honest and hostile clients, and the questions for its counts.");
     page.plots(&used(report, &samples));
-    page.section("Figures", "");
-    page.meters(&meters(&report.figures));
+    if !report.figures.is_empty() {
+        page.section("Figures", "");
+        page.meters(&meters(&report.figures));
+    }
     page.section("Made with", "");
     page.facts(&facts(report));
     page.finish()
@@ -225,6 +227,15 @@ mod tests {
         let html = html(&report);
         assert!(html.contains("FAILED") && html.contains("&lt;i&gt;x&lt;/i&gt;"));
         assert!(html.contains("slope is judged where 10 minutes") && !html.contains("after the warm-up"));
+    }
+
+    #[test]
+    fn one_that_was_broken_off_shows_what_was_seen_until_then() {
+        let mut report = soaked(50);
+        report.break_off("connection timed out");
+        let html = html(&report);
+        assert!(html.contains("Disturbed") && html.contains("broken off: connection timed out"));
+        assert!(html.contains("<h3>Memory</h3>") && !html.contains("<h2>Figures</h2>"));
     }
 
     #[test]

@@ -212,6 +212,11 @@ impl SoakReport {
         shares.disturbances(WAITED_MAX).collect()
     }
 
+    /// It could not go on, by no fault of the server.
+    pub(super) fn break_off(&mut self, why: &str) {
+        self.verdict = Some(Verdict::Disturbed(vec![format!("broken off: {why}")]));
+    }
+
     /// Judges by the figures, and by how the server ended.
     pub(super) fn judge(&mut self, figures: Vec<Figure>, death: Option<ServerError>) {
         self.figures = figures;
