@@ -50,7 +50,8 @@ fn verdict(page: &mut Page, report: &SoakReport) {
 
 fn figures(report: &SoakReport) -> Vec<Figure> {
     let mut figures = Vec::new();
-    if let Some(slope) = &report.memory_slope {
+    // Over less time it is noise, which should not be what is seen first.
+    if let Some(slope) = report.memory_slope.filter(|_| report.judges_slope()) {
         let error = format!("± {} an hour", Unit::Bytes.format(slope.error));
         figures.push(Figure::new("Memory slope", Unit::Bytes.format(slope.per_hour), error));
     }
@@ -227,6 +228,7 @@ mod tests {
         let html = html(&report);
         assert!(html.contains("FAILED") && html.contains("&lt;i&gt;x&lt;/i&gt;"));
         assert!(html.contains("slope is judged where 10 minutes") && !html.contains("after the warm-up"));
+        assert!(!html.contains("Memory slope") && self::html(&soaked(360)).contains("Memory slope"));
     }
 
     #[test]
