@@ -1,5 +1,6 @@
 //! Honest clients: 100 of them, each with 10 kB of JSON a second over TLS, while others attack.
 
+use std::io;
 use std::time::{Duration, Instant};
 
 use workload::Mode;
@@ -71,8 +72,13 @@ impl Bystanders {
         bystanders.all_connected()?;
         let start = bystanders.fleet.start();
         bystanders.watch(start.saturating_duration_since(Instant::now()) + WARMUP)?;
-        bystanders.end_window()?;
-        Ok(bystanders)
+        match bystanders.end_window()?.disconnected {
+            0 => Ok(bystanders),
+            gone => {
+                Err(io::Error::other(format!("{gone} honest clients were gone before anything was done"))
+                    .into())
+            }
+        }
     }
 
     fn all_connected(&mut self) -> Result<(), FaultsError> {

@@ -283,7 +283,7 @@ impl Trial<'_> {
             f64::INFINITY => Figure::noted(HONEST_P99, p99, Unit::Seconds),
             _ => Figure::new(HONEST_P99, p99, Unit::Seconds, Bar::AtMost(most)).of_time(),
         };
-        let windows = [&during.window, &after.window];
+        let windows = [&before.window, &during.window, &after.window];
         let sum = |count: fn(&Window) -> u64| -> u64 { windows.into_iter().map(count).sum() };
         vec![
             // What is slow by itself cannot be seen to be slowed down.

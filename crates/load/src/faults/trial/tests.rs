@@ -82,8 +82,9 @@ fn a_server_that_does_all_right_passes() {
 
 #[test]
 fn each_wrong_alone_fails_the_row_and_is_named() {
-    let wrongs: [(&str, Wrong); 16] = [
+    let wrongs: [(&str, Wrong); 17] = [
         ("honest clients disconnected 1", |seen| seen.during.window.disconnected = 1),
+        ("honest clients disconnected 1", |seen| seen.before.window.disconnected = 1),
         ("honest clients disconnected 1", |seen| seen.after.window.disconnected = 1),
         ("honest messages lost 2", |seen| seen.during.window.lost = 2),
         ("honest messages lost 1", |seen| seen.after.window.waiting = 1),
