@@ -13,13 +13,13 @@ mod output;
 mod serve;
 mod units;
 
-pub(crate) use bench::{BenchArgs, own_program};
+pub(crate) use bench::{BenchArgs, own_path, own_program};
 pub(crate) use capacity::CapacityArgs;
 pub(crate) use compare::CompareArgs;
 pub(crate) use doctor::DoctorArgs;
 pub(crate) use faults::FaultsArgs;
 pub(crate) use output::OutputArgs;
-pub(crate) use serve::{ModeArg, ServeArgs};
+pub(crate) use serve::ServeArgs;
 
 const EXIT_CODES: &str = "\
 Exit codes:

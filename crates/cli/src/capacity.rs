@@ -1,7 +1,6 @@
 //! `webscale capacity`: the search, its table and its JSON.
 
 use webscale_load::capacity::{self, Capacity, html, text};
-use webscale_load::table::Look;
 
 use crate::args::CapacityArgs;
 use crate::bench::failed;
@@ -26,10 +25,9 @@ pub(crate) fn run(args: &CapacityArgs) -> anyhow::Result<()> {
     let capacity = capacity::run(&settings, &mut stderr);
     stderr.finish();
     let capacity = capacity.map_err(failed)?;
-    let look = if output::stdout_is_terminal() { Look::Lines } else { Look::Plain };
     output::all([
         output::write_file(args.output.html.as_deref(), || html::html(&capacity)),
-        output::report(args.output.json.as_deref(), &capacity, || text(&capacity, look)),
+        output::report(args.output.json.as_deref(), &capacity, || text(&capacity, output::look())),
     ])?;
     match shortcoming(&capacity) {
         Some(why) => Err(NotFound(why).into()),

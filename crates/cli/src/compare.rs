@@ -3,7 +3,6 @@
 use webscale_load::compare::html::html;
 use webscale_load::compare::settings::Settings;
 use webscale_load::compare::table::text;
-use webscale_load::table::Look;
 
 use crate::args::{CompareArgs, own_program};
 use crate::output;
@@ -21,10 +20,9 @@ pub(crate) fn run(args: &CompareArgs) -> anyhow::Result<()> {
     let comparison = webscale_load::compare::run(settings, &mut stderr);
     stderr.finish();
     let comparison = comparison?;
-    let look = if output::stdout_is_terminal() { Look::Lines } else { Look::Plain };
     output::all([
         output::write_file(args.output.html.as_deref(), || html(&comparison)),
-        output::report(args.output.json.as_deref(), &comparison, || text(&comparison, look)),
+        output::report(args.output.json.as_deref(), &comparison, || text(&comparison, output::look())),
     ])?;
     if comparison.is_complete() {
         return Ok(());

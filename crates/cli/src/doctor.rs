@@ -3,7 +3,6 @@
 use webscale_load::bench::Plan;
 use webscale_load::doctor::{self, Need, Root, Verdict};
 use webscale_load::observe::Observer;
-use webscale_load::table::Look;
 
 use crate::args::DoctorArgs;
 use crate::output;
@@ -17,8 +16,7 @@ pub(crate) fn run(args: &DoctorArgs) -> anyhow::Result<()> {
     let need = args.need()?;
     output::prepare_json(args.json.as_deref())?;
     let diagnosis = doctor::examine(&Root::default(), &need);
-    let look = if output::stdout_is_terminal() { Look::Lines } else { Look::Plain };
-    output::report(args.json.as_deref(), &diagnosis, || doctor::text(&diagnosis, look))?;
+    output::report(args.json.as_deref(), &diagnosis, || doctor::text(&diagnosis, output::look()))?;
     if diagnosis.fits {
         return Ok(());
     }

@@ -1,10 +1,7 @@
 //! `webscale faults`: the rows as they are tried, their table and their JSON.
 
-use std::path::Path;
-
 use webscale_load::faults::soak::{self, SoakReport, SoakSettings};
-use webscale_load::faults::{self, FaultsError, Report, Verdict, text};
-use webscale_load::table::Look;
+use webscale_load::faults::{self, FaultsError, Report, Tally, Verdict, text};
 
 use crate::args::FaultsArgs;
 use crate::exit::{Undecided, Usage};
@@ -18,10 +15,10 @@ struct DidNotSurvive(String);
 
 pub(crate) fn run(args: &FaultsArgs) -> anyhow::Result<()> {
     if let Some(settings) = args.soak()? {
-        return soak(&settings, args.json.as_deref());
+        return soak(&settings, args);
     }
     let settings = args.settings()?;
-    output::prepare_json(args.json.as_deref())?;
+    args.output.prepare()?;
     let mut stderr = Stderr::with_notes_alone()?;
     let report = faults::run(&settings, &mut stderr);
     stderr.finish();
@@ -29,18 +26,24 @@ pub(crate) fn run(args: &FaultsArgs) -> anyhow::Result<()> {
         FaultsError::Workspace(_) => anyhow::Error::new(Usage(error.to_string())),
         _ => error.into(),
     })?;
-    let look = if output::stdout_is_terminal() { Look::Lines } else { Look::Plain };
-    output::report(args.json.as_deref(), &report, || text::text(&report, look))?;
+    output::all([
+        output::write_file(args.output.html.as_deref(), || faults::html::html(&report)),
+        output::report(args.output.json.as_deref(), &report, || text::text(&report, output::look())),
+    ])?;
     judge(&report)
 }
 
-fn soak(settings: &SoakSettings, json: Option<&Path>) -> anyhow::Result<()> {
-    output::prepare_json(json)?;
+fn soak(settings: &SoakSettings, args: &FaultsArgs) -> anyhow::Result<()> {
+    output::all([args.output.prepare(), output::prepare_file("--csv", args.csv.as_deref())])?;
     let mut stderr = Stderr::with_notes_alone()?;
     let report = soak::soak(settings, &mut stderr);
     stderr.finish();
     let report: SoakReport = report?;
-    output::report(json, &report, || soak::text(&report))?;
+    output::all([
+        output::write_file(args.output.html.as_deref(), || soak::html(&report)),
+        output::write_file(args.csv.as_deref(), || soak::csv(&report)),
+        output::report(args.output.json.as_deref(), &report, || soak::text(&report)),
+    ])?;
     match &report.verdict {
         Some(Verdict::Passed) => Ok(()),
         Some(Verdict::Failed(why)) => {
@@ -52,7 +55,7 @@ fn soak(settings: &SoakSettings, json: Option<&Path>) -> anyhow::Result<()> {
 }
 
 fn judge(report: &Report) -> anyhow::Result<()> {
-    let (failed, disturbed) = (report.count("FAILED"), report.count("disturbed"));
+    let Tally { failed, disturbed, .. } = report.tally();
     if failed > 0 {
         return Err(DidNotSurvive(format!("{failed} of {} rows failed", report.rows.len())).into());
     }

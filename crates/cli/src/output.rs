@@ -6,6 +6,7 @@ use std::path::Path;
 
 use anyhow::{Context, bail};
 use serde::Serialize;
+use webscale_load::table::Look;
 
 use crate::args::OutputArgs;
 use crate::exit::{Usage, sentence};
@@ -27,6 +28,11 @@ pub(crate) fn print(text: &str) -> Result<(), StdoutError> {
 /// Whether a person reads stdout.
 pub(crate) fn stdout_is_terminal() -> bool {
     io::stdout().is_terminal()
+}
+
+/// How tables are drawn on stdout.
+pub(crate) fn look() -> Look {
+    if stdout_is_terminal() { Look::Lines } else { Look::Plain }
 }
 
 impl OutputArgs {
@@ -78,13 +84,9 @@ fn encoded<T: Serialize>(result: &T) -> anyhow::Result<String> {
 /// Every failure of several outputs, all of which were tried: one that fails does not take the others with it.
 pub(crate) fn all<const N: usize>(written: [anyhow::Result<()>; N]) -> anyhow::Result<()> {
     let mut failed: Vec<anyhow::Error> = written.into_iter().filter_map(Result::err).collect();
-    match failed.as_slice() {
-        [] => Ok(()),
-        [_] => failed.pop().map_or(Ok(()), Err),
-        _ => {
-            let texts: Vec<String> = failed.iter().map(sentence).collect();
-            let text = texts.join("; ");
-            if failed.iter().all(anyhow::Error::is::<Usage>) { Err(Usage(text).into()) } else { bail!(text) }
-        }
+    if failed.len() <= 1 {
+        return failed.pop().map_or(Ok(()), Err);
     }
+    let text = failed.iter().map(sentence).collect::<Vec<_>>().join("; ");
+    if failed.iter().all(anyhow::Error::is::<Usage>) { Err(Usage(text).into()) } else { bail!(text) }
 }

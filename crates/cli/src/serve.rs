@@ -3,6 +3,7 @@
 mod inheritance;
 mod processes;
 mod reload;
+mod signals;
 mod status;
 mod wilful;
 
@@ -56,8 +57,8 @@ fn serve<H: Handler>(
     failed: &Arc<AtomicU64>,
 ) -> anyhow::Result<()> {
     let secure = tls.is_some();
-    if let Some(tls) = tls.clone().filter(|_| args.can_reload()) {
-        reload::on_hang_up(tls)?;
+    if let Some((tls, files)) = tls.clone().zip(args.reloadable()) {
+        reload::on_hang_up(tls, files)?;
     }
     let server = builder(args, tls, limits).build(handler).map_err(|error| match error {
         BuildError::Limits(_) => anyhow::Error::new(Usage(error.to_string())),
@@ -109,23 +110,26 @@ fn tls(args: &ServeArgs, inheritance: &Inheritance) -> anyhow::Result<Option<Tls
         (.., Some((cert, key))) => Tls::from_pem(cert.as_bytes(), key.as_bytes()),
         _ => return Ok(None),
     };
-    let tls = tls.and_then(|tls| with_clients(tls, args)).and_then(|tls| with_tickets(tls, inheritance));
+    let tls =
+        tls.and_then(|tls| with_clients(tls, args)).and_then(|tls| with_tickets(tls, args, inheritance));
     Ok(Some(tls.map_err(|error| Usage(error.to_string()))?))
 }
 
 /// Asks clients for certificates, where that was asked for.
 fn with_clients(tls: Tls, args: &ServeArgs) -> Result<Tls, TlsConfigError> {
-    match &args.client_ca {
-        None => Ok(tls),
-        Some(ca) if args.client_ca_optional => tls.client_certificates(ClientAuth::optional(ca)?),
-        Some(ca) => tls.client_certificates(ClientAuth::required(ca)?),
-    }
+    let Some(ca) = &args.client_ca else { return Ok(tls) };
+    let auth = if args.client_ca_optional { ClientAuth::optional(ca)? } else { ClientAuth::required(ca)? };
+    tls.client_certificates(match &args.client_crl {
+        Some(crl) => auth.crl_file(crl)?,
+        None => auth,
+    })
 }
 
 /// Seals session tickets with the keys that other processes have too, where there are such.
-fn with_tickets(tls: Tls, inheritance: &Inheritance) -> Result<Tls, TlsConfigError> {
-    match &inheritance.ticket_secret {
-        Some(secret) => tls.ticket_keys(TicketKeys::new(secret)?),
-        None => Ok(tls),
+fn with_tickets(tls: Tls, args: &ServeArgs, inheritance: &Inheritance) -> Result<Tls, TlsConfigError> {
+    match (&args.ticket_secret, &inheritance.ticket_secret) {
+        (Some(file), _) => tls.ticket_keys(TicketKeys::from_file(file)?),
+        (None, Some(secret)) => tls.ticket_keys(TicketKeys::new(secret)?),
+        (None, None) => Ok(tls),
     }
 }

@@ -7,6 +7,10 @@ use std::sync::mpsc::{Sender, channel};
 
 mod common;
 use common::{Directory, Server, assert_fails, children, webscale};
+use rcgen::{
+    BasicConstraints, CertificateParams, CertificateRevocationListParams, CertifiedIssuer, IsCa, KeyIdMethod,
+    KeyPair, RevokedCertParams, SerialNumber, date_time_ymd,
+};
 use webscale::{Client, ClientTls, Close, Handler, Message, Peer, Target};
 
 /// Says how a connection went.
@@ -133,6 +137,70 @@ fn clients_show_certificates_where_that_was_asked_for() {
     assert!(outcome(&server.url, known("one")).unwrap_err().contains("TLS failed"));
 }
 
+/// The certificate revocation list of an authority.
+fn list(authority: &CertifiedIssuer<'_, KeyPair>, revoked: &[u64]) -> String {
+    let revoked = revoked.iter().map(|number| RevokedCertParams {
+        serial_number: SerialNumber::from(*number),
+        revocation_time: date_time_ymd(2001, 1, 1),
+        reason_code: None,
+        invalidity_date: None,
+    });
+    let list = CertificateRevocationListParams {
+        this_update: date_time_ymd(2002, 1, 1),
+        next_update: date_time_ymd(3000, 1, 1),
+        crl_number: SerialNumber::from(1),
+        issuing_distribution_point: None,
+        revoked_certs: revoked.collect(),
+        key_identifier_method: KeyIdMethod::Sha256,
+    };
+    list.signed_by(authority).unwrap().pem().unwrap()
+}
+
+#[test]
+fn clients_that_were_revoked_are_turned_away_by_every_process() {
+    let directory = Directory::new("client-crl");
+    let mut params = CertificateParams::default();
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    let authority = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
+    let mut params = CertificateParams::new(vec!["device-7".into()]).unwrap();
+    params.serial_number = Some(7.into());
+    let key = KeyPair::generate().unwrap();
+    let cert = params.signed_by(&key, &authority).unwrap().pem();
+    let write = |name: &str, text: &str| directory.write(name, text.as_bytes());
+    let (cert, key) = (write("cert.pem", &cert), write("key.pem", &key.serialize_pem()));
+    let device = ClientTls::insecure().unwrap().identity(cert, key).unwrap();
+    let (ca, crl) = (write("ca.pem", &authority.pem()), directory.file("crl.pem"));
+    for processes in [1, 2] {
+        write("crl.pem", &list(&authority, &[]));
+        let count = processes.to_string();
+        let (server, mut stderr) = Server::start_heard(&[
+            "--client-ca",
+            &ca,
+            "--client-crl",
+            &crl,
+            "--processes",
+            &count,
+            "--threads",
+            "1",
+        ]);
+        assert_eq!(outcome(&server.url, device.clone()), Ok(()));
+        write("crl.pem", &list(&authority, &[7]));
+        server.signal("HUP");
+        for _ in 0..processes {
+            let mut line = String::new();
+            stderr.read_line(&mut line).unwrap();
+            assert!(line.contains("certificates reloaded"), "{line}");
+        }
+        // With several processes, whoever answers.
+        for _ in 0..4 * processes {
+            let words = outcome(&server.url, device.clone()).unwrap_err();
+            assert!(words.contains("CertificateRevoked"), "{words}");
+        }
+    }
+    assert_fails(&["serve", "--client-ca", &ca, "--client-crl", &ca], 2, &["ca.pem", "X509 CRL"]);
+    assert_fails(&["serve", "--client-crl", &crl], 2, &["--client-ca"]);
+}
+
 #[test]
 fn authorities_that_cannot_be_used() {
     let directory = Directory::new("client-ca-bad");
@@ -161,6 +229,36 @@ fn a_session_of_one_process_is_resumed_at_the_other() {
 }
 
 #[test]
+fn a_hang_up_has_every_process_read_the_ticket_secret_again() {
+    let directory = Directory::new("secret-again");
+    for processes in [1, 2] {
+        let secret = directory.write("secret", &[1; 32]);
+        let count = processes.to_string();
+        let (server, mut stderr) =
+            Server::start_heard(&["--processes", &count, "--threads", "1", "--ticket-secret", &secret]);
+        let mut reload = |secret: &[u8], words: &[&str]| {
+            directory.write("secret", secret);
+            server.signal("HUP");
+            for _ in 0..processes {
+                let mut line = String::new();
+                stderr.read_line(&mut line).unwrap();
+                assert!(words.iter().all(|word| line.contains(word)), "{line}");
+            }
+        };
+        let tls = ClientTls::insecure().unwrap();
+        // Each time with the ticket of the last one.
+        let is_resumed = || visit(&server.url, &tls).1;
+        let visits = 4 * processes;
+        assert!(!is_resumed() && (0..visits).all(|_| is_resumed()));
+        reload(&[1; 31], &["31 bytes", "what is in use stays"]);
+        assert!((0..visits).all(|_| is_resumed()));
+        reload(&[2; 32], &["ticket secret reloaded"]);
+        assert!(!is_resumed() && (0..visits).all(|_| is_resumed()));
+        assert_eq!(server.finish().0, Some(0));
+    }
+}
+
+#[test]
 fn servers_with_the_same_secret_resume_the_sessions_of_each_other() {
     let directory = Directory::new("ticket-secret");
     let [one, other] = [1, 2].map(|byte| directory.write(&format!("secret-{byte}"), &[byte; 32]));
@@ -174,7 +272,7 @@ fn servers_with_the_same_secret_resume_the_sessions_of_each_other() {
     );
     let short = directory.write("short", b"secret");
     assert_fails(&["serve", "--ticket-secret", &short], 2, &["6 bytes", "32"]);
-    assert_fails(&["serve", "--ticket-secret", "/nonexistent"], 2, &["--ticket-secret", "/nonexistent"]);
+    assert_fails(&["serve", "--ticket-secret", "/nonexistent"], 2, &["/nonexistent", "No such file"]);
     assert_fails(&["serve", "--ticket-secret", &one, "--plain"], 2, &["--plain"]);
     assert_fails(&["serve", "--ticket-secret", &one, "--client-ca", "a"], 2, &["--client-ca"]);
 }

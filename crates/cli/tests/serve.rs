@@ -52,6 +52,11 @@ fn flags_that_do_not_go_together() {
 
 /// What a server with these flags answers to a client with these fields in its request.
 fn answer_to(field: &str, flags: &[&str]) -> String {
+    upgraded(field, flags).2
+}
+
+/// The same with the server and the client.
+fn upgraded(field: &str, flags: &[&str]) -> (Server, TcpStream, String) {
     let server = Server::start(&[&["--plain"], flags].concat());
     let mut stream = TcpStream::connect(server.url.strip_prefix("ws://").unwrap()).unwrap();
     stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
@@ -66,7 +71,7 @@ fn answer_to(field: &str, flags: &[&str]) -> String {
         stream.read_exact(&mut byte).unwrap();
         head.push(byte[0]);
     }
-    String::from_utf8(head).unwrap()
+    (server, stream, String::from_utf8(head).unwrap())
 }
 
 #[test]
@@ -93,6 +98,18 @@ fn pages_connect_from_the_origins_that_were_named() {
     assert_eq!(status("http://a", &named), "403");
     let processes = ["--processes", "2", "--threads", "1", "--origin", "any"];
     assert_eq!(status("https://whoever.example", &processes), "101");
+}
+
+#[test]
+fn all_that_was_typed_reaches_each_process() {
+    // A flag that appears nowhere in the code that starts them: handlers panic when they are told to.
+    let flags = ["--wilful", "--processes", "2", "--threads", "1", "--"];
+    let (_server, mut stream, _) = upgraded("Origin: http://a", &flags);
+    let panic = [&[0x81, 0x80 | 5, 0, 0, 0, 0], &b"panic"[..]].concat();
+    stream.write_all(&panic).unwrap();
+    let mut frame = [0; 4];
+    stream.read_exact(&mut frame).unwrap();
+    assert_eq!((frame[0], u16::from_be_bytes([frame[2], frame[3]])), (0x88, 1011));
 }
 
 #[test]

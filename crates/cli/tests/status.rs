@@ -157,6 +157,10 @@ fn a_load_is_held_against_what_the_server_counted() {
     let text = String::from_utf8(both.stdout).unwrap();
     assert!(text.contains("server's own agrees: 20 connections, 120 messages in all"), "{text}");
     assert!(both.status.success());
+    let idle = ["bench", &url, "--clients", "20", "--duration", "200ms", "--idle", "--ping-every", "50ms"];
+    let idle = webscale(&[&idle[..], &["--counts", &urls[0], "--counts", &urls[1]]].concat());
+    let text = String::from_utf8(idle.stdout).unwrap();
+    assert!(text.contains("server's own agrees: 20 connections, 0 messages in all"), "{text}");
     assert_fails(
         &["bench", &url, "--counts", "https://h/metrics"],
         2,
@@ -167,4 +171,38 @@ fn a_load_is_held_against_what_the_server_counted() {
         1,
         &["--counts", "426"],
     );
+}
+
+/// Answers two requests for counts as a server whose counts grew by so many.
+fn counter(grown: u64) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}/metrics", listener.local_addr().unwrap());
+    std::thread::spawn(move || {
+        for counted in [0, grown] {
+            let (mut stream, _) = listener.accept().unwrap();
+            let mut head = BufReader::new(stream.try_clone().unwrap()).lines().map(Result::unwrap);
+            assert!(head.any(|line| line.is_empty()));
+            let names = ["handshakes_opened", "messages_received"];
+            let body = names.map(|name| format!("webscale_{name}_total {counted}\n")).concat();
+            write!(stream, "HTTP/1.1 200 OK\r\n\r\n{body}").unwrap();
+        }
+    });
+    url
+}
+
+#[test]
+fn a_server_that_counted_other_messages_than_were_sent_has_not_borne_the_load() {
+    let server = Watched::start(&[]);
+    let url = format!("ws://{}", server.address);
+    let load =
+        ["bench", &url, "--clients", "2", "--interval", "50ms", "--warmup", "0s", "--duration", "200ms"];
+    let more = ["--size", "64", "--latency-limit", "60s", "--json", "-", "--counts", &counter(1000)];
+    let output = webscale(&[&load[..], &more].concat());
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{stderr}");
+    assert!(stderr.contains("counted 1000 connections and the load 2: it has other clients"), "{stderr}");
+    let json: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(json["counted"]["agrees"], false);
+    assert!(json["verdict"]["problems"][0].as_str().unwrap().contains("1000"), "{json}");
+    assert_eq!(server.finish().0, Some(0));
 }

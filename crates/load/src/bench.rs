@@ -167,8 +167,11 @@ pub fn run(plan: &Plan, observer: &mut dyn Observer) -> Result<Outcome, BenchErr
     conductor.drain();
     let mut outcome = conductor.finish(&Marks { idle, connected, begin, end }, connect_time);
     if let Some(before) = counted {
-        match before.reconcile(&plan.counts, &outcome) {
-            Ok(counted) => outcome.counted = Some(counted),
+        match before.reconcile(plan, &outcome) {
+            Ok(counted) => {
+                outcome.verdict.problems.extend(counted.problem());
+                outcome.counted = Some(counted);
+            }
             Err(why) => outcome.verdict.problems.push(format!("the server's counts: {why}")),
         }
     }

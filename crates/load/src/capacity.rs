@@ -192,8 +192,7 @@ impl<'a> Hunt<'a> {
     fn beyond_descriptors(&mut self, step: Step, witness: &Witness) -> Option<(Binding, u32)> {
         let now = witness.descriptors_in_all()?;
         // Clients of the last step may not be gone yet; what was held least is without any.
-        let free = |all: &InAll| all.limit.saturating_sub(all.held);
-        let roomiest = self.descriptors.into_iter().chain([now]).max_by_key(free)?;
+        let roomiest = self.descriptors.into_iter().chain([now]).max_by_key(InAll::free)?;
         self.descriptors = Some(roomiest);
         roomiest.refuse(step.value).filter(|_| self.settings.find == Find::Clients)
     }

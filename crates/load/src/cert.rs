@@ -11,7 +11,7 @@ use std::time::{Duration, SystemTime};
 
 use rcgen::{
     BasicConstraints, CertificateParams, CertifiedIssuer, DistinguishedName, DnType, ExtendedKeyUsagePurpose,
-    IsCa, KeyPair, KeyUsagePurpose, PKCS_ECDSA_P256_SHA256,
+    IsCa, Issuer, KeyPair, KeyUsagePurpose, PKCS_ECDSA_P256_SHA256,
 };
 
 /// How long a certificate is valid, in days from now.
@@ -100,11 +100,7 @@ pub enum Existing {
 /// # Errors
 /// When a name is neither, or signing fails.
 pub fn issue(more_names: &[String]) -> Result<Issued, CertError> {
-    let mut params = valid_now(CertificateParams::new(Vec::new())?);
-    params.distinguished_name = common_name("webscale test CA");
-    params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
-    params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
-    let issuer = CertifiedIssuer::self_signed(params, new_key()?)?;
+    let issuer = CertifiedIssuer::self_signed(ca_params()?, new_key()?)?;
 
     let key = new_key()?;
     let mut params = leaf_params(more_names)?;
@@ -124,6 +120,22 @@ pub fn self_signed(more_names: &[String]) -> Result<Pair, CertError> {
     let key = new_key()?;
     let cert = leaf_params(more_names)?.self_signed(&key)?;
     Ok(Pair { cert_pem: cert.pem(), key_pem: key.serialize_pem() })
+}
+
+/// Makes a leaf that the CA with this key (PEM) signed, and that expired half a day ago: for clients that are to be refused.
+pub(crate) fn expired(ca_key_pem: &str) -> Result<Pair, CertError> {
+    let issuer = Issuer::new(ca_params()?, KeyPair::from_pem(ca_key_pem)?);
+    let (key, now) = (new_key()?, SystemTime::now());
+    let mut params = leaf_params(&[])?;
+    (params.not_before, params.not_after) = ((now - 2 * DAY).into(), (now - DAY / 2).into());
+    let cert = params.signed_by(&key, &issuer)?;
+    Ok(Pair { cert_pem: cert.pem(), key_pem: key.serialize_pem() })
+}
+
+/// Makes another CA and leaf in the place of what stands in `files`.
+pub(crate) fn renew(files: &Files) -> Result<(), CertError> {
+    let directory = files.cert.parent().unwrap_or(&files.cert);
+    issue(&[])?.write(directory, Existing::Replace).map(drop)
 }
 
 impl Issued {
@@ -171,6 +183,14 @@ fn write_file(path: &Path, pem: &str, mode: u32, existing: Existing) -> io::Resu
     let mut file = OpenOptions::new().write(true).create_new(true).mode(mode).open(path)?;
     file.write_all(pem.as_bytes())?;
     file.sync_all()
+}
+
+fn ca_params() -> Result<CertificateParams, CertError> {
+    let mut params = valid_now(CertificateParams::new(Vec::new())?);
+    params.distinguished_name = common_name("webscale test CA");
+    params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
+    params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+    Ok(params)
 }
 
 fn leaf_params(more_names: &[String]) -> Result<CertificateParams, CertError> {
@@ -340,5 +360,14 @@ mod tests {
     fn a_key_is_not_printed() {
         let text = format!("{:?}", self_signed(&[]).unwrap());
         assert!(text.contains("BEGIN CERTIFICATE") && !text.contains("PRIVATE KEY"));
+    }
+
+    #[test]
+    fn an_expired_leaf_is_of_the_ca_and_was_valid_once() {
+        let issued = issue(&[]).unwrap();
+        let expired = expired(&issued.ca.key_pem).unwrap();
+        let verified = |days| verify(&issued.ca.cert_pem, &expired.cert_pem, "localhost", days);
+        assert!(verified(0).unwrap_err().to_string().contains("expired"));
+        assert_eq!(verified(-1), Ok(()));
     }
 }

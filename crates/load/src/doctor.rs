@@ -3,7 +3,6 @@
 //! Everything is read from below a root directory, `/` but for tests. A file that cannot be read makes a row
 //! [`Verdict::Unknown`], never a good one.
 
-mod cgroup;
 mod check;
 mod descriptors;
 #[cfg(test)]
@@ -17,8 +16,8 @@ mod tasks;
 
 use serde::Serialize;
 
+use crate::bench::endpoint::Endpoint;
 use crate::bench::{BenchError, Plan};
-pub(crate) use cgroup::Cgroups;
 pub use check::{Check, Value, Verdict};
 pub(crate) use descriptors::ProcessLimits;
 pub use root::Root;
@@ -82,9 +81,10 @@ impl Need {
     /// # Errors
     /// When the URL is none, or its host cannot be found.
     pub fn of_plan(plan: &Plan) -> Result<Need, BenchError> {
-        let address = plan.address()?;
+        let endpoint = Endpoint::new(plan)?;
+        let address = endpoint.address().ok_or(BenchError::Nothing)?;
         Ok(Need {
-            role: if plan.is_near() { Role::Both } else { Role::Load },
+            role: if endpoint.is_near() { Role::Both } else { Role::Load },
             sources: plan.sources.len().max(1) as u64,
             loopback: address.is_loopback() && address.is_ipv4(),
             secure: plan.is_secure(),

@@ -12,6 +12,7 @@ mod attacker;
 mod bystanders;
 mod counts;
 mod figure;
+pub mod html;
 mod report;
 mod row;
 mod rows;
@@ -33,11 +34,12 @@ use crate::compare::contestant::Contestant;
 use crate::compare::machine::Apart;
 use crate::compare::server::ServerError;
 use crate::compare::workspace::{ScratchError, Workspace, WorkspaceError};
+use crate::measure::kernel::KernelError;
 use crate::measure::process::ProcessError;
 use crate::observe::Observer;
 
 pub use figure::{Bar, Figure, Unit};
-pub use report::{Report, RowReport};
+pub use report::{Report, RowReport, Tally};
 pub use row::Row;
 pub use rows::ROWS;
 pub use settings::{Scale, Settings};
@@ -67,6 +69,9 @@ pub enum FaultsError {
     /// The server's process could not be measured.
     #[error(transparent)]
     Process(#[from] ProcessError),
+    /// The machine could not be measured.
+    #[error(transparent)]
+    Kernel(#[from] KernelError),
     /// The honest clients.
     #[error("the honest clients: {0}")]
     Honest(#[from] BenchError),
@@ -86,21 +91,27 @@ pub enum FaultsError {
 /// The calling thread, and with it the clients, is pinned to another processor than the servers.
 ///
 /// # Errors
-/// When not even the first server could be started.
+/// When the machine does not let it be watched, or not even the first server could be started.
 pub fn run(settings: &Settings, observer: &mut dyn Observer) -> Result<Report, FaultsError> {
     let descriptors = webscale_sys::limits::raise_descriptors()?.soft;
+    // It tells of the machine, of which this thread sees one processor when it is pinned.
+    let mut report = Report::new(settings);
     let prepared = Prepared::new()?;
     let stage = prepared.stage(settings.server, settings.program.clone(), &settings.flags, observer)?;
-    let mut report = Report::new(settings, stage.apart);
+    report.processors = stage.apart;
     for row in settings.rows() {
+        let trial = Trial { row, stage: &stage, scale: settings.scale, timed: settings.timed, descriptors };
+        let tried = match trial.run(observer) {
+            Err(error) if report.rows.is_empty() => return Err(error),
+            Err(error) => RowReport::new(row, Verdict::Disturbed(vec![error.to_string()])),
+            Ok(tried) => tried,
+        };
+        observer.note(&text::row(&tried));
+        report.rows.push(tried);
         if observer.stopped() {
             report.interrupted = true;
             break;
         }
-        let trial = Trial { row, stage: &stage, scale: settings.scale, timed: settings.timed, descriptors };
-        let tried = trial.run(observer)?;
-        observer.note(&text::row(&tried));
-        report.rows.push(tried);
     }
     Ok(report)
 }

@@ -21,6 +21,7 @@ mod date;
 pub mod doctor;
 pub mod faults;
 pub mod histogram;
+mod http;
 pub mod measure;
 pub mod observe;
 mod random;

@@ -5,6 +5,8 @@ use std::{fs, io};
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
+use crate::cgroup::Cgroups;
+
 /// How many descriptors this process may hold.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Descriptors {
@@ -44,25 +46,9 @@ fn memory_below(root: &Path) -> Option<u64> {
     let machine = fs::read_to_string(root.join("proc/meminfo")).ok()?;
     let total = machine.lines().find_map(|line| line.strip_prefix("MemTotal:"))?;
     let kib: u64 = total.trim().strip_suffix("kB")?.trim().parse().ok()?;
-    let groups = fs::read_to_string(root.join("proc/self/cgroup")).unwrap_or_default();
-    let limits = groups.lines().filter_map(|line| group_memory(root, line));
+    let groups = Cgroups::of(root, "self");
+    let limits = groups.iter().flat_map(Cgroups::memory_limits).map(|limit| limit.limit);
     Some(limits.fold(kib * 1024, u64::min))
-}
-
-/// The least memory limit of a group and all above it, from a line of /proc/self/cgroup: `0::/a/b` for version 2, or
-/// `4:memory:/a/b`. In a container the path may be the host's, and only the mount point is there.
-fn group_memory(root: &Path, line: &str) -> Option<u64> {
-    let mut fields = line.splitn(3, ':').skip(1);
-    let (controllers, path) = (fields.next()?, fields.next()?.trim_matches('/'));
-    let (mount, file) = match controllers {
-        "" => ("sys/fs/cgroup", "memory.max"),
-        "memory" => ("sys/fs/cgroup/memory", "memory.limit_in_bytes"),
-        _ => return None,
-    };
-    let mount = root.join(mount);
-    let group = mount.join(path);
-    let of = |directory: &Path| fs::read_to_string(directory.join(file)).ok()?.trim().parse::<u64>().ok();
-    group.ancestors().take_while(|directory| directory.starts_with(&mount)).filter_map(of).min()
 }
 
 #[cfg(test)]
@@ -97,6 +83,8 @@ mod tests {
         let limit = ("sys/fs/cgroup/memory/m/memory.limit_in_bytes", "1024\n");
         let other = ("sys/fs/cgroup/cpu/x/memory.max", "1\n");
         assert_eq!(memory_of("old", &[machine, old, limit, other]), Some(1024));
+        let together = ("proc/self/cgroup", "4:cpu,memory:/m\n");
+        assert_eq!(memory_of("together", &[machine, together, limit]), Some(1024));
         let none = ("sys/fs/cgroup/memory/m/memory.limit_in_bytes", "9223372036854771712\n");
         assert_eq!(memory_of("none", &[machine, old, none]), Some(2 << 20));
         assert_eq!(memory_of("nothing", &[]), None);

@@ -16,8 +16,9 @@ mod tests {
     use super::*;
 
     fn resident_bytes() -> u64 {
-        let statm = fs::read_to_string("/proc/self/statm").unwrap();
-        statm.split_ascii_whitespace().nth(1).unwrap().parse::<u64>().unwrap() * 4096
+        let status = fs::read_to_string("/proc/self/status").unwrap();
+        let kilobytes = status.lines().find_map(|line| line.strip_prefix("VmRSS:")?.strip_suffix("kB"));
+        kilobytes.unwrap().trim().parse::<u64>().unwrap() << 10
     }
 
     #[test]

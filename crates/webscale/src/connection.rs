@@ -85,6 +85,32 @@ pub(crate) struct Ready {
     pub(crate) hung_up: bool,
 }
 
+impl Ready {
+    pub(crate) fn is_none(self) -> bool {
+        !(self.readable || self.writable || self.hung_up)
+    }
+}
+
+/// How much a client has sent, of late, for its share of a turn.
+#[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
+pub(crate) enum Pace {
+    #[default]
+    Modest,
+    /// It used its share up: what else it sends is read behind the others.
+    Greedy,
+    /// It is in the loop's list of those.
+    Waits,
+}
+
+impl Pace {
+    /// It used its share up.
+    pub(crate) fn overtake(&mut self) {
+        if *self == Pace::Modest {
+            *self = Pace::Greedy;
+        }
+    }
+}
+
 // What an open connection costs besides rustls' state and the session.
 const _: () = assert!(size_of::<Connection<TcpSocket, ()>>() <= 336);
 
@@ -101,6 +127,7 @@ pub(crate) struct Registered {
     pub(crate) place: Option<Place>,
     /// In the loop's list of handshakes that wait for their turn, and not watched.
     pub(crate) is_put_off: bool,
+    pub(crate) pace: Pace,
     /// In the loop's list of connections that have more to do without an event.
     pub(crate) in_ready_list: bool,
     /// In the loop's list of connections that wait for room in the workers' queue.

@@ -5,6 +5,7 @@
 
 mod ebb;
 mod ending;
+mod greedy;
 mod handshakes;
 mod listening;
 mod mail;
@@ -52,6 +53,8 @@ const DEADLINE_STEP: Duration = Duration::from_millis(64);
 const BATCH_BYTES: usize = 256 * 1024;
 /// But a whole TLS record fits (RFC 8446 §5.2).
 const SHARE_MIN: usize = 17 * 1024;
+/// Connections that go on without an event, of each as many frames as a turn allows, before others get their turn.
+const TURN_READY: usize = 8;
 /// How soon a full workers' queue is tried again.
 const POOL_RETRY: Duration = Duration::from_millis(1);
 /// The same, of a queue that stays full: where handlers do not return, a loop must not wake for nothing all the time.
@@ -85,6 +88,8 @@ pub(crate) struct EventLoop<H: Handler, K: Kernel = Linux> {
     timers: Wheel,
     /// Connections with received bytes to go through.
     ready: VecDeque<Token>,
+    /// Connections with more to be read than their share.
+    greedy: VecDeque<Token>,
     /// Handshakes that had no budget when their bytes came.
     put_off: VecDeque<Token>,
     /// Connections with a message that the workers' queue had no room for.
@@ -138,6 +143,7 @@ impl<H: Handler, K: Kernel> EventLoop<H, K> {
             held_ebb: Ebb::of_bytes(),
             timers: Wheel::new(),
             ready: VecDeque::new(),
+            greedy: VecDeque::new(),
             put_off: VecDeque::new(),
             stalled: VecDeque::new(),
             pool_retry: POOL_RETRY,
@@ -195,7 +201,7 @@ impl<H: Handler, K: Kernel> EventLoop<H, K> {
 
     /// How long nothing will have to be done.
     fn timeout(&self) -> Option<Duration> {
-        if !self.ready.is_empty() || !self.put_off.is_empty() {
+        if !(self.ready.is_empty() && self.put_off.is_empty() && self.greedy.is_empty()) {
             return Some(Duration::ZERO);
         }
         let retry = (!self.stalled.is_empty()).then(|| self.now + self.pool_retry);
@@ -207,7 +213,9 @@ impl<H: Handler, K: Kernel> EventLoop<H, K> {
 
     fn dispatch(&mut self, events: &K::Events) {
         self.share_bytes = share(self.shared.config.limits.turn_bytes, count::<K>(events));
-        let mut handshakes = self.resume_handshakes();
+        let budget = self.shared.config.limits.turn_handshakes;
+        // Where some wait already, others wait behind them.
+        let (mut at_once, later) = if self.put_off.is_empty() { (budget, 0) } else { (0, budget) };
         for (token, ready) in (0..).map_while(|index| K::event(events, index)) {
             match token {
                 LISTENER => self.accept(),
@@ -216,9 +224,12 @@ impl<H: Handler, K: Kernel> EventLoop<H, K> {
                     self.waker.clear();
                     self.read_mail();
                 }
-                token => self.on_event(Token::from_u64(token), ready, &mut handshakes),
+                token => self.on_event(Token::from_u64(token), ready, &mut at_once),
             }
         }
+        // Clients that are being served come first.
+        self.resume_handshakes(later);
+        self.read_greedy();
     }
 
     fn on_event(&mut self, token: Token, ready: Ready, handshakes: &mut u32) {
@@ -227,6 +238,10 @@ impl<H: Handler, K: Kernel> EventLoop<H, K> {
         if connection.is_handshaking() && !ready.hung_up {
             let Some(left) = handshakes.checked_sub(1) else { return self.put_off(token) };
             *handshakes = left;
+        }
+        let ready = self.defer_reading(token, ready);
+        if ready.is_none() {
+            return;
         }
         self.turn(token, |connection, turn| connection.on_event(turn, ready));
     }
@@ -262,6 +277,9 @@ impl<H: Handler, K: Kernel> EventLoop<H, K> {
             wire: &mut self.wire,
         };
         let result = connection.take_turn(&mut turn, act);
+        if turn.context.bytes_left == 0 || turn.context.frames_left == 0 {
+            connection.registered.pace.overtake();
+        }
         let (orphan, lent) = (turn.context.orphan.take(), turn.context.lent);
         let held = connection.held();
         self.account.settle(&mut connection.registered.held, held);
@@ -365,7 +383,7 @@ impl<H: Handler, K: Kernel> EventLoop<H, K> {
 
     /// Goes on with connections that have more to do without an event.
     fn go_on(&mut self) {
-        for _ in 0..self.ready.len() {
+        for _ in 0..self.ready.len().min(TURN_READY) {
             let Some(token) = self.ready.pop_front() else { break };
             if let Some(connection) = self.connections.get_mut(token) {
                 connection.registered.in_ready_list = false;

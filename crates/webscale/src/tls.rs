@@ -21,7 +21,7 @@ use std::sync::Arc;
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
 use rustls::pki_types::pem::{self, PemObject};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use rustls::{RootCertStore, SupportedProtocolVersion};
+use rustls::{CertRevocationListError, RootCertStore, SupportedProtocolVersion};
 
 pub(crate) use client::server_name;
 pub use client::{ClientTls, ClientTlsBuilder, TlsVersions};
@@ -66,8 +66,14 @@ pub enum TlsConfigError {
     Secret(PathBuf, io::Error),
     /// The tickets' secret has only so many bytes.
     ShortSecret(usize),
+    /// The file holds no certificate revocation list.
+    NoCrl(PathBuf),
+    /// A certificate revocation list of this file is broken, or of a kind that is not understood.
+    Crl(PathBuf, CertRevocationListError),
     /// There is no file to reload.
     NoFiles,
+    /// Clients are asked for certificates, or may be, and nothing says that they would be after [`Tls::replace`].
+    ClientAuthLost,
     /// The provider lacks something.
     Unusable(rustls::Error),
     /// No file of root certificates was found on this system.
@@ -112,7 +118,17 @@ impl fmt::Display for TlsConfigError {
                     "a secret of {bytes} bytes can be guessed: it wants {least} or more, all of them random"
                 )
             }
-            Self::NoFiles => f.write_str("no certificate was read from a file: there is nothing to reload"),
+            Self::NoCrl(path) => {
+                write!(f, "{} holds no PEM certificate revocation list (-----BEGIN X509 CRL-----)", path.display())
+            }
+            Self::Crl(path, error) => {
+                write!(f, "a certificate revocation list in {} cannot be used: {error:?}", path.display())
+            }
+            Self::ClientAuthLost => f.write_str(
+                "the configuration in use asks clients for certificates, or may, and the new one does not say whose: \
+                 state it there with Tls::client_certificates",
+            ),
+            Self::NoFiles => f.write_str("nothing was read from a file: there is nothing to reload"),
             Self::Unusable(error) => write!(f, "TLS cannot be set up: {error}"),
             Self::NoSystemRoots => f.write_str("no root certificates found on this system; name a CA file"),
             Self::HostName(host) => write!(f, "{host:?} is neither a DNS name nor an IP address"),

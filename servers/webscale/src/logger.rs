@@ -73,10 +73,37 @@ impl Log for Lines {
     }
 
     fn flush(&self) {
-        let Some(lines) = self.0.get() else { return };
-        let (done, is_done) = sync_channel(0);
-        if lines.try_send(Entry::Flush(done)).is_ok() {
-            let _ = is_done.recv_timeout(PATIENCE);
+        if let Some(lines) = self.0.get() {
+            let _ = ask_to_flush(lines.clone()).recv_timeout(PATIENCE);
         }
+    }
+}
+
+/// What is told once all lines are written that wait now.
+fn ask_to_flush(lines: SyncSender<Entry>) -> Receiver<()> {
+    let (done, is_done) = sync_channel(0);
+    // Lines may wait for a reader of stderr, and this one behind them.
+    let _ = thread::Builder::new().name("flush".into()).spawn(move || lines.send(Entry::Flush(done)));
+    is_done
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc::RecvTimeoutError;
+
+    use super::*;
+
+    #[test]
+    fn the_end_waits_for_all_lines_however_many_there_are() {
+        let (lines, queue) = sync_channel(LINES);
+        for line in 0..LINES {
+            lines.try_send(Entry::Line(line.to_string())).unwrap();
+        }
+        assert!(lines.try_send(Entry::Line("one more".into())).is_err());
+        let is_done = ask_to_flush(lines);
+        assert_eq!(is_done.recv_timeout(Duration::ZERO), Err(RecvTimeoutError::Timeout));
+        let written = queue.iter().take_while(|entry| matches!(entry, Entry::Line(_))).count();
+        assert_eq!(written, LINES);
+        assert!(is_done.recv().is_err());
     }
 }

@@ -49,7 +49,8 @@ Fields of --template:
   {random_int:A-B}     a whole number from A to B
   {{                   one {; any { that no small letter follows stands for itself, as in JSON
 
-Exit code 1 when the server did not bear the load, or the load could not be made as asked.")]
+Exit code 1 when the server did not bear the load or, with --counts, counted another one, or the load could not be made as
+asked.")]
 pub(crate) struct BenchArgs {
     #[command(flatten)]
     pub(crate) endpoint: EndpointArgs,
@@ -65,7 +66,7 @@ pub(crate) struct BenchArgs {
     #[arg(long, value_name = "FILE", help_heading = "Output")]
     pub(crate) csv: Option<PathBuf>,
     /// Hold the load's counts against those that a webscale server tells here, http://HOST:PORT/metrics; repeat it for each
-    /// process that tells its own
+    /// process that tells its own. Exit code 1 where they differ by more than --max-failures, which is not at all by default
     #[arg(long, value_name = "URL", help_heading = "Output", value_parser = counts)]
     pub(crate) counts: Vec<String>,
 }
@@ -116,8 +117,12 @@ impl BenchArgs {
 
 /// How a further process of a load is started.
 pub(crate) fn own_program() -> anyhow::Result<Program> {
-    let path = std::env::current_exe().context("this program's own file")?;
-    Ok(Program { path, arguments: vec!["bench-part".into()] })
+    Ok(Program { path: own_path()?, arguments: vec!["bench-part".into()] })
+}
+
+/// This program's file.
+pub(crate) fn own_path() -> anyhow::Result<PathBuf> {
+    std::env::current_exe().context("this program's own file")
 }
 
 impl MachineArgs {

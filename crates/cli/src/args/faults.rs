@@ -4,12 +4,11 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use anyhow::Context;
 use webscale_load::compare::contestant::Contestant;
 use webscale_load::faults::soak::{self, SoakSettings};
 use webscale_load::faults::{ROWS, Scale, Settings};
 
-use super::units;
+use super::{OutputArgs, own_path, units};
 use crate::exit::Usage;
 
 /// Attack a server, row by row, while honest clients are served and watched.
@@ -27,7 +26,8 @@ Examples:
   webscale faults --row 1 --row 10 --json faults.json
   webscale faults --server tokio
   webscale faults --row 1 -- --handshake-time 1h
-  webscale faults --soak 30m --json soak.json
+  webscale faults --quick --html faults.html
+  webscale faults --soak 30m --html soak.html --csv soak.csv --json soak.json
 
 Exit codes:
   0  no row failed, and none was disturbed
@@ -55,9 +55,11 @@ pub(crate) struct FaultsArgs {
     /// What decides what hostile clients do in a soak
     #[arg(long, value_name = "N", requires = "soak", default_value_t = soak::SEED)]
     pub(crate) seed: u64,
-    /// Write all figures as JSON, to FILE or else to stdout in place of the table
-    #[arg(long, value_name = "FILE", num_args = 0..=1, default_missing_value = "-")]
-    pub(crate) json: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) output: OutputArgs,
+    /// Write every sample of a soak as comma-separated values
+    #[arg(long, value_name = "FILE", requires = "soak", help_heading = "Output")]
+    pub(crate) csv: Option<PathBuf>,
     /// Further flags of `serve`, to see what they do
     #[arg(last = true, value_name = "FLAGS")]
     pub(crate) flags: Vec<OsString>,
@@ -94,7 +96,7 @@ impl FaultsArgs {
     /// How a server is to be soaked, if that was asked for.
     pub(crate) fn soak(&self) -> anyhow::Result<Option<SoakSettings>> {
         let Some(duration) = self.soak else { return Ok(None) };
-        let program = std::env::current_exe().context("this program's own file")?;
+        let program = own_path()?;
         Ok(Some(SoakSettings { program, duration, seed: self.seed, flags: self.flags.clone() }))
     }
 
@@ -111,7 +113,7 @@ impl FaultsArgs {
             timed: !self.untimed,
             only: self.rows.clone(),
             server: self.server,
-            program: std::env::current_exe().context("this program's own file")?,
+            program: own_path()?,
             flags: self.flags.clone(),
         })
     }

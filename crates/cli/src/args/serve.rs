@@ -19,17 +19,17 @@ pub(crate) use times::TimeArgs;
 /// Serve WebSockets: echo, or parse the 10 kB JSON message.
 ///
 /// Without --cert and --key it makes a certificate that signs itself; without --plain it speaks wss:// only. Prints
-/// `listening on wss://…` when it accepts. SIGHUP reads the files of --cert, --key and --client-ca again, for clients that
-/// connect from then on; if one of them is no good, what is in use stays, and stderr says why. The first SIGTERM or Ctrl-C
-/// accepts no more, closes every client with 1001 behind the answers to what it sent, and ends with exit code 0 and one
-/// line of counts, within 10 s (and the time of --drain); a second one ends at once.
+/// `listening on wss://…` when it accepts. SIGHUP reads the files of --cert, --key, --client-ca, --client-crl and
+/// --ticket-secret again, for clients that connect from then on; if one of them is no good, what is in use stays, and stderr
+/// says why. The first SIGTERM or Ctrl-C accepts no more, closes every client with 1001 behind the answers to what it sent,
+/// and ends with exit code 0 and one line of counts, within 10 s (and the time of --drain); a second one ends at once.
 #[derive(Debug, clap::Args)]
 #[command(args_override_self = true)]
 #[command(after_help = "\
 Examples:
   webscale serve --mode echo --plain
   webscale serve --listen 0.0.0.0:9001 --cert cert.pem --key key.pem --mode ingest
-  webscale serve --cert cert.pem --key key.pem --client-ca ca.pem
+  webscale serve --cert cert.pem --key key.pem --client-ca ca.pem --client-crl revoked.pem
   webscale serve --origin https://example.com --origin http://localhost:8080
   webscale serve --processes 2 --threads 1
   webscale serve --listen 0.0.0.0:9001 --proxy-protocol 10.0.7.0/24 --max-per-address 200
@@ -58,8 +58,13 @@ pub(crate) struct ServeArgs {
     /// With --client-ca: let in clients without a certificate, too
     #[arg(long, requires = "client_ca")]
     pub(crate) client_ca_optional: bool,
+    /// With --client-ca: turn away clients whose certificate was revoked. PEM, with a list of every authority that signs
+    /// clients' certificates; a list that has run out (nextUpdate) lets none of its authority's clients in
+    #[arg(long, value_name = "FILE", requires = "client_ca")]
+    pub(crate) client_crl: Option<PathBuf>,
     /// Have clients resume their TLS sessions also at other machines, and after a restart: the secret that all of them
-    /// share, a file of 32 random bytes or more (head -c 32 /dev/urandom) [default: within this server, until it ends]
+    /// share, a file of 32 random bytes or more (head -c 32 /dev/urandom). Once SIGHUP finds another secret in it, clients
+    /// with tickets of the old one make a full handshake [default: within this server, until it ends]
     #[arg(long, value_name = "FILE", conflicts_with_all = ["plain", "client_ca"])]
     pub(crate) ticket_secret: Option<PathBuf>,
     /// Event loops, each on a thread [default: one a processor]
@@ -102,9 +107,14 @@ pub(crate) struct ServeArgs {
 }
 
 impl ServeArgs {
-    /// There are files for SIGHUP to read again.
-    pub(crate) fn can_reload(&self) -> bool {
-        self.cert.is_some() || self.client_ca.is_some()
+    /// What SIGHUP reads again, if there are files.
+    pub(crate) fn reloadable(&self) -> Option<&'static str> {
+        match (self.cert.is_some() || self.client_ca.is_some(), self.ticket_secret.is_some()) {
+            (true, true) => Some("certificates and ticket secret"),
+            (true, false) => Some("certificates"),
+            (false, true) => Some("ticket secret"),
+            (false, false) => None,
+        }
     }
 }
 

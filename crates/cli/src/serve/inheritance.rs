@@ -1,7 +1,6 @@
 //! What the processes of one server have in common and nobody else may see: passed on through a pipe, because what is typed
 //! and what is in the environment can be read by others, and a file can be left behind.
 
-use std::fs;
 use std::io::{self, Write};
 
 use anyhow::Context;
@@ -10,13 +9,12 @@ use webscale::TicketKeys;
 use webscale_load::cert;
 
 use crate::args::ServeArgs;
-use crate::exit::Usage;
 
 #[derive(Serialize, Deserialize)]
 pub(super) struct Inheritance {
     /// Certificate and key, PEM, where none was named.
     pub(super) certificate: Option<(String, String)>,
-    /// Of the keys of session tickets; none where each process may have its own.
+    /// Of the keys of session tickets; none where a file was named, or each process may have its own.
     pub(super) ticket_secret: Option<Vec<u8>>,
 }
 
@@ -40,11 +38,7 @@ impl Inheritance {
 }
 
 fn ticket_secret(args: &ServeArgs) -> anyhow::Result<Option<Vec<u8>>> {
-    if let Some(path) = &args.ticket_secret {
-        let unreadable = |error| Usage(format!("--ticket-secret {}: {error}", path.display()));
-        return Ok(Some(fs::read(path).map_err(unreadable)?));
-    }
-    if args.plain || args.processes == 1 {
+    if args.plain || args.processes == 1 || args.ticket_secret.is_some() {
         return Ok(None);
     }
     let mut secret = vec![0; TicketKeys::SECRET_BYTES_MIN];

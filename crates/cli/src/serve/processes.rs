@@ -3,21 +3,20 @@
 //! Each process has its own limit of descriptors (RLIMIT_NOFILE); the kernel spreads connections over their listeners. The
 //! parent serves nobody: it starts the others, passes signals on, and adds up their counts.
 
-use std::io::{self, BufRead, BufReader, Read};
+use std::io::{self, BufRead, BufReader};
 use std::net::SocketAddr;
-use std::os::unix::net::UnixStream;
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::sync::mpsc;
 use std::thread;
 
 use anyhow::{Context, bail};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
-use signal_hook::low_level::pipe;
 use webscale_sys::process;
 use workload::report::{self, Counts};
 
 use super::inheritance::Inheritance;
-use crate::args::{ModeArg, ServeArgs};
+use super::signals;
+use crate::args::{ServeArgs, own_path};
 
 const LISTENING: &str = "listening on ";
 
@@ -34,9 +33,13 @@ enum Event {
 
 pub(super) fn run(args: &ServeArgs, inheritance: &Inheritance) -> anyhow::Result<()> {
     let (events, event) = mpsc::channel();
-    watch_signals(&[SIGTERM, SIGINT], &events, Event::End)?;
-    if args.can_reload() {
-        watch_signals(&[SIGHUP], &events, Event::Reload)?;
+    let tell = |event| {
+        let events = events.clone();
+        move || events.send(event).is_ok()
+    };
+    signals::watch(&[SIGTERM, SIGINT], tell(Event::End))?;
+    if args.reloadable().is_some() {
+        signals::watch(&[SIGHUP], tell(Event::Reload))?;
     }
     let mut children = Children(Vec::new());
     let mut address = args.listen;
@@ -100,51 +103,21 @@ fn add(sum: Option<Counts>, counts: Option<Counts>) -> Option<Counts> {
     })
 }
 
+/// What was typed, and behind it, where it counts more, what is one process's own.
 fn spawn(
     args: &ServeArgs,
     address: SocketAddr,
     index: u16,
     inheritance: &Inheritance,
 ) -> anyhow::Result<Child> {
-    let mut command = Command::new(std::env::current_exe().context("this program's own file")?);
-    let mode = match args.mode {
-        ModeArg::Echo => "echo",
-        ModeArg::Ingest => "ingest",
-    };
-    command.args(["serve", "--mode", mode, "--listen", &address.to_string()]);
-    command.args(["--workers", &args.workers.to_string()]);
-    if let Some(threads) = args.threads {
-        command.args(["--threads", &threads.to_string()]);
-    }
-    if let Some(bytes) = args.max_message {
-        command.args(["--max-message", &bytes.to_string()]);
-    }
-    command.args(args.limits.share(args.processes)).args(args.times.share());
-    if args.deflate {
-        command.arg("--deflate");
-    }
-    for network in &args.proxy_protocol {
-        command.args(["--proxy-protocol", &network.to_string()]);
-    }
-    for origin in &args.origins {
-        command.args(["--origin", origin]);
-    }
-    command.args(args.status.share(index));
+    let mut command = Command::new(own_path()?);
+    let typed = std::env::args_os().skip(1).take_while(|argument| argument != "--");
+    command.args(typed).args(["--processes=1", &format!("--listen={address}"), "--inherit"]);
+    command.args(args.limits.share(args.processes)).args(args.status.share(index));
     if index > 0 {
         command.arg("--share-port");
     }
-    for (flag, file) in [("--cert", &args.cert), ("--key", &args.key), ("--client-ca", &args.client_ca)] {
-        if let Some(file) = file {
-            command.arg(flag).arg(file);
-        }
-    }
-    if args.client_ca_optional {
-        command.arg("--client-ca-optional");
-    }
-    if args.plain {
-        command.arg("--plain");
-    }
-    command.arg("--inherit").stdin(Stdio::piped()).stdout(Stdio::piped());
+    command.stdin(Stdio::piped()).stdout(Stdio::piped());
     // A process group of its own: Ctrl-C reaches the children through us, once.
     std::os::unix::process::CommandExt::process_group(&mut command, 0);
     let mut child = process::spawn_bound(&mut command, &[]).context("starting a process")?;
@@ -163,18 +136,6 @@ fn wait_until_it_listens(lines: &mut BufReader<ChildStdout>) -> anyhow::Result<S
 
 fn last_counts(lines: BufReader<ChildStdout>) -> Option<Counts> {
     lines.lines().map_while(Result::ok).filter_map(|line| Counts::from_line(&line)).last()
-}
-
-fn watch_signals(signals: &[i32], events: &mpsc::Sender<Event>, event: Event) -> io::Result<()> {
-    let (mut receiver, sender) = UnixStream::pair()?;
-    for signal in signals {
-        pipe::register(*signal, sender.try_clone()?)?;
-    }
-    let events = events.clone();
-    let listen = move || {
-        while receiver.read_exact(&mut [0]).is_ok() && events.send(event).is_ok() {}
-    };
-    thread::Builder::new().name("signals".into()).spawn(listen).map(drop)
 }
 
 struct Children(Vec<Child>);

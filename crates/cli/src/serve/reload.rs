@@ -1,26 +1,21 @@
-//! SIGHUP: certificates are read again.
+//! SIGHUP: files are read again.
 
-use std::io::{self, Read, Write};
-use std::os::unix::net::UnixStream;
-use std::thread;
+use std::io::{self, Write};
 
 use signal_hook::consts::SIGHUP;
-use signal_hook::low_level::pipe;
 use webscale::Tls;
 
-/// Reloads `tls` on each SIGHUP, and says on stderr what came of it.
-pub(super) fn on_hang_up(tls: Tls) -> io::Result<()> {
-    let (mut receiver, sender) = UnixStream::pair()?;
-    pipe::register(SIGHUP, sender)?;
-    let listen = move || {
-        while receiver.read_exact(&mut [0]).is_ok() {
-            let said = match tls.reload() {
-                Ok(()) => "certificates reloaded".to_owned(),
-                Err(error) => format!("{error}; the certificates in use stay"),
-            };
-            // Who closed stderr does not want to know.
-            let _ = writeln!(io::stderr(), "webscale: {said}");
-        }
-    };
-    thread::Builder::new().name("reload".into()).spawn(listen).map(drop)
+use super::signals;
+
+/// Reloads `tls` on each SIGHUP, and says on stderr what became of its `files`.
+pub(super) fn on_hang_up(tls: Tls, files: &'static str) -> io::Result<()> {
+    signals::watch(&[SIGHUP], move || {
+        let said = match tls.reload() {
+            Ok(()) => format!("{files} reloaded"),
+            Err(error) => format!("{error}; what is in use stays"),
+        };
+        // At once, as siblings write there too. Who closed stderr does not want to know.
+        let _ = io::stderr().write_all(format!("webscale: {said}\n").as_bytes());
+        true
+    })
 }

@@ -5,10 +5,10 @@ use std::sync::{Condvar, Mutex, PoisonError};
 use server_webscale::Echo;
 use webscale::{Accept, Handler, Message, Peer, Reject, Request, Response};
 
-/// Echoes; a text of `panic` panics, and one of `block` waits for a `release` before it is echoed.
+/// Echoes; a text of `panic` panics, and one of `block` waits until somebody asks for `/release` before it is echoed.
 pub(super) struct Wilful {
     echo: Echo,
-    /// Times that `release` came.
+    /// Times that somebody did.
     releases: Mutex<u64>,
     released: Condvar,
 }
@@ -40,6 +40,10 @@ impl Handler for Wilful {
     }
 
     fn http(&self, request: &Request<'_>) -> Response {
+        // Not a message: where all workers hang there is none left to take one.
+        if request.path() == "/release" {
+            self.release();
+        }
         self.echo.http(request)
     }
 
@@ -47,7 +51,6 @@ impl Handler for Wilful {
         match message {
             Message::Text("panic") => panic!("as it was told"),
             Message::Text("block") => self.block(),
-            Message::Text("release") => self.release(),
             _ => {}
         }
         self.echo.message(peer, message);

@@ -116,6 +116,15 @@ pub(crate) struct Session {
 impl Session {
     /// The client with number `index`, whose connection began at `begun`.
     pub(crate) fn new(index: u32, begun: Instant, shared: &Shared) -> Session {
+        Session::attempting(Attempt { begun, again: None }, index, shared)
+    }
+
+    /// A client that connects again, now.
+    pub(crate) fn again(lost: &Lost, shared: &Shared) -> Session {
+        Session::attempting(Attempt { begun: Instant::now(), again: Some(*lost) }, lost.client, shared)
+    }
+
+    fn attempting(attempt: Attempt, index: u32, shared: &Shared) -> Session {
         let probed = shared.probe != Probe::Ping || is_probed(index, shared.one_probed_in);
         let due = Some(shared.pace.first_due(index));
         Session {
@@ -123,16 +132,10 @@ impl Session {
             next: 0,
             sent: 0,
             due,
-            stage: Stage::Connecting(Box::new(Attempt { begun, again: None })),
+            stage: Stage::Connecting(Box::new(attempt)),
             probed,
             waiting: Waiting::default(),
         }
-    }
-
-    /// A client that connects again, now.
-    pub(crate) fn again(lost: &Lost, shared: &Shared) -> Session {
-        let stage = Stage::Connecting(Box::new(Attempt { begun: Instant::now(), again: Some(*lost) }));
-        Session { stage, ..Session::new(lost.client, Instant::now(), shared) }
     }
 
     /// What is to be known when it connects again.

@@ -185,9 +185,7 @@ impl<'a> Conductor<'a> {
         outcome.timeline = self.timeline.into_samples();
         outcome.connections.peak_open = peak_open;
         outcome.connections.connect_seconds = connect_time.as_secs_f64();
-        outcome.generator = marks.generator(processes, self.plan.pinned_to(), self.total.opened);
-        // Each process has one at least.
-        outcome.generator.loops = self.plan.loops.len().max(processes);
+        outcome.generator = marks.generator(self.plan, processes, self.total.opened);
         outcome.server = self.watch.server_use(marks, self.total.opened);
         (outcome.verdict.interrupted, outcome.verdict.stopped) = (self.interrupted, self.stopped);
         outcome.verdict.broken = self.fleet.lost().map(ToString::to_string);
@@ -368,13 +366,25 @@ fn messages(plan: &Plan, tally: &Tally, ended: Duration) -> Messages {
         lost: if is_echo { in_all.unanswered } else { 0 },
         reordered: in_all.reordered,
         corrupt: in_all.corrupt,
-        sent_in_all: in_all.sent,
+        // What idle clients send is pings.
+        sent_in_all: if plan.probe == Probe::Idle { 0 } else { in_all.sent },
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn messages_in_all_are_of_warm_up_too_and_no_pings() {
+        let mut tally = Tally::default();
+        (tally.warmup.counts.sent, tally.measured.counts.sent) = (3, 4);
+        for (probe, in_all) in [(Probe::Ping, 7), (Probe::Idle, 0)] {
+            let plan = Plan { probe, ..Plan::new("ws://127.0.0.1:9") };
+            let messages = messages(&plan, &tally, plan.until());
+            assert_eq!((messages.sent, messages.sent_in_all), (4, in_all), "{probe:?}");
+        }
+    }
 
     #[test]
     fn a_closed_loop_is_accounted_for_by_the_time_that_it_had() {

@@ -1,6 +1,6 @@
 //! The server's own counts of a load: read before and after it from where a webscale server tells them to Prometheus.
 
-use std::io::{self, Read, Write};
+use std::io;
 use std::net::{TcpStream, ToSocketAddrs};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -8,11 +8,11 @@ use std::time::{Duration, Instant};
 use serde::Serialize;
 
 use super::outcome::Outcome;
+use super::plan::Plan;
+use crate::http;
 
 /// How long a page may take.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// The longest page that is read.
-const PAGE_BYTES: u64 = 1 << 20;
 /// How soon a server that has not counted everything yet is asked again.
 const AGAIN: Duration = Duration::from_millis(50);
 
@@ -43,6 +43,8 @@ pub struct Reconciled {
     pub handshakes: Pair,
     /// Messages of clients.
     pub messages: Pair,
+    /// Both counted the same, or differ by no more than the share of failures that the load allows.
+    pub agrees: bool,
 }
 
 /// One thing, counted twice.
@@ -55,14 +57,38 @@ pub struct Pair {
 }
 
 impl Reconciled {
-    /// Both counted the same.
-    pub fn agrees(&self) -> bool {
-        [self.handshakes, self.messages].iter().all(|pair| pair.load == pair.server)
+    fn new(handshakes: Pair, messages: Pair, allowed: f64) -> Reconciled {
+        let agrees = [handshakes, messages].iter().all(|pair| pair.difference() <= allowed);
+        Reconciled { handshakes, messages, agrees }
     }
 
     /// The server may still be at it.
     fn is_short(&self) -> bool {
         [self.handshakes, self.messages].iter().any(|pair| pair.server < pair.load)
+    }
+
+    /// What is wrong, if they disagree.
+    pub(crate) fn problem(&self) -> Option<String> {
+        let (pair, what) = match self.handshakes.difference() > self.messages.difference() {
+            true => (self.handshakes, "connections"),
+            false => (self.messages, "messages"),
+        };
+        let why = match pair.server < pair.load {
+            true => "some were lost, or --counts does not name all of its processes",
+            false => "it has other clients, too",
+        };
+        let Pair { load, server } = pair;
+        (!self.agrees).then(|| format!("the server counted {server} {what} and the load {load}: {why}"))
+    }
+}
+
+impl Pair {
+    /// As a share of what the load counted.
+    fn difference(self) -> f64 {
+        match self.load.abs_diff(self.server) {
+            0 => 0.0,
+            difference => difference as f64 / self.load as f64,
+        }
     }
 }
 
@@ -86,18 +112,17 @@ impl ServerCounts {
     }
 
     /// What was counted since, of this load. A server that has not got to everything is given a moment.
-    pub(crate) fn reconcile(self, urls: &[String], outcome: &Outcome) -> Result<Reconciled, CountsError> {
+    pub(crate) fn reconcile(self, plan: &Plan, outcome: &Outcome) -> Result<Reconciled, CountsError> {
         let connections = &outcome.connections;
         let opened = u64::from(connections.opened) + u64::from(connections.reconnected);
-        let sent = outcome.timeline.iter().map(|sample| sample.sent).sum();
+        let sent = outcome.messages.sent_in_all;
+        let allowed = plan.stop.failures.unwrap_or(0.0);
         let until = Instant::now() + PATIENCE;
         loop {
-            let now = Self::read(urls)?.unwrap_or_default();
-            let since = |now: u64, then: u64| now.saturating_sub(then);
-            let reconciled = Reconciled {
-                handshakes: Pair { load: opened, server: since(now.handshakes, self.handshakes) },
-                messages: Pair { load: sent, server: since(now.messages, self.messages) },
-            };
+            let now = Self::read(&plan.counts)?.unwrap_or_default();
+            let handshakes = Pair { load: opened, server: now.handshakes.saturating_sub(self.handshakes) };
+            let messages = Pair { load: sent, server: now.messages.saturating_sub(self.messages) };
+            let reconciled = Reconciled::new(handshakes, messages, allowed);
             if !reconciled.is_short() || Instant::now() >= until {
                 return Ok(reconciled);
             }
@@ -127,56 +152,46 @@ pub fn check(url: &str) -> Result<(), CountsError> {
     parse(url).map(|_| ())
 }
 
-/// Host, and path without its first slash.
+/// Host, and path.
 fn parse(url: &str) -> Result<(&str, &str), CountsError> {
     let wrong = || CountsError::Url(url.to_owned());
     let place = url.strip_prefix("http://").ok_or_else(wrong)?;
-    let (host, path) = place.split_once('/').unwrap_or((place, ""));
+    let (host, path) = place.split_at(place.find('/').unwrap_or(place.len()));
     // A request in which such bytes stand would be another one.
     let is_fine = !host.is_empty() && place.bytes().all(|byte| byte > b' ' && byte != 0x7f);
-    is_fine.then_some((host, path)).ok_or_else(wrong)
+    is_fine.then_some((host, if path.is_empty() { "/" } else { path })).ok_or_else(wrong)
 }
 
 /// The body that is found there.
 fn get(url: &str) -> Result<String, CountsError> {
     let (host, path) = parse(url)?;
-    let failed = |error| CountsError::Io(url.to_owned(), error);
-    let answer = ask(host, path).map_err(failed)?;
-    let (head, body) = answer.split_once("\r\n\r\n").unwrap_or((&answer, ""));
-    let status = head.lines().next().unwrap_or_default();
-    match status.split(' ').nth(1) {
-        Some("200") => Ok(body.to_owned()),
-        _ => Err(CountsError::Status(url.to_owned(), status.to_owned())),
+    let answer = connect(host).and_then(|stream| http::get(stream, host, path));
+    let answer = answer.map_err(|error| CountsError::Io(url.to_owned(), error))?;
+    match answer.status() {
+        Ok(200) => Ok(answer.body),
+        _ => Err(CountsError::Status(url.to_owned(), answer.status_line)),
     }
 }
 
-fn ask(host: &str, path: &str) -> io::Result<String> {
+fn connect(host: &str) -> io::Result<TcpStream> {
     let named_port = host.rsplit_once(':').is_some_and(|(_, port)| port.parse::<u16>().is_ok());
     let authority = if named_port { host.to_owned() } else { format!("{host}:80") };
     let mut last = io::Error::from(io::ErrorKind::AddrNotAvailable);
     for address in authority.to_socket_addrs()? {
-        match TcpStream::connect_timeout(&address, PATIENCE) {
-            Ok(stream) => return converse(stream, host, path),
+        match http::connect(address, PATIENCE) {
+            Ok(stream) => return Ok(stream),
             Err(error) => last = error,
         }
     }
     Err(last)
 }
 
-fn converse(mut stream: TcpStream, host: &str, path: &str) -> io::Result<String> {
-    stream.set_read_timeout(Some(PATIENCE))?;
-    stream.set_write_timeout(Some(PATIENCE))?;
-    let request = format!("GET /{path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n");
-    stream.write_all(request.as_bytes())?;
-    let mut answer = Vec::new();
-    stream.take(PAGE_BYTES).read_to_end(&mut answer)?;
-    Ok(String::from_utf8_lossy(&answer).into_owned())
-}
-
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use std::io::{Read, Write};
     use std::net::TcpListener;
+
+    use super::*;
 
     /// A server that answers so to one request after the other.
     fn pages(answers: Vec<String>) -> String {
@@ -205,28 +220,48 @@ mod tests {
         )
     }
 
-    /// 100 clients, and no message.
-    fn outcome() -> Outcome {
-        super::super::outcome::tests::good()
+    /// 100 clients, and this many messages.
+    fn outcome(messages: u64) -> Outcome {
+        let mut outcome = super::super::outcome::tests::good();
+        outcome.messages.sent_in_all = messages;
+        outcome
+    }
+
+    fn plan(counts: Vec<String>) -> Plan {
+        Plan { counts, ..Plan::new("ws://127.0.0.1:9") }
     }
 
     #[test]
     fn a_load_is_what_came_between_two_looks_at_all_pages() {
-        let urls = [pages(vec![page(3, 10), page(63, 10)]), pages(vec![page(1, 0), page(41, 0)])];
-        let before = ServerCounts::read(&urls).unwrap().unwrap();
+        let plan = plan(vec![pages(vec![page(3, 10), page(63, 10)]), pages(vec![page(1, 0), page(41, 7)])]);
+        let before = ServerCounts::read(&plan.counts).unwrap().unwrap();
         assert_eq!(before, ServerCounts { handshakes: 4, messages: 20 });
-        let reconciled = before.reconcile(&urls, &outcome()).unwrap();
-        assert!(reconciled.agrees(), "{reconciled:?}");
+        let reconciled = before.reconcile(&plan, &outcome(7)).unwrap();
+        assert!(reconciled.agrees && reconciled.problem().is_none(), "{reconciled:?}");
         assert_eq!(reconciled.handshakes, Pair { load: 100, server: 100 });
     }
 
     #[test]
     fn a_server_that_is_behind_is_asked_again_and_more_than_ours_disagrees() {
-        let url = [pages(vec![page(0, 0), page(99, 0), page(100, 1)])];
-        let before = ServerCounts::read(&url).unwrap().unwrap();
-        let reconciled = before.reconcile(&url, &outcome()).unwrap();
-        assert!(!reconciled.agrees());
+        let plan = plan(vec![pages(vec![page(0, 0), page(99, 0), page(100, 1)])]);
+        let before = ServerCounts::read(&plan.counts).unwrap().unwrap();
+        let reconciled = before.reconcile(&plan, &outcome(0)).unwrap();
+        assert!(!reconciled.agrees);
         assert_eq!(reconciled.messages, Pair { load: 0, server: 1 });
+        let problem = reconciled.problem().unwrap();
+        assert!(problem.contains("1 messages and the load 0: it has other clients"), "{problem}");
+    }
+
+    #[test]
+    fn what_is_allowed_to_fail_may_be_missing() {
+        let pair = |server| Pair { load: 100, server };
+        let problem =
+            |handshakes, messages, allowed| Reconciled::new(handshakes, messages, allowed).problem();
+        assert_eq!(problem(pair(99), pair(101), 0.01), None);
+        assert!(
+            problem(pair(98), pair(101), 0.01).unwrap().contains("98 connections and the load 100: some")
+        );
+        assert!(problem(pair(100), pair(99), 0.0).unwrap().contains("99 messages"));
     }
 
     #[test]

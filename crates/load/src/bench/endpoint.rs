@@ -1,7 +1,7 @@
 //! What clients connect to, and what they say in the opening handshake.
 
 use std::fmt;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -257,6 +257,11 @@ impl Endpoint {
     /// The address that is connected to first.
     pub(crate) fn address(&self) -> Option<IpAddr> {
         self.addresses().first().map(SocketAddr::ip)
+    }
+
+    /// Whether the server is on this machine: only an address of this machine can be bound.
+    pub(crate) fn is_near(&self) -> bool {
+        self.address().is_some_and(|address| UdpSocket::bind((address, 0)).is_ok())
     }
 
     /// The host's addresses, in the order in which they are tried.

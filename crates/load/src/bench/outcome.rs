@@ -153,7 +153,7 @@ pub struct Messages {
     pub reordered: u64,
     /// Echoes that equal no message that was sent.
     pub corrupt: u64,
-    /// Sent in all, warm-up included: what the server's own count should be.
+    /// Sent in all, warm-up included and pings not: what the server's own count should be.
     pub sent_in_all: u64,
 }
 
@@ -262,7 +262,7 @@ pub struct KernelUse {
 pub struct Verdict {
     /// Why the figures are of the generator and not of the server, if so.
     pub saturated: Option<String>,
-    /// What the server did not do.
+    /// What the server did not do, or counted otherwise.
     pub problems: Vec<String>,
     /// The user ended the run early.
     pub interrupted: bool,

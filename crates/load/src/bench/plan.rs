@@ -1,7 +1,7 @@
 //! What a load is to do, and whether this machine can do it.
 
 use std::collections::BTreeSet;
-use std::net::{IpAddr, Ipv4Addr, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr};
 use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -204,9 +204,9 @@ impl Plan {
         self.url.get(..4).is_some_and(|scheme| scheme.eq_ignore_ascii_case("wss:"))
     }
 
-    /// Whether the server is on this machine: only an address of this machine can be bound.
+    /// Whether the server is on this machine, as far as its host can be found.
     pub fn is_near(&self) -> bool {
-        self.address().is_ok_and(|address| UdpSocket::bind((address, 0)).is_ok())
+        Endpoint::new(self).is_ok_and(|endpoint| endpoint.is_near())
     }
 
     /// The server's first address.

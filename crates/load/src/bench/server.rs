@@ -23,10 +23,11 @@ impl Plan {
     /// # Errors
     /// When the URL is none, or its host cannot be found.
     pub fn find_server(&mut self, observer: &mut dyn Observer) -> Result<(), BenchError> {
-        if !self.is_near() {
+        let endpoint = Endpoint::new(self)?;
+        if !endpoint.is_near() {
             return Ok(());
         }
-        match find(&Endpoint::new(self)?) {
+        match find(&endpoint) {
             Ok((pids, all)) => {
                 observer.note(&format!("measures the server: {}", group::names(&all.pids())));
                 self.pids = pids;
@@ -39,11 +40,34 @@ impl Plan {
 
 /// Those that listen, and all that they have started beside.
 fn find(endpoint: &Endpoint) -> Result<(Vec<u32>, Group), Unmeasured> {
-    let mut found = endpoint.addresses().iter().map(|address| listener::holders(*address));
-    let first = found.next().unwrap_or(Ok(Vec::new()));
-    let pids = found.fold(first, Result::or)?;
+    let found = endpoint.addresses().iter().map(|address| listener::holders(*address));
+    let pids = first_found(found).unwrap_or(Ok(Vec::new()))?;
     let mut group = Group::with_started(&pids)?;
     // Whoever may see where a socket belongs may not see all the rest.
     let _ = (group.memory(), group.descriptors());
     group.take_lost().map_or(Ok((pids, group)), |error| Err(error.into()))
+}
+
+/// The first success, behind which nothing is looked at, or else the first failure.
+fn first_found<T, E>(mut results: impl Iterator<Item = Result<T, E>>) -> Option<Result<T, E>> {
+    let first = results.next()?;
+    if first.is_ok() { Some(first) } else { results.find(Result::is_ok).or(Some(first)) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_address_is_searched_behind_the_one_at_which_somebody_listens() {
+        let find = |results: &[Result<u8, u8>]| {
+            let mut searched = 0;
+            let found = first_found(results.iter().copied().inspect(|_| searched += 1));
+            (found, searched)
+        };
+        assert_eq!(find(&[Ok(1), Ok(2), Err(3)]), (Some(Ok(1)), 1));
+        assert_eq!(find(&[Err(1), Ok(2), Ok(3)]), (Some(Ok(2)), 2));
+        assert_eq!(find(&[Err(1), Err(2)]), (Some(Err(1)), 2));
+        assert_eq!(find(&[]), (None, 0));
+    }
 }

@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use super::BenchError;
 use super::outcome::{Generator, ServerUse};
+use super::plan::Plan;
 use super::timeline::{GeneratorSample, ServerSample, ThreadShare, busiest};
 use crate::measure::group::Group;
 use crate::measure::kernel::{MachineCpu, Sockets, listen_overflows};
@@ -203,8 +204,8 @@ impl Marks {
         Some((programs - known).max(0.0))
     }
 
-    /// What the load itself took, in `processes`, pinned to so many processors if it was, with `opened` clients.
-    pub(crate) fn generator(&self, processes: usize, pinned_to: Option<usize>, opened: u32) -> Generator {
+    /// What the load of `plan` itself took, in `processes`, with `opened` clients.
+    pub(crate) fn generator(&self, plan: &Plan, processes: usize, opened: u32) -> Generator {
         let (begin, end) = (&self.begin.own, &self.end.own);
         let measured_ns = self.measured().as_nanos() as f64;
         let busiest = end.threads.iter().map(|(tid, thread)| {
@@ -218,11 +219,12 @@ impl Marks {
         let grown = memory_loaded.pss_bytes as f64 - memory_idle.pss_bytes as f64;
         Generator {
             processes,
-            loops: processes,
+            // Each process has one at least.
+            loops: plan.loops.len().max(processes),
             cpu_seconds,
             cpu_us_per_message: (sent > 0).then(|| cpu_seconds * 1e6 / sent as f64),
             busiest_thread: busiest.max().unwrap_or(0) as f64 / measured_ns,
-            pinned_share: pinned_to.map(|count| cpu_seconds * 1e9 / measured_ns / count as f64),
+            pinned_share: plan.pinned_to().map(|count| cpu_seconds * 1e9 / measured_ns / count as f64),
             memory_idle,
             memory_connected,
             memory_loaded,
@@ -317,7 +319,8 @@ mod tests {
             begin: mark(base, 2, &[1_000_000_000, 500], 100_000_000, 50),
             end: mark(base, 12, &[1_000_000_100, 4_000_000_500], 1_100_000_000, 10_050),
         };
-        let generator = marks.generator(1, Some(2), 100);
+        let plan = Plan { loops: vec![Some(0), Some(1)], ..Plan::new("ws://127.0.0.1:9") };
+        let generator = marks.generator(&plan, 1, 100);
         assert!((generator.pinned_share.unwrap() - 0.2).abs() < 1e-6);
         assert!((generator.cpu_us_per_message.unwrap() - 400.0).abs() < 1e-3);
         assert!((generator.pss_bytes_per_client.unwrap() - 10_990_000.0).abs() < 1e-3);

@@ -116,7 +116,7 @@ impl InAll {
         Binding::new(Resource::ServerDescriptors, at, text)
     }
 
-    fn free(&self) -> u64 {
+    pub(super) fn free(&self) -> u64 {
         self.limit.saturating_sub(self.held)
     }
 }

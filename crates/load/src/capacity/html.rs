@@ -14,12 +14,14 @@ pub fn html(capacity: &Capacity) -> String {
     let mut page = Page::new("WebSocket capacity", &capacity.url, &below);
     verdict(&mut page, capacity);
     page.figures(&figures(capacity));
-    page.section(
-        "Steps",
-        "Latency counts from when a message was due. Where a number was tried twice, the last try counts.",
-    );
-    page.plots(&plots("", &capacity.steps, capacity.find, Some(capacity.latency_limit_seconds)));
-    page.table(&steps(capacity));
+    if !capacity.steps.is_empty() {
+        page.section(
+            "Steps",
+            "Latency counts from when a message was due. Where a number was tried twice, the last try counts.",
+        );
+        page.plots(&plots("", &capacity.steps, capacity.find, Some(capacity.latency_limit_seconds)));
+        page.table(&steps(capacity));
+    }
     page.section("Made with", "");
     page.facts(&facts(capacity));
     page.finish()
@@ -182,6 +184,7 @@ mod tests {
 
     #[test]
     fn a_search_without_steps_has_a_page() {
-        assert!(html(&capacity(None, Vec::new())).contains("No number of clients was held."));
+        let html = html(&capacity(None, Vec::new()));
+        assert!(html.contains("No number of clients was held.") && !html.contains("<h2>Steps</h2>"));
     }
 }

@@ -4,9 +4,11 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
+use webscale_sys::cgroup::Cgroups;
+
 use super::binding::DESCRIPTORS_SPARE;
 use crate::compare::figures::Line;
-use crate::doctor::{Cgroups, ProcessLimits, Root};
+use crate::doctor::{ProcessLimits, Root};
 use crate::measure::family::{PROCESSES_MAX, family};
 use crate::measure::kernel::{page_bytes, parse_sockstat};
 use crate::measure::process::{kilobytes, value};
@@ -119,7 +121,7 @@ impl Witness {
     /// Forgets what the server's processes had started and has ended, and looks at the others.
     fn look_at_servers(&mut self) {
         let root = &self.root;
-        let family = family(&root.path("proc"), &self.pids);
+        let family = family(root, &self.pids);
         self.servers.retain(|server| family.contains(&server.pid));
         for pid in family.into_iter().take(PROCESSES_MAX) {
             if !self.servers.iter().any(|server| server.pid == pid) {
@@ -267,7 +269,7 @@ impl Seen {
         let status = root.text(&format!("proc/{pid}/status")).unwrap_or_default();
         self.address_space = self.address_space.max(kilobytes(&status, "VmPeak:").unwrap_or(0));
         self.look_at_threads(root);
-        let group = Cgroups::of(root, &pid).and_then(|groups| groups.memory(root));
+        let group = Cgroups::of(root.directory(), &pid).and_then(|groups| groups.memory());
         self.group = group.map(|limit| (limit.used, limit.limit)).or(self.group);
     }
 }

@@ -8,9 +8,9 @@ use super::table::{FIGURES, notes};
 use crate::capacity::html::plots;
 use crate::capacity::search::Step;
 use crate::capacity::{Find, StepReport};
+use crate::report::bars::{Bar, BarPlot};
 use crate::report::facts::{Fact, fact, host};
 use crate::report::page::{Page, Table, Tone};
-use crate::report::plot::{Bar, BarPlot};
 use crate::report::unit::Unit;
 
 /// One page that needs nothing else.
@@ -21,11 +21,14 @@ pub fn html(comparison: &Comparison) -> String {
     page.section("Figures", "Medians, with the range of interleaved runs in parentheses. The article's are from a Raspberry Pi 4.");
     page.table(&table(comparison));
     page.plots(&bars(comparison));
-    page.section(
-        "Most clients",
-        "Every step of the search, each with a fresh server; of equal numbers the last counts.",
-    );
-    page.plots(&steps(comparison));
+    let steps = steps(comparison);
+    if !steps.is_empty() {
+        page.section(
+            "Most clients",
+            "Every step of the search, each with a fresh server; of equal numbers the last counts.",
+        );
+        page.plots(&steps);
+    }
     page.section("What is compared", "");
     let described = |server: &ServerReport| {
         let stopped = server
@@ -94,9 +97,10 @@ fn bars(comparison: &Comparison) -> Vec<String> {
             value: value(server),
             range: range(server).map(|spread| (spread.min, spread.max)),
             colour,
+            ..Bar::default()
         };
         let bars = comparison.servers.iter().enumerate().map(bar).collect();
-        BarPlot { title: title.into(), unit, bars }.html()
+        BarPlot { title: title.into(), description: String::new(), unit, bars }.html()
     };
     vec![
         plot(

@@ -80,10 +80,10 @@ impl Drop for Job {
 #[cfg(test)]
 mod tests {
     use std::io::{BufRead, BufReader};
-    use std::path::Path;
     use std::process::Stdio;
 
     use super::*;
+    use crate::doctor::Root;
     use crate::measure::family::family;
 
     /// A shell with two children, of which the second is told by its id.
@@ -105,7 +105,7 @@ mod tests {
     #[test]
     fn all_that_was_started_is_one() {
         let (job, stdout, child) = job("wait");
-        let pids = family(Path::new("/proc"), &[job.leader.id()]);
+        let pids = family(&Root::default(), &[job.leader.id()]);
         assert!(pids.len() == 3 && pids.contains(&job.leader.id()) && pids.contains(&child));
         drop(job);
         assert!(ends(stdout));

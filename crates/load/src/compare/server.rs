@@ -1,5 +1,6 @@
 //! A server process of the comparison: started on its processor, listened to, ended.
 
+use std::convert::Infallible;
 use std::ffi::OsString;
 use std::io::{self, BufRead, BufReader, Read};
 use std::net::{TcpListener, TcpStream};
@@ -7,7 +8,6 @@ use std::path::Path;
 use std::process::{Command, ExitStatus, Stdio};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use workload::report::Counts;
@@ -20,6 +20,8 @@ use crate::cert::Files;
 const PATIENCE: Duration = Duration::from_secs(20);
 /// Lines that are written a second apart are not read a second apart, to the millisecond.
 const SECOND: Duration = Duration::from_millis(900);
+/// How long the last lines of a process that has ended are waited for: what it has started may hold its stderr for ever.
+const LAST_WORDS: Duration = Duration::from_secs(1);
 /// How often it is looked.
 const LOOK_EVERY: Duration = Duration::from_millis(5);
 
@@ -147,11 +149,6 @@ impl Server {
         self.job.id()
     }
 
-    /// What it has written on stderr so far.
-    pub fn heard(&self) -> Heard {
-        self.stderr.heard()
-    }
-
     /// Why it ended, if it has.
     pub fn death(&mut self) -> Option<ServerError> {
         let status = self.ended()?;
@@ -185,6 +182,18 @@ impl Server {
     /// # Errors
     /// When it had ended before, ends otherwise than with exit code 0, or says nothing.
     pub fn finish(mut self) -> Result<Option<Counts>, ServerError> {
+        self.end()
+    }
+
+    /// The same, and all that it wrote on stderr.
+    pub fn finish_heard(mut self) -> (Result<Option<Counts>, ServerError>, Heard) {
+        let ended = self.end();
+        // One that lives on keeps its stderr open.
+        let heard = if self.ended().is_some() { self.stderr.all() } else { self.stderr.heard() };
+        (ended, heard)
+    }
+
+    fn end(&mut self) -> Result<Option<Counts>, ServerError> {
         if let (Some(death), false) = (self.death(), self.terminated) {
             return Err(death);
         }
@@ -260,34 +269,37 @@ pub struct Heard {
 #[derive(Debug)]
 struct Stderr {
     heard: Arc<Mutex<Heard>>,
-    reader: Option<JoinHandle<()>>,
+    /// Ends with the pipe.
+    open: Option<Receiver<Infallible>>,
 }
 
 impl Stderr {
     fn follow(pipe: Option<impl Read + Send + 'static>) -> Stderr {
         let heard = Arc::new(Mutex::new(Heard::default()));
         let writer = heard.clone();
-        let reader = pipe.map(|pipe| {
+        let open = pipe.map(|pipe| {
+            let (end, open) = mpsc::channel();
             std::thread::spawn(move || {
+                let _end = end;
                 let mut second = Second { began: Instant::now(), lines: 0 };
                 read_lines(pipe, |line| {
                     second.note(&mut lock(&writer), line);
                     true
                 });
-            })
+            });
+            open
         });
-        Stderr { heard, reader }
+        Stderr { heard, open }
     }
 
     fn heard(&self) -> Heard {
         lock(&self.heard).clone()
     }
 
-    /// Everything that was written, once the process has ended and with it the pipe.
+    /// Everything that was written, once the process has ended.
     fn all(&mut self) -> Heard {
-        if let Some(reader) = self.reader.take() {
-            // It does not panic; if it did, what it had read until then is there.
-            let _ = reader.join();
+        if let Some(open) = self.open.take() {
+            let _ = open.recv_timeout(LAST_WORDS);
         }
         self.heard()
     }
@@ -318,7 +330,10 @@ impl Second {
 
 #[cfg(test)]
 mod tests {
+    use std::io::Write;
+
     use super::*;
+    use crate::doctor::Root;
     use crate::measure::family::family;
     use crate::measure::process::{Process, ProcessError};
 
@@ -378,7 +393,7 @@ mod tests {
         let address = server.url().strip_prefix("wss://").unwrap().to_owned();
         assert!(TcpStream::connect(&address).is_ok());
         // The shell, what it left behind, and the server.
-        assert_eq!(family(Path::new("/proc"), &[server.pid()]).len(), 3);
+        assert_eq!(family(&Root::default(), &[server.pid()]).len(), 3);
         server.finish().unwrap();
         assert!(TcpStream::connect(&address).is_err());
     }
@@ -396,9 +411,22 @@ mod tests {
         )
         .unwrap();
         server.wait_for_end().unwrap();
-        let heard = server.stderr.all();
+        let (ended, heard) = server.finish_heard();
+        assert!(ended.is_err());
         assert_eq!((heard.lines, heard.panics, heard.last.as_str()), (3, 1, "end"));
         assert!((1..=3).contains(&heard.lines_a_second));
+    }
+
+    #[test]
+    fn whoever_holds_stderr_for_ever_is_not_waited_for() {
+        let (pipe, mut held) = io::pipe().unwrap();
+        let mut stderr = Stderr::follow(Some(pipe));
+        writeln!(held, "a daemon was started").unwrap();
+        while stderr.heard().lines == 0 {
+            std::thread::yield_now();
+        }
+        assert_eq!(stderr.all().last, "a daemon was started");
+        drop(held);
     }
 
     #[test]

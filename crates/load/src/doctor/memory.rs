@@ -1,6 +1,7 @@
 //! Memory of the machine and of the control group.
 
-use super::cgroup::Cgroups;
+use webscale_sys::cgroup::Cgroups;
+
 use super::check::{Check, Value};
 use super::root::Root;
 use super::{Need, Role};
@@ -47,13 +48,13 @@ pub(super) fn checks(root: &Root, need: &Need) -> Vec<Check> {
 fn control_group(root: &Root, need: &Need, needed: u64) -> Check {
     const NAME: &str = "cgroup: memory limit";
     let note = format!("{}; beyond it the kernel kills", arithmetic(need));
-    let Some(groups) = Cgroups::of(root, "self") else {
+    let Some(groups) = Cgroups::of(root.directory(), "self") else {
         return Check::bytes(NAME, None, needed).note("/proc/self/cgroup and /sys/fs/cgroup cannot be read");
     };
-    match groups.memory(root) {
+    match groups.memory() {
         Some(limit) => {
             let wanted = limit.used.saturating_add(needed + needed / 5);
-            Check::bytes(NAME, Some(limit.limit.saturating_sub(limit.used)), needed).note(note).mend([
+            Check::bytes(NAME, Some(limit.left()), needed).note(note).mend([
                 format!("echo {wanted} > /{}", limit.file),
                 format!("MemoryMax={wanted} in the systemd unit"),
             ])

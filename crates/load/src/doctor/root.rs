@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Where `/proc` and `/sys` are.
 #[derive(Debug, Clone)]
@@ -20,9 +20,9 @@ impl Root {
         Root(path.into())
     }
 
-    /// Where a file is.
-    pub(crate) fn path(&self, file: &str) -> PathBuf {
-        self.0.join(file)
+    /// The directory.
+    pub(crate) fn directory(&self) -> &Path {
+        &self.0
     }
 
     /// A file's text; none if it cannot be read, for whatever reason.

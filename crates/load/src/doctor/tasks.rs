@@ -1,7 +1,8 @@
 //! Threads, processes, and what epoll watches.
 
+use webscale_sys::cgroup::Cgroups;
+
 use super::Need;
-use super::cgroup::Cgroups;
 use super::check::Check;
 use super::root::Root;
 
@@ -30,18 +31,18 @@ pub(super) fn checks(root: &Root, need: &Need) -> Vec<Check> {
 
 fn tasks_of_group(root: &Root) -> Check {
     const NAME: &str = "cgroup: pids.max";
-    let Some(groups) = Cgroups::of(root, "self") else {
+    let Some(groups) = Cgroups::of(root.directory(), "self") else {
         return Check::count(NAME, None, THREADS).note("/proc/self/cgroup and /sys/fs/cgroup cannot be read");
     };
-    match groups.tasks(root) {
+    match groups.tasks() {
         Some(limit) => {
             let wanted = limit.used + 2 * THREADS;
-            Check::count(NAME, Some(limit.limit.saturating_sub(limit.used)), THREADS)
-                .note("what is left of it, threads included")
-                .mend([
+            Check::count(NAME, Some(limit.left()), THREADS).note("what is left of it, threads included").mend(
+                [
                     format!("echo {wanted} > /{}", limit.file),
                     format!("TasksMax={wanted} in the systemd unit"),
-                ])
+                ],
+            )
         }
         None => Check::word(NAME, Some("none".into()), true).note("no limit of tasks in force"),
     }

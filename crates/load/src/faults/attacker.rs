@@ -1,13 +1,15 @@
 //! Hostile clients: thousands of sockets on one thread, each with a script of what it does.
 
+pub(super) mod early_data;
 pub(super) mod hostile;
+pub(super) mod renegotiation;
 pub(super) mod script;
 pub(super) mod tls;
 pub(super) mod toll;
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
-use std::io;
+use std::io::{self, ErrorKind};
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
@@ -20,8 +22,8 @@ use hostile::{Entry, Hostile, Standing};
 use script::Script;
 pub(super) use toll::{End, Toll};
 
-/// All attacks are shorter.
-pub(super) const FOR_EVER: Duration = Duration::from_secs(24 * 60 * 60);
+/// All attacks are shorter, and the longest soak.
+pub(super) const FOR_EVER: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 const EVENTS: usize = 1024;
 /// What is read from a socket at a time.
 const BUFFER_BYTES: usize = 64 * 1024;
@@ -65,14 +67,25 @@ pub(super) fn attack(
     Ok(attacker.toll)
 }
 
-/// The same, again and again until percentiles of the honest clients can be told. The numbers begin anew each time.
+/// The same, again and again until percentiles of the honest clients can be told.
 pub(super) fn attack_repeatedly(
     arena: &Arena<'_>,
     assault: &Assault,
     script: &mut dyn FnMut(u32) -> Script,
 ) -> io::Result<Toll> {
-    let (begun, mut toll) = (Instant::now(), Toll::default());
-    while begun.elapsed() < arena.scale.attack_min() && !arena.is_stopped() {
+    let begun = Instant::now();
+    attack_until(arena, assault, script, || begun.elapsed() >= arena.scale.attack_min())
+}
+
+/// The same, again and again until it is over. The numbers begin anew each time.
+pub(super) fn attack_until(
+    arena: &Arena<'_>,
+    assault: &Assault,
+    script: &mut dyn FnMut(u32) -> Script,
+    is_over: impl Fn() -> bool,
+) -> io::Result<Toll> {
+    let mut toll = Toll::default();
+    while !is_over() && !arena.is_stopped() {
         toll.join(&attack(arena, assault, script)?);
     }
     Ok(toll)
@@ -87,12 +100,23 @@ pub(super) fn attack_while<T>(
 ) -> io::Result<(Toll, T)> {
     let stop = AtomicBool::new(false);
     let arena = Arena { stop: &stop, ..arena.clone() };
+    let (toll, seen) = both(
+        || attack(&arena, assault, script),
+        || {
+            let seen = meanwhile();
+            stop.store(true, Ordering::Relaxed);
+            seen
+        },
+    );
+    Ok((toll?, seen))
+}
+
+/// Does something on a thread of its own, and something else here.
+pub(super) fn both<A: Send, B>(aside: impl FnOnce() -> A + Send, here: impl FnOnce() -> B) -> (A, B) {
     thread::scope(|scope| {
-        let attacker = scope.spawn(|| attack(&arena, assault, script));
-        let seen = meanwhile();
-        stop.store(true, Ordering::Relaxed);
-        let toll = attacker.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
-        Ok((toll?, seen))
+        let aside = scope.spawn(aside);
+        let here = here();
+        (aside.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)), here)
     })
 }
 
@@ -152,7 +176,12 @@ impl<'a> Attacker<'a> {
 
     /// Whether further connections are to be begun.
     fn is_beginning(&self) -> bool {
-        self.toll.begun < u64::from(self.assault.connections) && self.begun.elapsed() < self.assault.lasts
+        self.tried() < u64::from(self.assault.connections) && self.begun.elapsed() < self.assault.lasts
+    }
+
+    /// Connections that were begun, or should have been.
+    fn tried(&self) -> u64 {
+        self.toll.begun + self.toll.not_begun
     }
 
     /// Lets those go that the server has not ended in time. The lowest number is the oldest.
@@ -170,21 +199,23 @@ impl<'a> Attacker<'a> {
     fn begin_due(&mut self, script: &mut dyn FnMut(u32) -> Script) -> io::Result<()> {
         let Assault { connections, per_second, at_once, entry, .. } = *self.assault;
         let due = (self.begun.elapsed().as_secs_f64() * per_second).min(f64::from(connections));
-        while self.is_beginning()
-            && (self.toll.begun as f64) < due
-            && self.connections.len() < at_once as usize
+        while self.is_beginning() && (self.tried() as f64) < due && self.connections.len() < at_once as usize
         {
-            let Ok(number) = u32::try_from(self.toll.begun) else { return Ok(()) };
-            self.toll.begun += 1;
+            let Ok(number) = u32::try_from(self.tried()) else { return Ok(()) };
             let source = self.arena.address.ip().is_loopback().then(|| source(number));
             match TcpSocket::connect(self.arena.address, source) {
                 Ok(socket) => {
+                    self.toll.begun += 1;
                     let mut hostile = Hostile::new(socket, entry, self.arena, script(number))?;
                     self.poller.add(hostile.socket(), number.into(), hostile.interest())?;
                     hostile.watched = hostile.interest();
                     self.connections.insert(number, hostile);
                 }
-                Err(_) => self.toll.refused += 1,
+                Err(error) if error.kind() == ErrorKind::ConnectionRefused => {
+                    self.toll.begun += 1;
+                    self.toll.refused += 1;
+                }
+                Err(_) => self.toll.not_begun += 1,
             }
         }
         self.toll.peak_open = self.toll.peak_open.max(self.connections.len() as u64);
@@ -201,11 +232,10 @@ impl<'a> Attacker<'a> {
 
     fn fire_timers(&mut self) -> io::Result<()> {
         let now = Instant::now();
-        while let Some(Reverse((at, number))) =
+        while let Some(Reverse((_, number))) =
             self.timers.peek().copied().filter(|Reverse((at, _))| *at <= now)
         {
             self.timers.pop();
-            self.toll.late.record(now - at);
             if let Some(hostile) = self.connections.get_mut(&number) {
                 hostile.on_time();
                 self.file(number)?;
@@ -244,4 +274,52 @@ impl<'a> Attacker<'a> {
 fn source(number: u32) -> IpAddr {
     let [.., high, low] = (number / PER_SOURCE % 60_000 + 0x0101).to_be_bytes();
     Ipv4Addr::new(127, 0, high, low).into()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::{SocketAddr, TcpListener};
+    use std::path::PathBuf;
+
+    use super::super::settings::Scale;
+    use super::super::verdict::{Verdict, judge};
+    use super::*;
+    use crate::cert::Files;
+
+    /// What becomes of three who connect to `address` and wait there.
+    fn attacked(address: SocketAddr) -> Toll {
+        let (stop, finale) = (AtomicBool::new(false), AtomicBool::new(false));
+        let [ca_cert, ca_key, cert, key] = [const { PathBuf::new() }; 4];
+        let arena = Arena {
+            address,
+            tls: tls::hostile().unwrap(),
+            pid: 0,
+            is_own: true,
+            certificate: &Files { ca_cert, ca_key, cert, key },
+            scale: Scale::Full,
+            stop: &stop,
+            finale: &finale,
+        };
+        let assault = Assault::all_at_once(3, 1000.0, Entry::Tcp, Duration::from_secs(60));
+        attack(&arena, &assault, &mut |_| Box::new(std::iter::empty())).unwrap()
+    }
+
+    #[test]
+    fn a_port_that_refuses_is_the_servers_doing() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        drop(listener);
+        let toll = attacked(address);
+        assert_eq!((toll.begun, toll.refused + toll.ended(End::Refused), toll.not_begun), (3, 3, 0));
+        assert!(toll.findings().figures().is_empty());
+    }
+
+    #[test]
+    fn what_this_machine_cannot_begin_is_not_the_servers_doing() {
+        // No TCP connection leads to a broadcast address.
+        let toll = attacked("255.255.255.255:9".parse().unwrap());
+        assert_eq!((toll.begun, toll.refused, toll.not_begun), (0, 0, 3));
+        let figures = toll.findings().figures();
+        assert!(matches!(judge(&figures, Vec::new()), Verdict::Disturbed(_)), "{figures:?}");
+    }
 }

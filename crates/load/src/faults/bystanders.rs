@@ -1,5 +1,6 @@
 //! Honest clients: 100 of them, each with 10 kB of JSON a second over TLS, while others attack.
 
+use std::io;
 use std::time::{Duration, Instant};
 
 use workload::Mode;
@@ -34,9 +35,8 @@ pub(crate) struct Window {
     pub(crate) lost: u64,
     /// Echoes that were none.
     pub(crate) corrupt: u64,
-    /// What ended connections, and how many.
-    pub(crate) disconnected: Vec<String>,
-    pub(crate) disconnected_count: u64,
+    /// Connections that ended.
+    pub(crate) disconnected: u64,
     /// Those of them that were told that the server goes away (1001).
     pub(crate) going_away: u64,
 }
@@ -72,8 +72,13 @@ impl Bystanders {
         bystanders.all_connected()?;
         let start = bystanders.fleet.start();
         bystanders.watch(start.saturating_duration_since(Instant::now()) + WARMUP)?;
-        bystanders.end_window()?;
-        Ok(bystanders)
+        match bystanders.end_window()?.disconnected {
+            0 => Ok(bystanders),
+            gone => {
+                Err(io::Error::other(format!("{gone} honest clients were gone before anything was done"))
+                    .into())
+            }
+        }
     }
 
     fn all_connected(&mut self) -> Result<(), FaultsError> {
@@ -122,9 +127,8 @@ impl Bystanders {
             waiting,
             lost: part.counts.unanswered,
             corrupt: part.counts.corrupt,
-            disconnected: window.disconnected.values().map(|failure| failure.example.clone()).collect(),
+            disconnected: window.disconnected.values().map(|failure| failure.count).sum(),
             going_away: window.disconnected.get(&1001).map_or(0, |failure| failure.count),
-            disconnected_count: window.disconnected.values().map(|failure| failure.count).sum(),
         })
     }
 

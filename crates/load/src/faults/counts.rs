@@ -1,8 +1,8 @@
 //! What the server itself counted: GET /metrics, over TLS.
 
 use std::collections::BTreeMap;
-use std::io::{self, ErrorKind, Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::io;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,11 +10,10 @@ use rustls::{ClientConfig, StreamOwned};
 
 use super::attacker::tls;
 use super::figure::{Bar, Figure};
+use crate::http::{self, Answer};
 
 /// What a server that lives takes to answer, at most.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// The answer has some hundred lines.
-const ANSWER_BYTES_MAX: u64 = 1 << 20;
 const PREFIX: &str = "webscale_";
 
 /// Counters and gauges by their names, without the prefix that all have, and their own label's value where they have one:
@@ -22,37 +21,23 @@ const PREFIX: &str = "webscale_";
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(crate) struct Counts(BTreeMap<String, u64>);
 
-/// An answer in HTTP.
-pub(crate) struct Answer {
-    pub(crate) status: u16,
-    body: String,
-}
-
 /// GET, over a connection of its own.
 pub(crate) fn get(address: SocketAddr, config: &Arc<ClientConfig>, path: &str) -> io::Result<Answer> {
-    let socket = TcpStream::connect_timeout(&address, PATIENCE)?;
-    socket.set_read_timeout(Some(PATIENCE))?;
-    socket.set_write_timeout(Some(PATIENCE))?;
-    let mut stream = StreamOwned::new(tls::connection(config).map_err(io::Error::other)?, socket);
-    let request = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
-    stream.write_all(request.as_bytes())?;
-    let mut answer = String::new();
-    stream.take(ANSWER_BYTES_MAX).read_to_string(&mut answer)?;
-    let (head, body) = answer.split_once("\r\n\r\n").ok_or(ErrorKind::InvalidData)?;
-    let status = head.strip_prefix("HTTP/1.1 ").and_then(|rest| rest.get(..3)?.parse().ok());
-    Ok(Answer { status: status.ok_or(ErrorKind::InvalidData)?, body: body.to_owned() })
+    let connection = tls::connection(config).map_err(io::Error::other)?;
+    http::get(StreamOwned::new(connection, http::connect(address, PATIENCE)?), "localhost", path)
 }
 
 impl Counts {
     /// Asks the server, over a connection that counts too.
     pub(crate) fn ask(address: SocketAddr, config: &Arc<ClientConfig>) -> io::Result<Counts> {
-        match get(address, config, "/metrics")? {
-            Answer { status: 200, body } => Ok(Counts::parse(&body)),
-            Answer { status, .. } => Err(io::Error::other(format!("/metrics is answered with {status}"))),
+        let answer = get(address, config, "/metrics")?;
+        match answer.status()? {
+            200 => Ok(Counts::parse(&answer.body)),
+            status => Err(io::Error::other(format!("/metrics is answered with {status}"))),
         }
     }
 
-    fn parse(body: &str) -> Counts {
+    pub(super) fn parse(body: &str) -> Counts {
         Counts(body.lines().filter_map(sample).collect())
     }
 

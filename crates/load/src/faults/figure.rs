@@ -31,6 +31,13 @@ pub enum Bar {
 }
 
 impl Bar {
+    /// The value that must not be passed, or be reached.
+    pub(crate) fn edge(self) -> f64 {
+        match self {
+            Bar::AtMost(edge) | Bar::AtLeast(edge) | Bar::Exactly(edge) => edge,
+        }
+    }
+
     fn admits(self, value: f64) -> bool {
         match self {
             Bar::AtMost(most) => value <= most,
@@ -99,6 +106,21 @@ impl Figure {
         }
     }
 
+    /// How much, with its unit.
+    pub(crate) fn value_text(&self) -> String {
+        shown(self.value, self.unit)
+    }
+
+    /// Where it has to lie, if anywhere.
+    pub(crate) fn bar_text(&self) -> Option<String> {
+        let (words, edge) = match self.bar? {
+            Bar::AtMost(most) => ("at most", most),
+            Bar::AtLeast(least) => ("at least", least),
+            Bar::Exactly(wanted) => ("wanted", wanted),
+        };
+        Some(format!("{words} {}", shown(edge, self.unit)))
+    }
+
     /// Of the attack, not of the server.
     pub(crate) fn of_attack(self) -> Figure {
         Figure { meaning: Meaning::Attack, ..self }
@@ -107,14 +129,8 @@ impl Figure {
 
 impl fmt::Display for Figure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let show = |value| shown(value, self.unit);
-        write!(f, "{} {}", self.name, show(self.value))?;
-        match self.bar {
-            None => Ok(()),
-            Some(Bar::AtMost(most)) => write!(f, " (at most {})", show(most)),
-            Some(Bar::AtLeast(least)) => write!(f, " (at least {})", show(least)),
-            Some(Bar::Exactly(wanted)) => write!(f, " (wanted {})", show(wanted)),
-        }
+        write!(f, "{} {}", self.name, self.value_text())?;
+        self.bar_text().map_or(Ok(()), |bar| write!(f, " ({bar})"))
     }
 }
 

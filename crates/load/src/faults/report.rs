@@ -29,22 +29,44 @@ pub struct Report {
 }
 
 impl Report {
-    pub(crate) fn new(settings: &Settings, processors: Option<Apart>) -> Report {
+    pub(crate) fn new(settings: &Settings) -> Report {
         Report {
             provenance: Provenance::now(),
             server: settings.server.name(),
             scale: settings.scale,
             timed: settings.timed,
-            processors,
+            processors: None,
             interrupted: false,
             rows: Vec::new(),
         }
     }
 
-    /// How many rows ended so, by the word of their verdict.
-    pub fn count(&self, word: &str) -> usize {
-        self.rows.iter().filter(|row| row.verdict.word() == word).count()
+    /// How many rows there are of each verdict.
+    pub fn tally(&self) -> Tally {
+        let mut tally = Tally::default();
+        for row in &self.rows {
+            *match row.verdict {
+                Verdict::Passed => &mut tally.passed,
+                Verdict::Failed(_) => &mut tally.failed,
+                Verdict::Disturbed(_) => &mut tally.disturbed,
+                Verdict::Skipped(_) => &mut tally.skipped,
+            } += 1;
+        }
+        tally
     }
+}
+
+/// Rows by their verdict.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Tally {
+    /// Every figure is inside its bar.
+    pub passed: usize,
+    /// The server did not survive, or let others suffer.
+    pub failed: usize,
+    /// They say nothing of the server.
+    pub disturbed: usize,
+    /// They were not tried.
+    pub skipped: usize,
 }
 
 /// What became of one row.

@@ -4,6 +4,7 @@ mod clock;
 mod ending;
 mod exhaustion;
 mod flood;
+mod handshake;
 mod head;
 mod length;
 mod malformed;
@@ -41,11 +42,17 @@ pub static ROWS: &[Row] = &[
     exhaustion::MEMORY,
     wilful::PANICKING,
     wilful::BLOCKING,
+    wilful::QUEUE,
     ending::SIGTERM,
+    ending::SECOND_SIGTERM,
     ending::CERTIFICATES,
     clock::JUMPS,
-    strangers::OLD_TLS,
+    handshake::TLS,
+    handshake::EXPIRED,
     strangers::OTHER_PROTOCOLS,
     strangers::ORIGINS,
     resets::CLOSES,
 ];
+
+#[cfg(test)]
+mod tests;

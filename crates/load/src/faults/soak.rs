@@ -4,7 +4,9 @@
 //! processors. What the server holds is looked at every few seconds.
 
 mod churn;
+mod csv;
 mod findings;
+mod html;
 mod line;
 mod report;
 
@@ -22,13 +24,15 @@ use super::row::Arena;
 use super::settings::Scale;
 use super::subject::{Gauge, Meter, Stage, Subject};
 use super::{FaultsError, Prepared};
-use crate::cert::{self, Existing};
+use crate::cert;
 use crate::compare::contestant::Contestant;
 use crate::measure::process::Process;
 use crate::observe::Observer;
 
 use churn::{Churn, Pace};
+pub use csv::csv;
 use findings::{Ending, findings};
+pub use html::html;
 pub use line::Slope;
 pub use report::{Sample, SoakReport, text};
 
@@ -59,7 +63,7 @@ const SAMPLE_EVERY: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs
 const NOTE_EVERY: Duration = Duration::from_secs(30);
 const RELOAD_EVERY: Duration = Duration::from_secs(10);
 /// Every so many reloads, the file is no certificate.
-const BAD_FILE_EVERY: u32 = 5;
+const BAD_FILE_EVERY: u64 = 5;
 /// After the last hostile client has gone.
 const RECOVERY_MAX: Duration = Duration::from_secs(30);
 /// Times that the server is asked for its counts in a row.
@@ -84,19 +88,24 @@ pub struct SoakSettings {
 /// # Errors
 /// When it could not be started, or the machine does not let it be watched.
 pub fn soak(settings: &SoakSettings, observer: &mut dyn Observer) -> Result<SoakReport, FaultsError> {
+    // It tells of the machine, of which this thread sees one processor when it is pinned.
+    let mut report = SoakReport::new(settings);
     let prepared = Prepared::new()?;
     let stage = prepared.stage(Contestant::Webscale, settings.program.clone(), &settings.flags, observer)?;
     let mut subject = Subject::start(&stage, Mode::Echo, FLAGS)?;
-    let mut report = SoakReport::new(settings, stage.apart);
-    match Soak::new(settings, &stage, &mut subject).and_then(|soak| soak.run(&mut report, observer)) {
+    report.processors = stage.apart;
+    let soaked = Soak::new(settings, &stage, &mut subject).and_then(|soak| soak.run(&mut report, observer));
+    report.draw_lines();
+    match soaked {
         Ok(ending) => {
             let (ended, heard) = subject.finish();
-            report.draw_lines();
             report.judge(findings(&report, &ending, &heard), ended.err());
         }
         Err(error) => match subject.death() {
             Some(death) => report.judge(Vec::new(), Some(death)),
-            None => return Err(error),
+            None if report.samples.is_empty() => return Err(error),
+            // Hours may have been seen until then.
+            None => report.break_off(&error.to_string()),
         },
     }
     Ok(report)
@@ -123,6 +132,12 @@ pub(crate) struct Reloads {
     pub(crate) bad: u32,
 }
 
+impl Reloads {
+    fn all(self) -> u64 {
+        u64::from(self.good) + u64::from(self.bad)
+    }
+}
+
 /// CPU time of server and clients.
 struct Meters {
     server: Meter,
@@ -135,8 +150,7 @@ impl<'a> Soak<'a> {
         stage: &'a Stage,
         subject: &'a mut Subject,
     ) -> Result<Self, FaultsError> {
-        let mut bystanders = Bystanders::gather(subject.url(), &stage.certificate, Mode::Echo)?;
-        bystanders.end_window()?;
+        let bystanders = Bystanders::gather(subject.url(), &stage.certificate, Mode::Echo)?;
         let tls = tls::hostile()?;
         let before = subject.gauge()?;
         Ok(Soak {
@@ -159,6 +173,7 @@ impl<'a> Soak<'a> {
             address: self.subject.address(),
             tls: self.tls.clone(),
             pid: self.subject.pid(),
+            is_own: true,
             certificate: &self.stage.certificate,
             scale: Scale::Full,
             stop: &stop,
@@ -258,12 +273,11 @@ impl<'a> Soak<'a> {
     /// Another certificate, or a file that is none.
     fn reload(&mut self) -> Result<(), FaultsError> {
         let files = &self.stage.certificate;
-        if (self.reloads.good + self.reloads.bad) % BAD_FILE_EVERY == BAD_FILE_EVERY - 1 {
+        if self.reloads.all() % BAD_FILE_EVERY == BAD_FILE_EVERY - 1 {
             fs::write(&files.cert, "no certificate")?;
             self.reloads.bad += 1;
         } else {
-            let directory = files.cert.parent().unwrap_or(&files.cert);
-            cert::issue(&[])?.write(directory, Existing::Replace)?;
+            cert::renew(files)?;
             self.reloads.good += 1;
         }
         self.subject.hang_up();
@@ -275,8 +289,10 @@ impl<'a> Soak<'a> {
         let begun = Instant::now();
         let mut counts = self.ask()?;
         let mut gauge = self.subject.gauge()?;
-        while (counts.open() > findings::OPEN_IN_THE_END || gauge.descriptors > self.before.descriptors)
-            && begun.elapsed() < RECOVERY_MAX
+        while begun.elapsed() < RECOVERY_MAX
+            && (counts.open() > findings::OPEN_IN_THE_END
+                || gauge.descriptors > self.before.descriptors
+                || counts.sum("certificate_reloads_total") < self.reloads.all())
         {
             self.bystanders.watch(LOOK_EVERY)?;
             gauge = self.subject.gauge()?;

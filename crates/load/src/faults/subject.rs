@@ -8,12 +8,16 @@ use std::time::{Duration, Instant};
 use super::FaultsError;
 use super::attacker::tls;
 use super::counts::Counts;
+use super::row::CLIENT_CA;
 use crate::cert::Files;
 use crate::compare::contestant::Contestant;
 use crate::compare::machine::Apart;
 use crate::compare::server::{Heard, Launch, Server, ServerError};
+use crate::measure::kernel::MachineCpu;
 use crate::measure::process::Process;
 use workload::Mode;
+
+const LOOK_EVERY: Duration = Duration::from_millis(5);
 
 /// What is the same for all rows.
 #[derive(Debug)]
@@ -41,7 +45,8 @@ impl Stage {
         arguments.extend(["--key".into(), self.certificate.key.clone().into_os_string()]);
         if self.is_own() {
             arguments.insert(0, "serve".into());
-            arguments.extend(flags.iter().map(OsString::from));
+            let ca = || self.certificate.ca_cert.clone().into_os_string();
+            arguments.extend(flags.iter().map(|flag| if *flag == CLIENT_CA { ca() } else { flag.into() }));
             arguments.extend(self.flags.iter().cloned());
         }
         arguments.extend(self.server.arguments().iter().map(OsString::from));
@@ -49,12 +54,18 @@ impl Stage {
     }
 }
 
-/// What a server holds at one moment.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Gauge {
+/// The memory that a server holds at one moment.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Holding {
     pub(crate) pss_bytes: u64,
     /// Address space: what was asked of the kernel, whether or not it was written to.
     pub(crate) virtual_bytes: u64,
+}
+
+/// All that a server holds at one moment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Gauge {
+    pub(crate) memory: Holding,
     pub(crate) descriptors: usize,
 }
 
@@ -64,6 +75,8 @@ pub(crate) struct Meter {
     at: Instant,
     cpu_ns: u64,
     waited_ns: u64,
+    /// From the whole machine.
+    stolen_ns: u64,
 }
 
 /// Shares of one processor between two readings.
@@ -73,6 +86,24 @@ pub(crate) struct Shares {
     pub(crate) cpu: f64,
     /// It was ready to run, and others ran.
     pub(crate) waited: f64,
+    /// The machine's host took it for other guests, from server or clients.
+    pub(crate) stolen: f64,
+}
+
+/// More of a processor than this explains that honest clients had to wait.
+const STOLEN_MAX: f64 = 0.02;
+
+impl Shares {
+    /// What others took, if it was enough to make a server slow: it may wait for a share of `waited_max`.
+    pub(crate) fn disturbances(&self, waited_max: f64) -> impl Iterator<Item = String> {
+        let waited = (self.waited > waited_max).then(|| {
+            format!("the server was ready to run and others ran, {:.0} % of the time", self.waited * 100.0)
+        });
+        let stolen = (self.stolen > STOLEN_MAX).then(|| {
+            format!("the machine's host took {:.0} % of a processor for other guests", self.stolen * 100.0)
+        });
+        waited.into_iter().chain(stolen)
+    }
 }
 
 impl Meter {
@@ -85,7 +116,11 @@ impl Meter {
     /// What was taken until `later`.
     pub(crate) fn until(&self, later: &Meter) -> Shares {
         let share = |now: u64, then: u64| self.share(later, now.saturating_sub(then));
-        Shares { cpu: share(later.cpu_ns, self.cpu_ns), waited: share(later.waited_ns, self.waited_ns) }
+        Shares {
+            cpu: share(later.cpu_ns, self.cpu_ns),
+            waited: share(later.waited_ns, self.waited_ns),
+            stolen: share(later.stolen_ns, self.stolen_ns),
+        }
     }
 }
 
@@ -146,13 +181,19 @@ impl Subject {
 
     /// What it holds now.
     pub(crate) fn gauge(&self) -> Result<Gauge, FaultsError> {
-        let (pss_bytes, descriptors) = (self.process.memory()?.pss_bytes, self.process.descriptors()?);
-        Ok(Gauge { pss_bytes, virtual_bytes: self.process.virtual_bytes()?, descriptors })
+        Ok(Gauge { memory: self.holding()?, descriptors: self.process.descriptors()? })
+    }
+
+    /// Its memory alone: descriptors are a list, which may be long.
+    pub(crate) fn holding(&self) -> Result<Holding, FaultsError> {
+        let pss_bytes = self.process.memory()?.pss_bytes;
+        Ok(Holding { pss_bytes, virtual_bytes: self.process.virtual_bytes()? })
     }
 
     pub(crate) fn meter(&mut self) -> Result<Meter, FaultsError> {
         let cpu = self.process.cpu()?;
-        Ok(Meter { at: cpu.at, cpu_ns: cpu.total_ns, waited_ns: self.process.waited_ns()? })
+        let stolen_ns = MachineCpu::read()?.stolen_ns();
+        Ok(Meter { at: cpu.at, cpu_ns: cpu.total_ns, waited_ns: self.process.waited_ns()?, stolen_ns })
     }
 
     /// Why it ended, if it has.
@@ -160,10 +201,22 @@ impl Subject {
         self.server.death()
     }
 
-    /// Has it end, and says what it wrote on stderr until then.
+    /// The same, for as long as it may take to be seen.
+    pub(crate) fn death_within(&mut self, patience: Duration) -> Option<ServerError> {
+        let until = Instant::now() + patience;
+        loop {
+            let death = self.death();
+            if death.is_some() || Instant::now() >= until {
+                return death;
+            }
+            std::thread::sleep(LOOK_EVERY);
+        }
+    }
+
+    /// Has it end, and says what it wrote on stderr.
     pub(crate) fn finish(self) -> (Result<(), ServerError>, Heard) {
-        let heard = self.server.heard();
-        (self.server.finish().map(drop), heard)
+        let (ended, heard) = self.server.finish_heard();
+        (ended.map(drop), heard)
     }
 }
 
@@ -174,9 +227,25 @@ mod tests {
     #[test]
     fn shares_are_of_one_processor() {
         let at = Instant::now();
-        let meter =
-            |seconds, cpu_ns, waited_ns| Meter { at: at + Duration::from_secs(seconds), cpu_ns, waited_ns };
-        let shares = meter(0, 1_000_000_000, 0).until(&meter(2, 2_000_000_000, 200_000_000));
-        assert_eq!(shares, Shares { cpu: 0.5, waited: 0.1 });
+        let begun = Meter { at, cpu_ns: 1_000_000_000, waited_ns: 0, stolen_ns: 70_000_000 };
+        let later = Meter {
+            at: at + Duration::from_secs(2),
+            cpu_ns: 2_000_000_000,
+            waited_ns: 200_000_000,
+            stolen_ns: 90_000_000,
+        };
+        assert_eq!(begun.until(&later), Shares { cpu: 0.5, waited: 0.1, stolen: 0.01 });
+    }
+
+    #[test]
+    fn what_others_took_is_named_where_it_is_much() {
+        let named = |waited, stolen| -> Vec<String> {
+            Shares { cpu: 1.0, waited, stolen }.disturbances(0.05).collect()
+        };
+        assert!(named(0.05, 0.02).is_empty());
+        let [waited] = &named(0.06, 0.02)[..] else { panic!() };
+        assert!(waited.contains("others ran, 6 %"), "{waited}");
+        let [stolen] = &named(0.05, 0.03)[..] else { panic!() };
+        assert!(stolen.contains("took 3 % of a processor"), "{stolen}");
     }
 }

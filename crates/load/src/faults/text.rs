@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use super::report::{Report, RowReport};
+use super::report::{Report, RowReport, Tally};
 use crate::table::{Look, wrap};
 
 /// One row: what was done, what was measured, and what is wrong.
@@ -38,8 +38,7 @@ pub fn text(report: &Report, look: Look) -> String {
     for row in report.rows.iter().filter(|row| !row.verdict.why().is_empty()) {
         let _ = writeln!(text, "{} {}: {}", row.number, row.verdict.word(), row.verdict.why().join("; "));
     }
-    let [passed, failed, disturbed, skipped] =
-        ["passed", "FAILED", "disturbed", "skipped"].map(|word| report.count(word));
+    let Tally { passed, failed, disturbed, skipped } = report.tally();
     let _ = writeln!(
         text,
         "{}, {} scale: {passed} passed, {failed} failed, {disturbed} disturbed, {skipped} skipped{}{}",

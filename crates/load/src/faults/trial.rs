@@ -12,10 +12,10 @@ use super::figure::{Bar, Figure, Unit};
 use super::report::RowReport;
 use super::row::{Arena, Findings, Row};
 use super::settings::Scale;
-use super::subject::{Gauge, Meter, Shares, Stage, Subject};
+use super::subject::{Gauge, Holding, Meter, Shares, Stage, Subject};
 use super::verdict::{Verdict, judge};
 use crate::bench::plan::DESCRIPTORS_BESIDE;
-use crate::compare::server::Heard;
+use crate::compare::server::{Heard, ServerError};
 use crate::observe::Observer;
 
 /// What a server may take for itself while it has more to do, in bytes: buffers of its threads, and what an allocator keeps.
@@ -39,9 +39,17 @@ const FREE_BYTES: f64 = 8192.0;
 const AMPLIFICATION_MAX: f64 = 10.0;
 /// Somebody else took more than this share of the server's time: it was not the server that was slow.
 const WAITED_MAX: f64 = 0.02;
+/// A process's connections are gone before it is.
+const DEATH_SEEN_WITHIN: Duration = Duration::from_secs(1);
 /// The attacking thread's niceness: honest clients, which measure, go before it.
 const NICENESS: u8 = 10;
 const LOOK_EVERY: Duration = Duration::from_millis(50);
+/// Figures that reports draw.
+pub(crate) const HONEST_P99_BEFORE: &str = "honest p99 before";
+pub(crate) const HONEST_P99: &str = "honest p99";
+pub(crate) const MEMORY_BEFORE: &str = "memory before";
+pub(crate) const PEAK_MEMORY: &str = "peak memory";
+pub(crate) const PEAK_MEMORY_BY_BYTES: &str = "peak memory by what was sent";
 const IDLE_FOR: Duration = Duration::from_secs(1);
 
 /// One row and where it is tried.
@@ -63,17 +71,11 @@ struct Before {
     account: Option<Counts>,
 }
 
-/// The most that a server held.
-#[derive(Debug, Clone, Copy, Default)]
-struct Peak {
-    pss_bytes: u64,
-    virtual_bytes: u64,
-}
-
 /// What they were like while the attack went on.
 struct During {
     window: Window,
-    peak: Peak,
+    /// The most that the server held.
+    peak: Holding,
     shares: Shares,
     findings: Findings,
     /// It ended the server.
@@ -106,7 +108,10 @@ impl Trial<'_> {
     fn once(&self, observer: &mut dyn Observer) -> Result<RowReport, FaultsError> {
         let begun = Instant::now();
         let mut subject = Subject::start(self.stage, self.row.mode, &(self.row.flags)(self.scale))?;
-        let mut report = match self.try_it(&mut subject, observer) {
+        let tried = self.try_it(&mut subject, observer);
+        let mut report = match tried {
+            // Half an attack says nothing.
+            _ if observer.stopped() => RowReport::new(self.row, Verdict::Skipped(vec!["interrupted".into()])),
             Ok((_, during, _)) if during.findings.skipped.is_some() => {
                 RowReport::new(self.row, Verdict::Skipped(during.findings.skipped.into_iter().collect()))
             }
@@ -134,7 +139,7 @@ impl Trial<'_> {
 
     /// A server that died did not survive; anything else is no fault of it.
     fn broken_off(&self, error: &FaultsError, subject: &mut Subject) -> Verdict {
-        match subject.death() {
+        match subject.death_within(DEATH_SEEN_WITHIN) {
             Some(death) => Verdict::Failed(vec![death.to_string()]),
             None => Verdict::Disturbed(vec![error.to_string()]),
         }
@@ -175,6 +180,7 @@ impl Trial<'_> {
             address: subject.address(),
             tls: tls::hostile()?,
             pid: subject.pid(),
+            is_own: self.stage.is_own(),
             certificate: &self.stage.certificate,
             scale: self.scale,
             stop: &stop,
@@ -182,7 +188,7 @@ impl Trial<'_> {
         };
         let attack = self.row.attack;
         let begun = subject.meter()?;
-        let mut peak = Peak::default();
+        let mut peak = Holding::default();
         let (findings, watched) = thread::scope(|scope| {
             let attacker = scope.spawn(|| {
                 webscale_sys::process::give_way(NICENESS)?;
@@ -217,13 +223,14 @@ impl Trial<'_> {
         subject.expect_end();
         let (ended, heard) = subject.finish();
         let provoked = during.findings.panics_provoked;
-        let mut figures = during.findings.figures;
-        let told = Figure::count(
-            "honest clients told 1001",
-            during.window.going_away,
-            Bar::Exactly(f64::from(BYSTANDERS)),
-        );
-        figures.push(told);
+        let mut figures = during.findings.figures();
+        if during.findings.says_farewell {
+            figures.push(Figure::count(
+                "honest clients told 1001",
+                during.window.going_away,
+                Bar::Exactly(f64::from(BYSTANDERS)),
+            ));
+        }
         figures.push(Figure::count("exit code 0", u64::from(ended.is_ok()), Bar::Exactly(1.0)));
         figures.extend(log_figures(&heard, provoked));
         let figures = self.weighed(figures);
@@ -233,21 +240,29 @@ impl Trial<'_> {
 
     fn report(&self, before: &Before, during: During, after: &After, subject: Subject) -> RowReport {
         let (ended, heard) = subject.finish();
+        self.judged(before, during, after, ended.err(), &heard)
+    }
+
+    /// What came of all that was seen, `heard` on stderr included, and of how the server ended.
+    fn judged(
+        &self,
+        before: &Before,
+        during: During,
+        after: &After,
+        death: Option<ServerError>,
+        heard: &Heard,
+    ) -> RowReport {
         let provoked = during.findings.panics_provoked;
-        let mut figures = during.findings.figures.clone();
+        let mut figures = during.findings.figures();
         figures.extend(self.honest_figures(before, &during, after));
         figures.extend(self.memory_figures(before, &during));
         figures.extend(recovery_figures(before, after));
         if let (Some(before), Some(after)) = (&before.account, &after.account) {
             figures.extend(after.figures(before, &during.findings.ends));
         }
-        figures.extend(log_figures(&heard, provoked));
+        figures.extend(log_figures(heard, provoked));
         let figures = self.weighed(figures);
-        let mut verdict = judge(&figures, disturbances(before, &during));
-        if let Err(death) = ended {
-            let why = [death.to_string()].into_iter().chain(verdict.why().to_vec());
-            verdict = Verdict::Failed(why.collect());
-        }
+        let verdict = judge(&figures, disturbances(before, &during)).with_death(death);
         RowReport { done: during.findings.done, figures, ..RowReport::new(self.row, verdict) }
     }
 
@@ -263,16 +278,21 @@ impl Trial<'_> {
         let seconds = |time: Option<Duration>| time.map_or(f64::INFINITY, |time| time.as_secs_f64());
         let baseline = seconds(before.window.p99);
         let most = (baseline * self.row.slower_at_most).max(baseline + SLOWER_AT_ANY_RATE.as_secs_f64());
-        let windows = [&during.window, &after.window];
+        let p99 = seconds(during.window.p99);
+        let p99 = match self.row.slower_at_most {
+            f64::INFINITY => Figure::noted(HONEST_P99, p99, Unit::Seconds),
+            _ => Figure::new(HONEST_P99, p99, Unit::Seconds, Bar::AtMost(most)).of_time(),
+        };
+        let windows = [&before.window, &during.window, &after.window];
         let sum = |count: fn(&Window) -> u64| -> u64 { windows.into_iter().map(count).sum() };
         vec![
             // What is slow by itself cannot be seen to be slowed down.
-            Figure::new("honest p99 before", baseline, Unit::Seconds, Bar::AtMost(BASELINE_MAX)).of_attack(),
-            Figure::new("honest p99", seconds(during.window.p99), Unit::Seconds, Bar::AtMost(most)).of_time(),
+            Figure::new(HONEST_P99_BEFORE, baseline, Unit::Seconds, Bar::AtMost(BASELINE_MAX)).of_attack(),
+            p99,
             Figure::noted("honest messages answered", during.window.answered as f64, Unit::Count),
             Figure::count(
                 "honest clients disconnected",
-                sum(|window| window.disconnected_count),
+                sum(|window| window.disconnected),
                 Bar::Exactly(0.0),
             ),
             Figure::count(
@@ -287,27 +307,27 @@ impl Trial<'_> {
     }
 
     fn memory_figures(&self, before: &Before, during: &During) -> Vec<Figure> {
-        let (peak, resting) = (during.peak.pss_bytes as f64, before.gauge.pss_bytes as f64);
+        let (peak, resting) = (during.peak.pss_bytes as f64, before.gauge.memory.pss_bytes as f64);
         let findings = &during.findings;
         let free = FREE_BYTES * findings.connections as f64 + MEMORY_LEFT_MAX as f64;
         let most = resting + free + AMPLIFICATION_MAX * findings.sent_bytes as f64;
         let mut figures = vec![
-            Figure::noted("memory before", resting, Unit::Bytes),
-            Figure::new("peak memory by what was sent", peak, Unit::Bytes, Bar::AtMost(most)),
+            Figure::noted(MEMORY_BEFORE, resting, Unit::Bytes),
+            Figure::new(PEAK_MEMORY_BY_BYTES, peak, Unit::Bytes, Bar::AtMost(most)),
         ];
         if let Some(full) = findings.memory_at_most {
             // What is above the server at rest shrinks with the scale, the rest does not.
             let most = resting + (full - resting).max(0.0) * self.scale.share();
-            figures.push(Figure::new("peak memory", peak, Unit::Bytes, Bar::AtMost(most)));
+            figures.push(Figure::new(PEAK_MEMORY, peak, Unit::Bytes, Bar::AtMost(most)));
         }
         if let Some(budget) = findings.memory_budget {
-            figures.push(Figure::new("peak memory", peak, Unit::Bytes, Bar::AtMost(budget)));
+            figures.push(Figure::new(PEAK_MEMORY, peak, Unit::Bytes, Bar::AtMost(budget)));
         }
         if let Some(each) = findings.memory_each_at_most {
             let more = each * findings.connections as f64;
             let most = resting + more + MEMORY_NOISE;
-            figures.push(Figure::new("peak memory", peak, Unit::Bytes, Bar::AtMost(most)));
-            let virtual_more = during.peak.virtual_bytes as f64 - before.gauge.virtual_bytes as f64;
+            figures.push(Figure::new(PEAK_MEMORY, peak, Unit::Bytes, Bar::AtMost(most)));
+            let virtual_more = during.peak.virtual_bytes as f64 - before.gauge.memory.virtual_bytes as f64;
             let most = more + ADDRESS_NOISE;
             figures.push(Figure::new("address space added", virtual_more, Unit::Bytes, Bar::AtMost(most)));
         }
@@ -315,11 +335,11 @@ impl Trial<'_> {
     }
 }
 
-fn look(subject: &Subject, bystanders: &mut Bystanders, peak: &mut Peak) -> Result<(), FaultsError> {
+fn look(subject: &Subject, bystanders: &mut Bystanders, peak: &mut Holding) -> Result<(), FaultsError> {
     bystanders.look_after()?;
-    let gauge = subject.gauge()?;
-    peak.pss_bytes = gauge.pss_bytes.max(peak.pss_bytes);
-    peak.virtual_bytes = gauge.virtual_bytes.max(peak.virtual_bytes);
+    let Holding { pss_bytes, virtual_bytes } = subject.holding()?;
+    peak.pss_bytes = pss_bytes.max(peak.pss_bytes);
+    peak.virtual_bytes = virtual_bytes.max(peak.virtual_bytes);
     Ok(())
 }
 
@@ -346,7 +366,7 @@ fn recovery(
 }
 
 fn has_recovered(now: &Gauge, before: &Gauge) -> bool {
-    now.descriptors <= before.descriptors && now.pss_bytes <= before.pss_bytes + MEMORY_LEFT_MAX
+    now.descriptors <= before.descriptors && now.memory.pss_bytes <= before.memory.pss_bytes + MEMORY_LEFT_MAX
 }
 
 fn cpu_over(subject: &mut Subject, time: Duration) -> Result<f64, FaultsError> {
@@ -357,7 +377,7 @@ fn cpu_over(subject: &mut Subject, time: Duration) -> Result<f64, FaultsError> {
 
 fn recovery_figures(before: &Before, after: &After) -> Vec<Figure> {
     let (was, is) = (before.gauge, after.gauge);
-    let left = is.pss_bytes as f64 - was.pss_bytes as f64;
+    let left = is.memory.pss_bytes as f64 - was.memory.pss_bytes as f64;
     vec![
         Figure::noted("recovered after", after.took.as_secs_f64(), Unit::Seconds),
         Figure::count("descriptors left", is.descriptors as u64, Bar::Exactly(was.descriptors as f64)),
@@ -385,9 +405,9 @@ fn disturbances(before: &Before, during: &During) -> Vec<String> {
     if lag > SLOWER_AT_ANY_RATE / 2 && lag > slower / 2 {
         disturbed.push(format!("honest clients sent up to {:.1} ms late (p99)", lag.as_secs_f64() * 1e3));
     }
-    if during.shares.waited > WAITED_MAX {
-        let percent = during.shares.waited * 100.0;
-        disturbed.push(format!("the server was ready to run and others ran, {percent:.0} % of the time"));
-    }
+    disturbed.extend(during.shares.disturbances(WAITED_MAX));
     disturbed
 }
+
+#[cfg(test)]
+mod tests;

@@ -3,6 +3,7 @@
 use serde::Serialize;
 
 use super::figure::{Figure, Meaning};
+use crate::compare::server::ServerError;
 
 /// What a row says of the server.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -34,6 +35,16 @@ impl Verdict {
         match self {
             Verdict::Passed => &[],
             Verdict::Failed(why) | Verdict::Disturbed(why) | Verdict::Skipped(why) => why,
+        }
+    }
+
+    /// The same of a server that ended before it was asked to, or otherwise than it should: it failed, whatever else.
+    pub(crate) fn with_death(self, death: Option<ServerError>) -> Verdict {
+        match death {
+            Some(death) => {
+                Verdict::Failed([death.to_string()].into_iter().chain(self.why().to_vec()).collect())
+            }
+            None => self,
         }
     }
 }
@@ -98,6 +109,14 @@ mod tests {
     fn an_attack_that_was_not_made_proves_nothing() {
         assert_eq!(judged(true, true, false, false), ("disturbed", 1));
         assert_eq!(judged(true, false, false, false), ("disturbed", 2));
+    }
+
+    #[test]
+    fn a_server_that_died_failed_and_what_else_was_seen_is_told() {
+        let disturbed = || Verdict::Disturbed(vec!["noise".into()]);
+        assert_eq!(disturbed().with_death(None), disturbed());
+        let Verdict::Failed(why) = disturbed().with_death(Some(ServerError::Silent)) else { panic!() };
+        assert!(why.len() == 2 && why[1] == "noise", "{why:?}");
     }
 
     #[test]

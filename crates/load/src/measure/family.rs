@@ -1,10 +1,9 @@
 //! What processes have started: a server's workers, which need not hold its listening socket (proc_pid_stat(5)).
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs;
-use std::path::Path;
 
 use super::process::{Stat, parse_stat};
+use crate::doctor::Root;
 
 /// A server of more processes is not measured whole.
 pub const PROCESSES_MAX: usize = 1024;
@@ -13,27 +12,25 @@ pub const PROCESSES_MAX: usize = 1024;
 const ANCESTORS_MAX: usize = 256;
 
 /// `pids` and all that they have started and what those have, as far as it lives, in order of the ids; also what has lost
-/// its parent and stands in a process group that one of them leads. `proc` is where proc(5) is mounted.
+/// its parent and stands in a process group that one of them leads.
 ///
 /// This process and what it has started are left out, and so is what its ancestors have started: init, a session's manager
 /// or the runner of a test may hold a server's socket, and has started much that is no server.
-pub(crate) fn family(proc: &Path, pids: &[u32]) -> BTreeSet<u32> {
+pub(crate) fn family(root: &Root, pids: &[u32]) -> BTreeSet<u32> {
     let own = std::process::id();
-    Tree::read(proc).family(pids, own)
+    Tree::read(root).family(pids, own)
 }
 
 /// What is known of each process that lives, by its id.
 struct Tree(BTreeMap<u32, Stat>);
 
 impl Tree {
-    fn read(proc: &Path) -> Tree {
-        let entries = fs::read_dir(proc).into_iter().flatten();
+    fn read(root: &Root) -> Tree {
         let living = |pid: u32| {
-            let stat = parse_stat(&fs::read_to_string(proc.join(format!("{pid}/stat"))).ok()?)?;
+            let stat = parse_stat(&root.text(&format!("proc/{pid}/stat"))?)?;
             stat.lives.then_some((pid, stat))
         };
-        let pids = entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
-        Tree(pids.filter_map(living).collect())
+        Tree(root.list("proc").into_iter().filter_map(living).collect())
     }
 
     fn ancestors(&self, pid: u32) -> impl Iterator<Item = u32> {
@@ -81,7 +78,7 @@ mod tests {
                 format!("{pid} (a) b) {state} {parent} {group} 1 0 -1 0 0 0 0 0 7 5 0 0 20 0 1 0 99 1");
             machine.write(&format!("proc/{pid}/stat"), &stat);
         }
-        let tree = Tree::read(&machine.root().path("proc"));
+        let tree = Tree::read(&machine.root());
         (machine, tree)
     }
 

@@ -1,10 +1,10 @@
 //! Several processes measured as one: a server that forked, or a load that is made by several.
 
-use std::path::Path;
 use std::time::Instant;
 
 use super::family::{PROCESSES_MAX, family};
 use super::process::{Cpu, Memory, Process, ProcessError, Switches};
+use crate::doctor::Root;
 
 /// Processes whose figures are summed. One that ends keeps its part of the CPU time.
 #[derive(Debug, Default)]
@@ -55,8 +55,8 @@ impl Group {
         }
         let living = self.members.iter().filter(|member| member.alive);
         let pids: Vec<u32> = living.map(|member| member.process.pid()).collect();
-        for pid in family(Path::new("/proc"), &pids) {
-            if pids.contains(&pid) {
+        for pid in family(&Root::default(), &pids) {
+            if self.members.iter().any(|member| member.process.pid() == pid) {
                 continue;
             }
             if self.members.len() >= PROCESSES_MAX {
@@ -70,7 +70,7 @@ impl Group {
         }
     }
 
-    /// The processes that were named, also those that ended, and what they have started that lives.
+    /// The processes that were named, also those that ended, and what they have started that lives, as far as is known.
     pub fn pids(&self) -> Vec<u32> {
         self.members.iter().map(|member| member.process.pid()).collect()
     }
@@ -143,21 +143,19 @@ impl Group {
         self.is_alive().then_some(sum)
     }
 
-    /// Reads something of every process that is still measured, and drops those which cannot be read.
+    /// Reads something of every process that is still measured. One that cannot be read any more is lost, but keeps its
+    /// place: it may live, and would be found again.
     fn each(&mut self, mut read: impl FnMut(&mut Member) -> Result<(), ProcessError>) {
-        for member in self.members.iter_mut().filter(|member| member.alive) {
-            if let Err(error) = read(member) {
-                member.alive = false;
-                if !(member.started && matches!(error, ProcessError::Gone { .. })) {
-                    self.lost.get_or_insert(error);
-                }
+        let Group { members, past_ns, lost, .. } = self;
+        members.retain_mut(|member| {
+            let Some(error) = member.alive.then(|| read(member).err()).flatten() else { return true };
+            member.alive = false;
+            if member.started && matches!(error, ProcessError::Gone { .. }) {
+                *past_ns += member.cpu_ns;
+                return false;
             }
-        }
-        let past_ns = &mut self.past_ns;
-        self.members.retain(|member| {
-            let stays = member.alive || !member.started;
-            *past_ns += if stays { 0 } else { member.cpu_ns };
-            stays
+            lost.get_or_insert(error);
+            true
         });
     }
 }
@@ -234,6 +232,31 @@ mod tests {
         shell.kill().unwrap();
         shell.wait().unwrap();
         assert!(group.cpu().is_none() && group.lost().is_some());
+    }
+
+    #[test]
+    fn a_process_that_cannot_be_read_is_counted_once() {
+        let mut shell = Command::new("sh");
+        let shell = shell.args(["-c", "sleep 600 & echo $!; read go; kill $!"]).stdin(Stdio::piped());
+        let mut shell = shell.stdout(Stdio::piped()).spawn().unwrap();
+        let mut line = String::new();
+        BufReader::new(shell.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        let mut group = Group::with_started(&[shell.id()]).unwrap();
+        let pids = [shell.id(), line.trim().parse().unwrap()];
+        assert_eq!(group.pids(), pids);
+        assert!(group.cpu().is_some());
+        let read_ns = group.members[1].cpu_ns;
+        group.each(|member| match member.started {
+            true => Err(ProcessError::Format { pid: member.process.pid(), file: "statm".into() }),
+            false => Ok(()),
+        });
+        assert!(matches!(group.lost(), Some(ProcessError::Format { .. })));
+        group.look();
+        assert!(group.cpu().is_some());
+        assert_eq!((group.pids(), group.past_ns), (pids.to_vec(), 0));
+        assert_eq!(group.members[1].cpu_ns, read_ns);
+        drop(shell.stdin.take());
+        shell.wait().unwrap();
     }
 
     #[test]

@@ -103,6 +103,11 @@ impl MachineCpu {
         parse_machine_cpu(&read(FILE)?).ok_or(KernelError::Format { file: FILE })
     }
 
+    /// What the host took for other guests, from all processors together, in nanoseconds.
+    pub fn stolen_ns(&self) -> u64 {
+        self.stolen_ticks * (1_000_000_000 / rustix::param::clock_ticks_per_second())
+    }
+
     /// The share of each kind since `earlier`.
     pub fn since(&self, earlier: &MachineCpu) -> MachineShare {
         let total = self.total_ticks.saturating_sub(earlier.total_ticks).max(1);

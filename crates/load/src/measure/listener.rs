@@ -5,6 +5,8 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
+use crate::doctor::Root;
+
 /// Why nobody was found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum ListenerError {
@@ -22,16 +24,15 @@ pub enum ListenerError {
 /// # Errors
 /// [`ListenerError`].
 pub fn holders(address: SocketAddr) -> Result<Vec<u32>, ListenerError> {
-    let read = |file: &str| fs::read_to_string(file).unwrap_or_default();
-    let tables = [read("/proc/net/tcp"), read("/proc/net/tcp6")];
+    let root = Root::default();
+    let tables = ["proc/net/tcp", "proc/net/tcp6"].map(|file| root.text(file).unwrap_or_default());
     let sockets = listening(&tables, address);
     if sockets.is_empty() {
         return Err(ListenerError::Nobody(address));
     }
     let links: BTreeSet<String> = sockets.iter().map(|inode| format!("socket:[{inode}]")).collect();
-    let processes = fs::read_dir("/proc").into_iter().flatten();
-    let pids = processes.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
-    let mut holders: Vec<u32> = pids.filter(|pid| holds(*pid, &links)).collect();
+    let mut holders = root.list("proc");
+    holders.retain(|pid| holds(*pid, &links));
     holders.sort_unstable();
     if holders.is_empty() { Err(ListenerError::Hidden(address)) } else { Ok(holders) }
 }

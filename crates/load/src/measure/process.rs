@@ -161,12 +161,7 @@ impl Process {
     /// # Errors
     /// [`ProcessError::Gone`] once the process ended.
     pub fn waited_ns(&self) -> Result<u64, ProcessError> {
-        let mut sum = 0;
-        for tid in self.list(Path::new("task"))? {
-            let Some(schedstat) = self.read_of_thread(tid, "schedstat")? else { continue };
-            sum += parse_waited(&schedstat).ok_or_else(|| self.format("task/*/schedstat"))?;
-        }
-        Ok(sum)
+        Ok(self.of_threads("schedstat", parse_waited)?.into_values().sum())
     }
 
     /// Memory now. The kernel walks the whole address space for this: seldom, not in a tight loop.
@@ -214,9 +209,7 @@ impl Process {
     /// When the process is gone.
     pub fn switches(&self) -> Result<Switches, ProcessError> {
         let mut sum = Switches::default();
-        for tid in self.list(Path::new("task"))? {
-            let Some(text) = self.read_of_thread(tid, "status")? else { continue };
-            let thread = parse_switches(&text).ok_or_else(|| self.format("task/*/status"))?;
+        for thread in self.of_threads("status", parse_switches)?.into_values() {
             sum.voluntary += thread.voluntary;
             sum.involuntary += thread.involuntary;
         }
@@ -225,11 +218,24 @@ impl Process {
 
     fn live_threads(&self) -> Result<BTreeMap<u32, ThreadCpu>, ProcessError> {
         let mut threads = BTreeMap::new();
-        for tid in self.list(Path::new("task"))? {
-            let Some(schedstat) = self.read_of_thread(tid, "schedstat")? else { continue };
+        for (tid, ns) in self.of_threads("schedstat", parse_schedstat)? {
             let Some(name) = self.read_of_thread(tid, "comm")? else { continue };
-            let ns = parse_schedstat(&schedstat).ok_or_else(|| self.format("task/*/schedstat"))?;
             threads.insert(tid, ThreadCpu { name: name.trim_end().to_owned(), ns });
+        }
+        Ok(threads)
+    }
+
+    /// What a file says of each thread that is alive.
+    fn of_threads<T>(
+        &self,
+        file: &str,
+        parse: fn(&str) -> Option<T>,
+    ) -> Result<BTreeMap<u32, T>, ProcessError> {
+        let mut threads = BTreeMap::new();
+        for tid in self.list(Path::new("task"))? {
+            let Some(text) = self.read_of_thread(tid, file)? else { continue };
+            let said = parse(&text).ok_or_else(|| self.format(&format!("task/*/{file}")))?;
+            threads.insert(tid, said);
         }
         Ok(threads)
     }

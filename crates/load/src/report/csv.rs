@@ -1,12 +1,14 @@
 //! A load's seconds as comma-separated values (RFC 4180), for spreadsheets and plotting programs.
 
+use std::collections::BTreeMap;
+
 use crate::bench::outcome::Outcome;
 use crate::bench::timeline::{Sample, SampleLatency, ServerSample};
 
-/// A column's name, and what it holds of a second.
-type Column = (&'static str, fn(&Sample) -> String);
+/// A column's name, and what it holds of a sample.
+pub(crate) type Column<S> = (&'static str, fn(&S) -> String);
 
-const COLUMNS: [Column; 28] = [
+const COLUMNS: [Column<Sample>; 28] = [
     ("at_seconds", |sample| format!("{:.3}", sample.at_seconds)),
     ("length_seconds", |sample| format!("{:.3}", sample.length_seconds)),
     ("phase", |sample| sample.phase.name().replace(' ', "_")),
@@ -18,7 +20,7 @@ const COLUMNS: [Column; 28] = [
     ("sent", |sample| sample.sent.to_string()),
     ("answered", |sample| sample.answered.to_string()),
     ("errors", |sample| sample.error_count().to_string()),
-    ("errors_by_kind", errors),
+    ("errors_by_kind", |sample| by_name(&sample.errors)),
     ("corrected_p50_us", |sample| latency(sample, |latency| latency.corrected.p50)),
     ("corrected_p90_us", |sample| latency(sample, |latency| latency.corrected.p90)),
     ("corrected_p99_us", |sample| latency(sample, |latency| latency.corrected.p99)),
@@ -41,23 +43,32 @@ const COLUMNS: [Column; 28] = [
     }),
 ];
 
-/// The name of the column behind those of a second: what the whole run came to, the same in every row.
+/// The name of the column behind those of a sample: what the whole run came to, the same in every row.
 const RUN: &str = "run";
-
-/// The names of all columns.
-pub fn columns() -> impl Iterator<Item = &'static str> {
-    COLUMNS.iter().map(|(name, _)| *name).chain([RUN])
-}
 
 /// A line of names, and one line for each sample of the timeline.
 pub fn csv(outcome: &Outcome) -> String {
-    let run = outcome.verdict.word();
-    let names: Vec<String> = columns().map(str::to_owned).collect();
-    let rows = outcome.timeline.iter().map(|sample| {
-        let figures = COLUMNS.iter().map(|(_, figure)| figure(sample));
-        figures.chain([run.to_owned()]).collect::<Vec<_>>()
+    table(&COLUMNS, &outcome.timeline, outcome.verdict.word())
+}
+
+/// The names of all columns.
+pub(crate) fn names<S>(columns: &[Column<S>]) -> Vec<String> {
+    columns.iter().map(|(name, _)| (*name).to_owned()).chain([RUN.to_owned()]).collect()
+}
+
+/// A line of names, and one line for each sample of a run that came to `run`.
+pub(crate) fn table<S>(columns: &[Column<S>], samples: &[S], run: &str) -> String {
+    let rows = samples.iter().map(|sample| {
+        let figures = columns.iter().map(|(_, figure)| figure(sample));
+        figures.chain([run.to_owned()]).collect()
     });
-    [names].into_iter().chain(rows).map(|row| line(&row)).collect()
+    [names(columns)].into_iter().chain(rows).map(|row| line(&row)).collect()
+}
+
+/// Counts by their names, in one field; without those that are zero.
+pub(crate) fn by_name(counts: &BTreeMap<String, u64>) -> String {
+    let counts = counts.iter().filter(|(_, count)| **count > 0);
+    counts.map(|(name, count)| format!("{name}={count}")).collect::<Vec<_>>().join("; ")
 }
 
 fn line(fields: &[String]) -> String {
@@ -71,11 +82,6 @@ fn field(text: &str) -> String {
     } else {
         text.to_owned()
     }
-}
-
-fn errors(sample: &Sample) -> String {
-    let kinds: Vec<String> = sample.errors.iter().map(|(kind, count)| format!("{kind}={count}")).collect();
-    kinds.join("; ")
 }
 
 fn threads(server: &ServerSample) -> String {
@@ -93,12 +99,13 @@ fn server(sample: &Sample, figure_of: impl Fn(&ServerSample) -> Option<String>) 
     sample.server.as_ref().and_then(figure_of).unwrap_or_default()
 }
 
-fn figure(value: Option<f64>) -> String {
+/// To a tenth; empty where there is none.
+pub(crate) fn figure(value: Option<f64>) -> String {
     value.map_or_else(String::new, |value| format!("{value:.1}"))
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
     use crate::bench::outcome::tests::good;
     use crate::bench::timeline::ThreadShare;
@@ -118,8 +125,8 @@ mod tests {
         let text = csv(&outcome);
         let lines: Vec<&str> = text.split_terminator("\r\n").collect();
         assert_eq!(lines.len(), 3);
-        assert_eq!(lines[0].split(',').count(), columns().count());
-        assert_eq!(lines[1].split(',').count(), columns().count());
+        assert_eq!(lines[0].split(',').count(), names(&COLUMNS).len());
+        assert_eq!(lines[1].split(',').count(), names(&COLUMNS).len());
         assert!(lines[1].ends_with(",held"), "{text}");
         assert!(lines[2].contains(",12.3,") && lines[2].contains("\"a,\"\"b\"\"[7]=0.500\""), "{text}");
     }
@@ -139,10 +146,12 @@ mod tests {
 
     #[test]
     fn every_column_is_documented_in_its_place() {
-        let documented: Vec<&str> = include_str!("../../../../docs/bench-csv.md")
-            .lines()
-            .filter_map(|line| line.strip_prefix("| `")?.split('`').next())
-            .collect();
-        assert_eq!(documented, columns().collect::<Vec<_>>());
+        assert_eq!(documented(include_str!("../../../../docs/bench-csv.md")), names(&COLUMNS));
+    }
+
+    /// The columns that a page of the documentation names, in its order.
+    pub(crate) fn documented(page: &str) -> Vec<String> {
+        let rows = page.lines().filter_map(|line| line.strip_prefix("| `")?.split('`').next());
+        rows.map(str::to_owned).collect()
     }
 }

@@ -2,6 +2,7 @@
 
 use super::unit::Unit;
 use crate::bench::provenance::Provenance;
+use crate::compare::machine::Apart;
 use crate::measure::host::Host;
 
 /// A name, and what belongs to it.
@@ -18,6 +19,15 @@ pub(crate) fn run(made: &Provenance) -> Vec<Fact> {
         fact("version", format!("webscale {}", made.version)),
         fact("began", &made.began),
     ]
+}
+
+/// Where server and load ran, if each had a processor of its own.
+pub(crate) fn processors(apart: Option<Apart>) -> Fact {
+    let text = match apart {
+        Some(Apart { server, load }) => format!("the server on {server}, the clients on {load}"),
+        None => "server and clients shared the only one".to_owned(),
+    };
+    fact("processors", text)
 }
 
 /// The machine.

@@ -95,8 +95,7 @@ fn figures(outcome: &Outcome) -> Vec<Figure> {
     if let Some(latency) = &outcome.latency_us {
         let (us, corrected) = (|us| Unit::Microseconds.format(us), &latency.corrected);
         figures.push(Figure::new("Latency p50", us(corrected.p50), "half of the messages"));
-        let seconds = outcome.latency_limit_seconds;
-        let limit = if seconds < 1.0 { us(seconds * 1e6) } else { Unit::Seconds.format(seconds) };
+        let limit = us(outcome.latency_limit_seconds * 1e6);
         figures.push(Figure::new("Latency p99", us(corrected.p99), format!("limit {limit}")));
     }
     if let Some(server) = &outcome.server {

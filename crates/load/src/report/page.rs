@@ -4,6 +4,8 @@
 
 use std::fmt::Write;
 
+use super::bars::{Meter, meters};
+
 const STYLE: &str = include_str!("page.css");
 const SCRIPT: &str = include_str!("page.js");
 
@@ -16,6 +18,35 @@ pub enum Tone {
     Bad,
     /// The figures have to be read with care, or do not count.
     Warning,
+    /// Nothing is said.
+    Silent,
+}
+
+impl Tone {
+    /// Its class, and the sign by which it is known without colours.
+    fn class_and_sign(self) -> (&'static str, &'static str) {
+        match self {
+            Tone::Good => ("good", "✓"),
+            Tone::Bad => ("bad", "✕"),
+            Tone::Warning => ("warn", "!"),
+            Tone::Silent => ("silent", "–"),
+        }
+    }
+}
+
+/// A part of the page that can be folded away.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fold {
+    /// How its verdict is meant.
+    pub tone: Tone,
+    /// Its verdict, in one word.
+    pub word: String,
+    /// What it is.
+    pub heading: String,
+    /// What a reader should know of it while it is folded; may be empty.
+    pub note: String,
+    /// It is not folded at first.
+    pub open: bool,
 }
 
 /// A figure that a reader sees first.
@@ -66,13 +97,8 @@ impl Page {
 
     /// What it comes to, in a sentence, and why.
     pub fn verdict(&mut self, tone: Tone, sentence: &str, reasons: &[String]) {
-        let (class, sign) = match tone {
-            Tone::Good => ("good", "✓"),
-            Tone::Bad => ("bad", "✕"),
-            Tone::Warning => ("warn", "!"),
-        };
-        let reasons: String = reasons.iter().map(|reason| format!("<li>{}</li>", escape(reason))).collect();
-        let reasons = if reasons.is_empty() { reasons } else { format!("<ul>{reasons}</ul>") };
+        let (class, sign) = tone.class_and_sign();
+        let reasons = list(reasons);
         self.push(&format!(
             "<section class=\"verdict {class}\" aria-label=\"Verdict\"><strong><span aria-hidden=\"true\">{sign}</span> \
              {}</strong>{reasons}</section>\n",
@@ -94,7 +120,7 @@ impl Page {
     pub fn section(&mut self, heading: &str, text: &str) {
         self.push(&format!("<h2>{}</h2>\n", escape(heading)));
         if !text.is_empty() {
-            self.push(&format!("<p class=\"note\">{}</p>\n", escape(text)));
+            self.note(text);
         }
     }
 
@@ -118,6 +144,34 @@ impl Page {
         self.push(&format!(
             "<div class=\"card\"><table class=\"facts\"><tbody>{rows}</tbody></table></div>\n"
         ));
+    }
+
+    /// A paragraph of what has to be read with the rest.
+    pub fn note(&mut self, text: &str) {
+        self.push(&format!("<p class=\"note\">{}</p>\n", escape(text)));
+    }
+
+    /// Sentences, one below the other.
+    pub fn list(&mut self, items: &[String]) {
+        self.push(&list(items));
+    }
+
+    /// Figures and what they are held against.
+    pub fn meters(&mut self, figures: &[Meter]) {
+        self.push(&format!("<div class=\"card\">{}</div>\n", meters(figures)));
+    }
+
+    /// What `inside` writes, behind a line that unfolds it.
+    pub fn fold(&mut self, fold: &Fold, inside: impl FnOnce(&mut Page)) {
+        let (class, sign) = fold.tone.class_and_sign();
+        let open = if fold.open { " open" } else { "" };
+        let [word, heading, note] = [&fold.word, &fold.heading, &fold.note].map(|text| escape(text));
+        self.push(&format!(
+            "<details class=\"fold {class}\"{open}><summary><span class=\"badge\"><span aria-hidden=\"true\">{sign}</span> \
+             {word}</span> <b>{heading}</b> <span class=\"note\">{note}</span></summary>\n"
+        ));
+        inside(self);
+        self.push("</details>\n");
     }
 
     fn push(&mut self, html: &str) {
@@ -175,6 +229,11 @@ impl Table {
     }
 }
 
+fn list(items: &[String]) -> String {
+    let items: String = items.iter().map(|item| format!("<li>{}</li>", escape(item))).collect();
+    if items.is_empty() { items } else { format!("<ul>{items}</ul>") }
+}
+
 /// Text as it stands in HTML, also inside an attribute's quotes. Control characters, which HTML has no way to write,
 /// become `�`.
 pub fn escape(text: &str) -> String {
@@ -209,12 +268,16 @@ mod tests {
         table.row([EVIL.to_owned(), EVIL.to_owned()]);
         page.table(&table);
         page.facts(&[(EVIL.into(), EVIL.into())]);
+        let evil = || EVIL.to_owned();
+        let fold = Fold { tone: Tone::Silent, word: evil(), heading: evil(), note: evil(), open: true };
+        page.fold(&fold, |page| page.list(&[evil()]));
+        page.meters(&[Meter { name: evil(), value: evil(), bar: evil(), share: None, missed: true }]);
         let html = page.finish();
         assert!(!html.contains("<img") && !html.contains('\0'));
         assert_eq!(html.matches("</script>").count(), 1);
         assert_eq!(
             html.matches("&lt;img src=x onerror=&quot;alert(&#39;1&#39;)&quot;&gt;&amp;\u{FFFD}").count(),
-            18
+            25
         );
     }
 

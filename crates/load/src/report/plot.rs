@@ -1,4 +1,4 @@
-//! Lines and bars as parts of a page. Each plot has its figures in a table behind it, and hovering reads from that.
+//! Lines as parts of a page. Each plot has its figures in a table behind it, and hovering reads from that.
 //!
 //! The drawing stretches to the page's width while its text does not: the lines are SVG in a box of 1000 by 1000, the
 //! labels are HTML beside it.
@@ -128,7 +128,7 @@ impl LinePlot {
             let _ = write!(html, "<p>{description}</p>");
         }
         html.push_str("</figcaption>");
-        html.push_str(&self.legend());
+        html.push_str(&self.legend(&y));
         if !self.series.iter().any(|series| series.values.iter().any(Option::is_some)) {
             html.push_str("<p class=\"note\">Nothing was measured.</p></figure>\n");
             return html;
@@ -179,16 +179,19 @@ impl LinePlot {
         scale(self.y_axis, values.chain(limit))
     }
 
-    fn legend(&self) -> String {
+    fn legend(&self, y: &Scale) -> String {
         let mut html = String::from("<ul class=\"legend\">");
         for (at, series) in self.series.iter().enumerate() {
             let class = if series.dashed { "dashed" } else { "" };
             let (colour, name) = (colour(at), escape(&series.name));
             let _ = write!(html, "<li><i class=\"{class}\" style=\"--c:{colour}\"></i>{name}</li>");
         }
-        if let Some((_, name)) = &self.limit {
+        if let Some((limit, name)) = &self.limit {
             let name = escape(name);
-            let _ = write!(html, "<li><i class=\"dashed\" style=\"--c:var(--bad)\"></i>{name}</li>");
+            let _ = match y.holds(*limit) {
+                true => write!(html, "<li><i class=\"dashed\" style=\"--c:var(--bad)\"></i>{name}</li>"),
+                false => write!(html, "<li>{name}: {}, far above</li>", self.y_unit.format(*limit)),
+            };
         }
         let mut named: Vec<&str> = Vec::new();
         for band in &self.bands {
@@ -267,9 +270,12 @@ impl LinePlot {
     }
 
     fn x_labels_html(&self, x: &Scale) -> String {
-        let own = |ticks: Vec<f64>| ticks.into_iter().map(|tick| (tick, self.x_unit.format(tick))).collect();
-        let labels: Vec<(f64, String)> =
-            if self.x_labels.is_empty() { own(x.ticks()) } else { self.x_labels.clone() };
+        let own = |tick| (tick, self.x_unit.format(tick));
+        let labels: Vec<(f64, String)> = match self.x_unit {
+            _ if !self.x_labels.is_empty() => self.x_labels.clone(),
+            Unit::Seconds => x.time_ticks(),
+            _ => x.ticks().into_iter().map(own).collect(),
+        };
         let each = labels.len().div_ceil(X_LABELS_MAX).max(1);
         let mut html = String::new();
         for (at, (place, text)) in labels.iter().step_by(each).enumerate() {
@@ -309,73 +315,9 @@ fn y_labels(ticks: &[(f64, String)]) -> String {
     widths.chain(labels).collect()
 }
 
-fn colour(at: usize) -> String {
+/// The colour of series `at`.
+pub(super) fn colour(at: usize) -> String {
     format!("var(--s{})", at % COLOURS + 1)
-}
-
-/// One bar.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Bar {
-    /// What it stands for.
-    pub name: String,
-    /// Its length; none if it is not known.
-    pub value: Option<f64>,
-    /// The least and the greatest that were measured, drawn as a line over it.
-    pub range: Option<(f64, f64)>,
-    /// Which of the colours it has, from 0.
-    pub colour: usize,
-}
-
-/// Bars from zero, one below the other, their values beside them.
-#[derive(Debug, Clone, PartialEq)]
-pub struct BarPlot {
-    /// What it shows.
-    pub title: String,
-    /// In what the values are.
-    pub unit: Unit,
-    /// From top to bottom.
-    pub bars: Vec<Bar>,
-}
-
-impl BarPlot {
-    /// The figure as HTML: a table whose cells hold the bars.
-    pub fn html(&self) -> String {
-        let reach = |bar: &Bar| bar.value.unwrap_or(0.0).max(bar.range.map_or(0.0, |(_, high)| high));
-        let longest = self.bars.iter().map(reach).filter(|reach| reach.is_finite()).fold(0.0, f64::max);
-        let longest = if longest > 0.0 { longest } else { 1.0 };
-        let rows: String = self.bars.iter().map(|bar| self.row(bar, longest)).collect();
-        let title = escape(&self.title);
-        format!(
-            "<figure><figcaption><h3>{title}</h3></figcaption><table class=\"bars\"><tbody>{rows}</tbody></table></figure>\n"
-        )
-    }
-
-    fn row(&self, bar: &Bar, longest: f64) -> String {
-        let percent = |value: f64| (value / longest * 100.0).clamp(0.0, 100.0);
-        let mut track = String::new();
-        if let Some(value) = bar.value {
-            let _ = write!(
-                track,
-                "<div class=\"fill\" style=\"--c:{};width:{:.1}%\"></div>",
-                colour(bar.colour),
-                percent(value)
-            );
-        }
-        if let Some((low, high)) = bar.range {
-            let (low, high) = (percent(low), percent(high));
-            let _ = write!(
-                track,
-                "<div class=\"range\" style=\"left:{low:.1}%;width:{:.1}%\"></div>",
-                (high - low).max(0.0)
-            );
-        }
-        let value = bar.value.map_or_else(|| "–".to_owned(), |value| self.unit.format(value));
-        let name = escape(&bar.name);
-        format!(
-            "<tr><th scope=\"row\">{name}</th><td class=\"bar\" aria-hidden=\"true\"><div class=\"track\">{track}</div></td>\
-             <td>{value}</td></tr>"
-        )
-    }
 }
 
 #[cfg(test)]
@@ -425,17 +367,10 @@ mod tests {
             ..plot(vec![0.0, 1.0], vec![Series::new("a", vec![Some(10.0), Some(80.0)])])
         };
         assert!(with(100.0).html().contains("class=\"limit\""));
-        assert!(!with(10_000.0).html().contains("class=\"limit\""));
-    }
-
-    #[test]
-    fn bars_are_a_table() {
-        let bar = |name: &str, value, range| Bar { name: name.into(), value, range, colour: 0 };
-        let bars = vec![bar("<a>", Some(10.0), Some((8.0, 20.0))), bar("b", None, None)];
-        let html = BarPlot { title: "CPU".into(), unit: Unit::Microseconds, bars }.html();
-        assert!(html.contains("width:50.0%") && html.contains("left:40.0%;width:60.0%"), "{html}");
-        assert!(html.contains("&lt;a&gt;") && html.contains("<td>10 µs</td>") && html.contains("<td>–</td>"));
-        let nothing = BarPlot { title: "".into(), unit: Unit::Count, bars: vec![] };
-        assert!(nothing.html().contains("<tbody></tbody>"));
+        let far = with(10_000.0).html();
+        assert!(
+            !far.contains("class=\"limit\"") && far.contains("<li>limit: 10 ms, far above</li>"),
+            "{far}"
+        );
     }
 }

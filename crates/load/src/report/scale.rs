@@ -1,5 +1,27 @@
 //! Where a value stands on an axis, and where the axis is labelled.
 
+const DAY: f64 = 86_400.0;
+/// Steps of time that people count in, the seconds of the unit that they are written in, and its name.
+const TIME_STEPS: [(f64, f64, &str); 17] = [
+    (1.0, 1.0, "s"),
+    (2.0, 1.0, "s"),
+    (5.0, 1.0, "s"),
+    (10.0, 1.0, "s"),
+    (20.0, 1.0, "s"),
+    (30.0, 1.0, "s"),
+    (60.0, 60.0, "min"),
+    (120.0, 60.0, "min"),
+    (300.0, 60.0, "min"),
+    (600.0, 60.0, "min"),
+    (1200.0, 60.0, "min"),
+    (1800.0, 60.0, "min"),
+    (3600.0, 3600.0, "h"),
+    (7200.0, 3600.0, "h"),
+    (14_400.0, 3600.0, "h"),
+    (21_600.0, 3600.0, "h"),
+    (43_200.0, 3600.0, "h"),
+];
+
 /// How values are spread over an axis.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Spread {
@@ -59,8 +81,23 @@ impl Scale {
         }
     }
 
+    /// Where an axis of seconds is labelled, and how: at whole seconds, minutes, hours or days.
+    pub(super) fn time_ticks(&self) -> Vec<(f64, String)> {
+        let about = (self.high - self.low) / 6.0;
+        let whole = TIME_STEPS.into_iter().find(|(step, ..)| *step >= about && about > 0.5);
+        let (step, unit, name) = whole.unwrap_or_else(|| match about {
+            about if about > 0.5 => (step(about / DAY) * DAY, DAY, "d"),
+            about => (step(about), 1.0, "s"),
+        });
+        let label = |tick: f64| (tick, format!("{} {name}", (tick / unit * 1e3).round() / 1e3));
+        self.ticks_each(step).into_iter().map(label).collect()
+    }
+
     fn linear_ticks(&self) -> Vec<f64> {
-        let step = step((self.high - self.low) / 6.0);
+        self.ticks_each(step((self.high - self.low) / 6.0))
+    }
+
+    fn ticks_each(&self, step: f64) -> Vec<f64> {
         let first = (self.low / step).ceil();
         (0..32)
             .map(|n| (first + f64::from(n)) * step)
@@ -128,6 +165,20 @@ mod tests {
         let scale = Scale::from_zero([3.0, 87.0].into_iter());
         assert!(near(&scale.ticks(), &[0.0, 20.0, 40.0, 60.0, 80.0, 100.0]), "{:?}", scale.ticks());
         assert_eq!((scale.at(0.0), scale.at(50.0), scale.at(1e9)), (0.0, 0.5, 1.0));
+    }
+
+    #[test]
+    fn time_is_labelled_at_whole_steps() {
+        let labels = |low: f64, high: f64| {
+            let ticks = Scale::exact([low, high].into_iter()).time_ticks();
+            ticks.into_iter().map(|(_, label)| label).collect::<Vec<_>>().join(", ")
+        };
+        assert_eq!(labels(0.0, 12.0), "0 s, 2 s, 4 s, 6 s, 8 s, 10 s, 12 s");
+        assert_eq!(labels(0.0, 1.0), "0 s, 0.2 s, 0.4 s, 0.6 s, 0.8 s, 1 s");
+        assert_eq!(labels(0.0, 170.0), "0 s, 30 s, 60 s, 90 s, 120 s, 150 s");
+        assert_eq!(labels(361.0, 1799.0), "10 min, 15 min, 20 min, 25 min");
+        assert_eq!(labels(0.0, 86_400.0), "0 h, 4 h, 8 h, 12 h, 16 h, 20 h, 24 h");
+        assert_eq!(labels(0.0, 7.0 * DAY), "0 d, 2 d, 4 d, 6 d");
     }
 
     #[test]

@@ -70,14 +70,14 @@ fn messages(text: &mut String, outcome: &Outcome) {
     }
     if let Some(counted) = &outcome.counted {
         let (handshakes, messages) = (counted.handshakes, counted.messages);
-        let verdict = if counted.agrees() { "agrees" } else { "disagrees" };
+        let verdict = if counted.agrees { "agrees" } else { "disagrees" };
         line!(
             text,
             "server's own {verdict}: {} connections, {} messages in all",
             handshakes.server,
             messages.server
         );
-        if !counted.agrees() {
+        if handshakes.load != handshakes.server || messages.load != messages.server {
             line!(text, "             the load: {} connections, {} messages", handshakes.load, messages.load);
         }
     }

@@ -23,7 +23,8 @@ fn clients_that_were_turned_away_come_back() {
     assert!(connections.reconnected > 0 && u64::from(connections.reconnected) <= lost, "{connections:?}");
     assert_eq!(server.handle.metrics().opened, u64::from(connections.opened + connections.reconnected));
     assert!(connections.peak_open <= 20);
-    assert_eq!(server.messages.load(Ordering::Relaxed), outcome.messages.sent_in_all);
+    // What is sent before the server's close has arrived is not handled.
+    assert!((3 * lost..=outcome.messages.sent_in_all).contains(&server.messages.load(Ordering::Relaxed)));
     assert!(!outcome.verdict.held());
 }
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use webscale_proto::CloseCode;
 
-use super::{Connection, Handler, Phase, Socket, Turn};
+use super::{Connection, Context, Handler, Phase, Socket, Turn};
 use crate::clock::Time;
 use crate::close::{CloseCause, Timeout};
 use crate::limits::Limits;
@@ -61,8 +61,7 @@ impl<K: Socket, S: Send + 'static> Connection<K, S> {
             self.message_since = self.message_since.map(|_| context.now);
             self.heard(turn.context.now);
         } else if self.message_since.is_some_and(|since| context.now >= since + limits.message_time) {
-            let reason = "the message took too long";
-            self.channel.fail(context, CloseCode::POLICY, reason, CloseCause::Timeout(Timeout::Message));
+            self.end_message_under_way(context);
         } else if self.pinged.is_some() && self.deaf {
             self.channel.close_slow_consumer(context);
         } else if self.pinged.is_some() {
@@ -72,6 +71,17 @@ impl<K: Socket, S: Send + 'static> Connection<K, S> {
             // Where the queue is full no ping is needed to see whether the peer lives.
             let _ = context.outgoing.ping(b"");
             context.outgoing.overflowed = false;
+        }
+    }
+
+    /// A message is not whole in its time: by the client's fault, but which one it is depends on who stopped.
+    fn end_message_under_way<H: Handler<Session = S>>(&mut self, context: &mut Context<'_, H>) {
+        if self.link.is_congested() {
+            // It was not read any more, as its client takes nothing.
+            self.channel.close_slow_consumer(context);
+        } else {
+            let reason = "the message took too long";
+            self.channel.fail(context, CloseCode::POLICY, reason, CloseCause::Timeout(Timeout::Message));
         }
     }
 }

@@ -15,19 +15,17 @@ impl<H: Handler, K: Kernel> EventLoop<H, K> {
         }
     }
 
-    /// Goes on with those that wait, the first one first, as far as a turn's budget goes; says what is left of it.
-    pub(super) fn resume_handshakes(&mut self) -> u32 {
-        let mut left = self.shared.config.limits.turn_handshakes;
-        while left > 0
+    /// Goes on with those that wait, the first one first, as far as the `budget` goes.
+    pub(super) fn resume_handshakes(&mut self, mut budget: u32) {
+        while budget > 0
             && let Some(token) = self.put_off.pop_front()
         {
             let Some(connection) = self.connections.get_mut(token) else { continue };
             connection.registered.is_put_off = false;
-            left -= 1;
+            budget -= 1;
             // Whichever it was: one that could write and only read would be put off for ever, in turn with another.
             let ready = Ready { readable: true, writable: true, hung_up: false };
             self.turn(token, |connection, turn| connection.on_event(turn, ready));
         }
-        left
     }
 }

@@ -292,3 +292,57 @@ fn a_panic_in_a_turn_ends_that_connection_and_leaves_nothing_to_the_next() {
     // A Close frame with a code, and nothing else.
     assert_eq!(bench.event_loop.metrics.bytes_out.get(), sent + 4);
 }
+
+impl Bench {
+    /// The client with that number sends all of it, and it has come.
+    fn send(&mut self, (client, token): (usize, Token), mut bytes: &[u8]) {
+        let (here, mut events) = (Poller::new().expect("a descriptor"), Events::with_capacity(1));
+        let peer = &self.peers[client];
+        here.add(peer, 0, Interest::WRITE).expect("room");
+        while !bytes.is_empty() {
+            here.wait(&mut events, None).expect("no signal");
+            bytes = &bytes[peer.send(bytes).expect("it was writable")..];
+        }
+        let there = Poller::new().expect("a descriptor");
+        let connection = self.event_loop.connections.get_mut(token).expect("it lives");
+        there.add(&connection.link.socket, 0, Interest::READ).expect("room");
+        there.wait(&mut events, None).expect("no signal");
+    }
+}
+
+#[test]
+fn clients_that_send_more_than_their_share_come_behind_the_others_and_in_turn() {
+    const GREEDY: usize = 40;
+    const EACH: usize = 3 * SHARE_MIN;
+    const FRAME: [u8; 126] = {
+        let mut frame = [0; 126];
+        (frame[0], frame[1]) = (0x82, 0x80 | 120);
+        frame
+    };
+    let mut bench = Bench::new(Limits::default());
+    let greedy: Vec<_> = (0..GREEDY).map(|client| (client, bench.open())).collect();
+    let modest = (GREEDY, bench.open());
+    let metrics = bench.event_loop.metrics.clone();
+    let flood = FRAME.repeat(EACH / FRAME.len());
+    let all = metrics.bytes_in.get() + (GREEDY * flood.len()) as u64;
+    for client in greedy {
+        bench.send(client, &flood);
+    }
+    let mut events = bench.event_loop.kernel.events();
+    // That they send so much shows in their first turn.
+    bench.event_loop.once(&mut events).expect("no signal");
+    assert!(metrics.bytes_in.get() < all, "the test has to send more");
+    let mut turns = 0;
+    while metrics.bytes_in.get() < all + turns * FRAME.len() as u64 {
+        bench.send(modest, &FRAME);
+        let before = metrics.bytes_in.get();
+        bench.event_loop.once(&mut events).expect("no signal");
+        let read = metrics.bytes_in.get() - before;
+        assert!(read <= (BATCH_BYTES + FRAME.len()) as u64, "{read} in one turn");
+        let modest = bench.event_loop.connections.get_mut(modest.1).expect("it lives");
+        let left = modest.link.socket.recv(&mut [0]).expect_err("it was heard in the turn");
+        assert_eq!(left.kind(), io::ErrorKind::WouldBlock);
+        turns += 1;
+        assert!(turns < 1000, "somebody is not heard");
+    }
+}

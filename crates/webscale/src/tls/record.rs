@@ -41,7 +41,7 @@ impl Record {
         if self.is_whole { self.end } else { self.start }
     }
 
-    pub(super) fn has_content(&self) -> bool {
+    fn has_content(&self) -> bool {
         self.content > 0
     }
 }

@@ -40,7 +40,15 @@ struct Current {
 struct Recipe {
     certificates: Certificates,
     auth: Option<ClientAuth>,
-    ticketer: Arc<dyn ProducesTickets>,
+    tickets: Tickets,
+}
+
+#[derive(Clone)]
+enum Tickets {
+    /// With the keys of [`Tls::ticket_keys`].
+    Shared(TicketKeys, Arc<dyn ProducesTickets>),
+    /// With random keys, or a rustls configuration's.
+    Own(Arc<dyn ProducesTickets>),
 }
 
 #[derive(Clone)]
@@ -120,7 +128,8 @@ impl Tls {
         config.cert_resolver = Arc::new(NamingResolver(config.cert_resolver));
         config.max_early_data_size = 0;
         let config = Arc::new(config);
-        let recipe = Recipe { certificates: Certificates::Whole(config.clone()), auth: None, ticketer };
+        let (certificates, tickets) = (Certificates::Whole(config.clone()), Tickets::Own(ticketer));
+        let recipe = Recipe { certificates, auth: None, tickets };
         Self::of(recipe, config)
     }
 
@@ -142,7 +151,7 @@ impl Tls {
     }
 
     /// Seals session tickets with keys that other processes and machines have too. Without it, tickets are good for all loops
-    /// of this process, and for no other. A reload leaves the keys as they are.
+    /// of this process, and for no other. A reload leaves the keys as they are, but for those of [`TicketKeys::from_file`].
     ///
     /// Where clients are asked for certificates, there are no tickets. What [`Tls::from_rustls`] was given is replaced, as by
     /// [`Tls::client_certificates`].
@@ -150,13 +159,13 @@ impl Tls {
     /// # Errors
     /// As [`Tls::client_certificates`].
     pub fn ticket_keys(self, keys: TicketKeys) -> Result<Self, TlsConfigError> {
-        let ticketer = keys.ticketer().map_err(TlsConfigError::Unusable)?;
-        Self::make(Recipe { ticketer, ..self.own_recipe() })
+        Self::make(Recipe { tickets: Tickets::shared(keys)?, ..self.own_recipe() })
     }
 
-    /// Reads all files again: certificates, keys, and the authorities of clients' certificates. Connections that are
-    /// accepted from here on get what they hold now; those that are there live on. Nothing changes when something is wrong:
-    /// a file that cannot be read, a key of another certificate, a certificate that is not valid now.
+    /// Reads all files again: certificates, keys, the authorities and revocation lists of clients' certificates, and the
+    /// secret of tickets. Connections that are accepted from here on get what they hold now; those that are there live on.
+    /// Nothing changes when something is wrong: a file that cannot be read, a key of another certificate, a certificate that
+    /// is not valid now, a secret that is too short.
     ///
     /// [`Snapshot::certificate_reloads`](crate::Snapshot::certificate_reloads) counts them. Reads files: do not call it from a
     /// handler.
@@ -169,19 +178,27 @@ impl Tls {
         )
     }
 
-    /// Takes over what `other` is made of, as [`Tls::reload`] does: for certificates that are in no file. Files of `other`
-    /// are read again, a rustls configuration is taken as it is.
+    /// Takes over what `other` is made of, as [`Tls::reload`] does: for certificates that are in no file. Files are read
+    /// again.
+    ///
+    /// What `other` does not say stays as it is: whose certificates clients are asked for, unless it has
+    /// [`Tls::client_certificates`] of its own, and the keys of session tickets, unless it has [`Tls::ticket_keys`].
+    ///
+    /// A configuration of [`Tls::from_rustls`] is taken as it is, in place of another one of that kind, or where no client is
+    /// asked for a certificate.
     ///
     /// # Errors
-    /// As [`Tls::reload`].
+    /// As [`Tls::reload`]; [`TlsConfigError::ClientAuthLost`] where a rustls configuration, which does not show whether it
+    /// asks for certificates, stands on one side, and clients may have been asked for them until now.
     pub fn replace(&self, other: &Self) -> Result<(), TlsConfigError> {
         let other = other.recipe();
-        self.change(|_| other.read_again())
+        self.change(|recipe| recipe.replaced_by(other)?.read_again())
     }
 
     fn with(identities: Vec<Identity>) -> Result<Self, TlsConfigError> {
         let ticketer = aws_lc_rs::Ticketer::new().map_err(TlsConfigError::Unusable)?;
-        Self::make(Recipe { certificates: Certificates::List(identities), auth: None, ticketer })
+        let (certificates, tickets) = (Certificates::List(identities), Tickets::Own(ticketer));
+        Self::make(Recipe { certificates, auth: None, tickets })
     }
 
     fn make(recipe: Recipe) -> Result<Self, TlsConfigError> {
@@ -242,12 +259,30 @@ impl Recipe {
             Certificates::List(identities) => identities.iter().any(Identity::is_in_files),
             Certificates::Resolver(_) | Certificates::Whole(_) => false,
         };
-        certificate || self.auth.is_some()
+        certificate || self.auth.is_some() || self.tickets.is_in_file()
+    }
+
+    /// What `new` says, and what this one does where `new` says nothing.
+    fn replaced_by(&self, new: Self) -> Result<Self, TlsConfigError> {
+        match (&self.certificates, &new.certificates) {
+            (Certificates::Whole(_), Certificates::Whole(_)) => Ok(new),
+            (Certificates::Whole(_), _) if new.auth.is_some() => Ok(new),
+            (_, Certificates::Whole(_)) if self.auth.is_none() => Ok(new),
+            (Certificates::Whole(_), _) | (_, Certificates::Whole(_)) => Err(TlsConfigError::ClientAuthLost),
+            _ => Ok(Self {
+                auth: new.auth.or_else(|| self.auth.clone()),
+                tickets: match new.tickets {
+                    Tickets::Shared(..) => new.tickets,
+                    Tickets::Own(_) => self.tickets.clone(),
+                },
+                ..new
+            }),
+        }
     }
 
     fn read_again(&self) -> Result<Self, TlsConfigError> {
         let auth = self.auth.as_ref().map(ClientAuth::read_again).transpose()?;
-        Ok(Self { auth, ..self.clone() })
+        Ok(Self { auth, tickets: self.tickets.read_again()?, ..self.clone() })
     }
 
     /// With a time, the certificates must be valid then.
@@ -274,16 +309,36 @@ impl Recipe {
             .with_client_cert_verifier(verifier)
             .with_cert_resolver(resolver);
         config.alpn_protocols = vec![ALPN.to_vec()];
-        // A ticket carries the session to the client: nothing is kept here, and no lock is shared by the loops.
+        // A ticket carries the session to the client: nothing is kept here. What the loops share is the lock on the tickets'
+        // keys, which they only read until a period ends.
         config.session_storage = Arc::new(NoServerSessionStorage {});
         // Who resumes shows no certificate, and each ticket begets another: one that expired would live on for ever.
         if self.auth.is_some() {
             config.send_tls13_tickets = 0;
         } else {
-            config.ticketer = Arc::new(FirstFew(self.ticketer.clone()));
+            let (Tickets::Shared(_, ticketer) | Tickets::Own(ticketer)) = &self.tickets;
+            config.ticketer = Arc::new(FirstFew(ticketer.clone()));
             config.send_tls13_tickets = 1;
         }
         Ok(Arc::new(config))
+    }
+}
+
+impl Tickets {
+    fn shared(keys: TicketKeys) -> Result<Self, TlsConfigError> {
+        let ticketer = keys.ticketer().map_err(TlsConfigError::Unusable)?;
+        Ok(Self::Shared(keys, ticketer))
+    }
+
+    fn is_in_file(&self) -> bool {
+        matches!(self, Self::Shared(keys, _) if keys.is_in_file())
+    }
+
+    fn read_again(&self) -> Result<Self, TlsConfigError> {
+        match self {
+            Self::Shared(keys, _) if keys.is_in_file() => Self::shared(keys.read_again()?),
+            _ => Ok(self.clone()),
+        }
     }
 }
 

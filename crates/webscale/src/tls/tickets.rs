@@ -2,7 +2,7 @@
 
 use std::cell::Cell;
 use std::fmt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -44,6 +44,8 @@ const NUMBER_BYTES: usize = 8;
 #[derive(Clone)]
 pub struct TicketKeys {
     secret: Prk,
+    /// Where the secret stands, if it is read again by a reload.
+    file: Option<PathBuf>,
     period: Duration,
     clock: Arc<dyn TimeProvider>,
 }
@@ -61,17 +63,32 @@ impl TicketKeys {
             return Err(TlsConfigError::ShortSecret(secret.len()));
         }
         let secret = Salt::new(HKDF_SHA256, b"webscale session tickets").extract(secret);
-        Ok(Self { secret, period: PERIOD, clock: Arc::new(DefaultTimeProvider) })
+        Ok(Self { secret, file: None, period: PERIOD, clock: Arc::new(DefaultTimeProvider) })
     }
 
     /// The same from a file, all bytes of which are the secret: `head -c 32 /dev/urandom > ticket.secret`.
+    /// [`Tls::reload`](crate::Tls::reload) reads it again; the tickets of another secret are no good from then on.
     ///
     /// # Errors
     /// [`TlsConfigError::Secret`], [`TlsConfigError::ShortSecret`].
     pub fn from_file(path: impl AsRef<Path>) -> Result<Self, TlsConfigError> {
         let path = path.as_ref();
         let secret = std::fs::read(path).map_err(|error| TlsConfigError::Secret(path.to_owned(), error))?;
-        Self::new(&secret)
+        Ok(Self { file: Some(path.to_owned()), ..Self::new(&secret)? })
+    }
+
+    pub(super) fn is_in_file(&self) -> bool {
+        self.file.is_some()
+    }
+
+    /// The same with the secret that its file holds now.
+    pub(super) fn read_again(&self) -> Result<Self, TlsConfigError> {
+        match &self.file {
+            Some(file) => {
+                Ok(Self { period: self.period, clock: self.clock.clone(), ..Self::from_file(file)? })
+            }
+            None => Ok(self.clone()),
+        }
     }
 
     /// How long a key seals tickets, between a second and three and a half days; outside of that, the nearer of the two.
@@ -86,10 +103,10 @@ impl TicketKeys {
         Self { clock, ..self }
     }
 
-    pub(super) fn ticketer(self) -> Result<Arc<dyn ProducesTickets>, rustls::Error> {
+    pub(super) fn ticketer(&self) -> Result<Arc<dyn ProducesTickets>, rustls::Error> {
         let number = self.number().ok_or(rustls::Error::FailedToGetCurrentTime)?;
-        let held = Held::derive(&self, number).map_err(|_| rustls::Error::General("no ticket key".into()))?;
-        Ok(Arc::new(Ticketer { keys: self, held: RwLock::new(Arc::new(held)) }))
+        let held = Held::derive(self, number).map_err(|_| rustls::Error::General("no ticket key".into()))?;
+        Ok(Arc::new(Ticketer { keys: self.clone(), held: RwLock::new(Arc::new(held)) }))
     }
 
     /// The number of the present period.

@@ -22,7 +22,7 @@ fn an_address_that_refuses_gives_way_to_the_next() {
             None => builder,
         });
         let target = if is_secure {
-            Target::with_tls(&serving.url().replace("ws://", "wss://"), client_tls())
+            Target::with_tls(&serving.secure_url(), client_tls())
         } else {
             Target::from_url(&serving.url())
         };

@@ -1,12 +1,11 @@
 //! Limits of what one address may have.
 
-use std::io::{Read, Write};
-use std::net::TcpStream;
+use std::io::Write;
 
 use webscale::{Limits, ServerBuilder, Snapshot};
 
 use super::support::{
-    CERTIFICATE, Serving, builder, hear, hear_close, limits, other, other_tls, say, tcp, until,
+    CERTIFICATE, Serving, builder, hear, hear_close, is_closed, limits, other, other_tls, say, tcp, until,
 };
 
 fn refusals(metrics: &Snapshot, limit: &str) -> u64 {
@@ -19,10 +18,6 @@ fn per_address(connections: usize, handshakes: usize) -> ServerBuilder {
         handshakes_per_address: handshakes,
         ..limits()
     })
-}
-
-fn is_closed(mut stream: &TcpStream) -> bool {
-    matches!(stream.read(&mut [0]), Ok(0) | Err(_))
 }
 
 #[test]

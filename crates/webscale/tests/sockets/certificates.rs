@@ -1,28 +1,33 @@
 //! Certificates that change while the server serves, and the choice among several.
 
-use std::net::{SocketAddr, TcpStream};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::thread;
 
 use rcgen::{CertificateParams, KeyPair, PKCS_ED25519, SignatureAlgorithm, date_time_ymd};
+use rustls::ClientConfig;
+use rustls::client::Resumption;
 use rustls::crypto::aws_lc_rs::default_provider;
 use rustls::pki_types::CertificateDer;
-use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
-use webscale::{ClientAuth, Message, Target, Tls, TlsVersions};
+use rustls::sign::SingleCertAndKey;
+use webscale::{ClientAuth, ClientTls, Message, Target, Tls, TlsConfigError, TlsVersions};
 
 use super::identity::{authority, identity};
-use super::support::{Files, Other, Serving, builder, client, failure, hear, over, say, tcp};
+use super::support::{
+    self, Files, Other, Secure, Serving, builder, certified, client, failure, hear, over, say, secure,
+    server_config, tcp, visit,
+};
 
 /// A certificate that signs itself.
-struct Made {
+pub(crate) struct Made {
     cert: String,
     key: String,
     der: CertificateDer<'static>,
 }
 
 impl Made {
-    fn new(names: &[&str]) -> Self {
+    pub(crate) fn new(names: &[&str]) -> Self {
         Self::with(names, |_| {})
     }
 
@@ -52,37 +57,35 @@ impl Made {
         Self::with(&["127.0.0.1"], |params| params.not_before = date_time_ymd(4000, 1, 1))
     }
 
-    fn write(&self, files: &Files) -> Tls {
+    pub(crate) fn in_memory(&self) -> Tls {
+        Tls::from_pem(self.cert.as_bytes(), self.key.as_bytes()).unwrap()
+    }
+
+    pub(crate) fn write(&self, files: &Files) -> Tls {
         Tls::from_pem_files(files.write("cert.pem", &self.cert), files.write("key.pem", &self.key)).unwrap()
     }
 }
 
 /// A client that trusts these, and resumes nothing.
-fn trusting(made: &[&Made]) -> Arc<ClientConfig> {
-    let mut roots = RootCertStore::empty();
-    made.iter().for_each(|made| roots.add(made.der.clone()).unwrap());
-    let builder = ClientConfig::builder_with_provider(Arc::new(default_provider()));
-    let builder = builder.with_safe_default_protocol_versions().unwrap();
-    let mut config = builder.with_root_certificates(roots).with_no_client_auth();
-    config.resumption = rustls::client::Resumption::disabled();
-    Arc::new(config)
+fn trusting(made: &[&Made]) -> ClientConfig {
+    let mut config = support::trusting(made.iter().map(|made| &made.der), default_provider());
+    config.resumption = Resumption::disabled();
+    config
 }
 
-type Secure = StreamOwned<ClientConnection, TcpStream>;
+fn rustls_tls() -> Tls {
+    Tls::from_rustls(Arc::new(server_config(Arc::new(SingleCertAndKey::from(certified())))))
+}
 
 /// The certificate that a client is shown which asks for this name.
-fn connect(config: &Arc<ClientConfig>, address: SocketAddr, name: &str) -> (CertificateDer<'static>, Secure) {
-    let connection = ClientConnection::new(config.clone(), name.to_owned().try_into().unwrap()).unwrap();
-    let mut stream = StreamOwned::new(connection, tcp(address));
-    while stream.conn.is_handshaking() {
-        stream.conn.complete_io(&mut stream.sock).expect("no handshake fails");
-    }
+fn connect(config: &ClientConfig, address: SocketAddr, name: &str) -> (CertificateDer<'static>, Secure) {
+    let stream = secure(tcp(address), config.clone(), name).expect("no handshake fails");
     let leaf = stream.conn.peer_certificates().unwrap()[0].clone().into_owned();
     (leaf, stream)
 }
 
 /// Connects, and has an echo.
-fn visit(config: &Arc<ClientConfig>, address: SocketAddr) -> (CertificateDer<'static>, Other<Secure>) {
+fn look(config: &ClientConfig, address: SocketAddr) -> (CertificateDer<'static>, Other<Secure>) {
     let (leaf, stream) = connect(config, address, "127.0.0.1");
     let mut socket = over(stream, address);
     echo(&mut socket);
@@ -101,13 +104,13 @@ fn a_hundred_swaps_under_load_lose_nothing() {
     let tls = made[0].write(&files);
     let (serving, _events) = Serving::obedient(builder().threads(2).tls(tls.clone()));
     let (config, address) = (trusting(&[&made[0], &made[1]]), serving.address);
-    let mut old: Vec<_> = (0..4).map(|_| visit(&config, address).1).collect();
+    let mut old: Vec<_> = (0..4).map(|_| look(&config, address).1).collect();
     let done = AtomicBool::new(false);
     thread::scope(|scope| {
         let load = || {
             let mut seen = [0, 0];
             while !done.load(Relaxed) {
-                let (leaf, _) = visit(&config, address);
+                let (leaf, _) = look(&config, address);
                 seen[made.iter().position(|made| made.der == leaf).expect("the old one or the new one")] += 1;
             }
             seen
@@ -117,7 +120,7 @@ fn a_hundred_swaps_under_load_lose_nothing() {
             let made = &made[swap % 2];
             made.write(&files);
             tls.reload().unwrap();
-            assert!(visit(&config, address).0 == made.der, "the new one at once, on every loop");
+            assert!(look(&config, address).0 == made.der, "the new one at once, on every loop");
             echo(&mut old[swap % 4]);
         }
         done.store(true, Relaxed);
@@ -128,7 +131,7 @@ fn a_hundred_swaps_under_load_lose_nothing() {
     });
     let metrics = serving.handle.metrics();
     assert_eq!((metrics.certificate_reloads, metrics.certificate_reloads_failed), (100, 0));
-    assert_eq!(metrics.closes().find(|(name, _)| *name == "tls"), Some(("tls", 0)));
+    assert_eq!(serving.closed_by("tls"), 0);
     old.iter_mut().for_each(echo);
     serving.shut_down();
 }
@@ -157,29 +160,28 @@ fn what_is_no_good_changes_nothing_and_is_named() {
         let error = tls.reload().unwrap_err().to_string();
         assert!(words.iter().all(|word| error.contains(word)), "{error}");
         assert_eq!(serving.handle.metrics().certificate_reloads_failed, number);
-        assert!(visit(&config, serving.address).0 == old.der);
+        assert!(look(&config, serving.address).0 == old.der);
     }
     std::fs::remove_file(files.path("key.pem")).unwrap();
     assert!(tls.reload().unwrap_err().to_string().contains("key.pem"));
     new.write(&files);
     tls.reload().unwrap();
     assert_eq!(serving.handle.metrics().certificate_reloads, 1);
-    assert!(visit(&config, serving.address).0 == new.der);
+    assert!(look(&config, serving.address).0 == new.der);
     serving.shut_down();
 }
 
 #[test]
 fn certificates_in_memory_are_replaced_by_others() {
     let (old, new, expired) = (Made::new(&["127.0.0.1"]), Made::new(&["127.0.0.1"]), Made::expired());
-    let in_memory = |made: &Made| Tls::from_pem(made.cert.as_bytes(), made.key.as_bytes()).unwrap();
-    let tls = in_memory(&old);
+    let tls = old.in_memory();
     let (serving, _events) = Serving::obedient(builder().tls(tls.clone()));
     assert!(tls.reload().unwrap_err().to_string().contains("nothing to reload"));
-    assert!(tls.replace(&in_memory(&expired)).unwrap_err().to_string().contains("expired"));
+    assert!(tls.replace(&expired.in_memory()).unwrap_err().to_string().contains("expired"));
     let config = trusting(&[&old, &new]);
-    assert!(visit(&config, serving.address).0 == old.der);
-    tls.replace(&in_memory(&new)).unwrap();
-    assert!(visit(&config, serving.address).0 == new.der);
+    assert!(look(&config, serving.address).0 == old.der);
+    tls.replace(&new.in_memory()).unwrap();
+    assert!(look(&config, serving.address).0 == new.der);
     let metrics = serving.handle.metrics();
     assert_eq!((metrics.certificate_reloads, metrics.certificate_reloads_failed), (1, 2));
     serving.shut_down();
@@ -194,7 +196,7 @@ fn the_authority_of_clients_is_read_again_too() {
     let tls = Made::new(&["127.0.0.1"]).write(&files);
     let tls = tls.client_certificates(ClientAuth::required(&ca).unwrap()).unwrap();
     let (serving, _events) = Serving::obedient(builder().tls(tls.clone()));
-    let url = serving.url().replace("ws://", "wss://");
+    let url = serving.secure_url();
     let target = |tls| Target::with_tls(&url, tls).unwrap();
 
     let (client, events) = client();
@@ -211,6 +213,45 @@ fn the_authority_of_clients_is_read_again_too() {
     established.send(Message::Text("still here")).unwrap();
     assert_eq!(events.text(), (1, "still here".into()));
     serving.shut_down();
+}
+
+#[test]
+fn clients_are_asked_for_certificates_whatever_replaces_the_servers() {
+    let (files, ours) = (Files::new("still-asked"), authority("ours"));
+    let ca = files.write("ca.pem", &ours.pem());
+    let (known, _) = identity(&files, &ours, false, TlsVersions::Tls13);
+    let anonymous = ClientTls::insecure().unwrap();
+    let asking = |tls: Tls, auth: ClientAuth| tls.client_certificates(auth).unwrap();
+    let required = || ClientAuth::required(&ca).unwrap();
+    let in_memory = || Made::new(&["127.0.0.1"]).in_memory();
+    let (tls, of_rustls) = (asking(in_memory(), required()), rustls_tls());
+    let (serving, _events) = Serving::obedient(builder().tls(tls.clone()));
+    let url = serving.secure_url();
+    let target = |tls: &ClientTls| Target::with_tls(&url, tls.clone()).unwrap();
+    let asks = || {
+        visit(&Arc::new(target(&known)));
+        assert!(failure(target(&anonymous)).contains("CertificateRequired"));
+    };
+    asks();
+    tls.replace(&in_memory()).unwrap();
+    asks();
+    // Nobody can see whether a rustls configuration asks.
+    let error = tls.replace(&rustls_tls()).unwrap_err().to_string();
+    assert!(error.contains("Tls::client_certificates"), "{error}");
+    asks();
+    tls.replace(&asking(rustls_tls(), required())).unwrap();
+    asks();
+    // Who says so is asked for less.
+    tls.replace(&asking(in_memory(), ClientAuth::optional(&ca).unwrap())).unwrap();
+    visit(&Arc::new(target(&anonymous)));
+    serving.shut_down();
+
+    let tls = of_rustls;
+    assert!(matches!(tls.replace(&in_memory()), Err(TlsConfigError::ClientAuthLost)));
+    tls.replace(&rustls_tls()).unwrap();
+    tls.replace(&asking(in_memory(), required())).unwrap();
+    assert!(matches!(tls.replace(&rustls_tls()), Err(TlsConfigError::ClientAuthLost)));
+    in_memory().replace(&rustls_tls()).unwrap();
 }
 
 #[test]
@@ -242,11 +283,7 @@ fn among_several_the_name_and_the_signature_decide() {
         .iter()
         .find(|(scheme, _)| *scheme == rustls::SignatureScheme::ECDSA_NISTP256_SHA256);
     provider.signature_verification_algorithms.mapping = std::slice::from_ref(ecdsa.unwrap());
-    let builder = ClientConfig::builder_with_provider(Arc::new(provider));
-    let mut roots = RootCertStore::empty();
-    roots.add(made[1].der.clone()).unwrap();
-    let builder = builder.with_safe_default_protocol_versions().unwrap();
-    let config = Arc::new(builder.with_root_certificates(roots).with_no_client_auth());
+    let config = support::trusting([&made[1].der], provider);
     assert!(connect(&config, serving.address, "127.0.0.1").0 == made[1].der);
     assert!(Tls::from_many_pem_files::<&str, &str>([]).is_err());
     serving.shut_down();

@@ -14,10 +14,6 @@ fn closes(metrics: &Snapshot) -> u64 {
     metrics.closes().map(|(_, count)| count).sum()
 }
 
-fn count(metrics: &Snapshot, cause: &str) -> u64 {
-    metrics.closes().find(|&(name, _)| name == cause).expect("a cause of that name").1
-}
-
 #[test]
 fn counters_add_up_at_any_moment() {
     let (serving, _events) = Serving::obedient(builder().threads(2));
@@ -45,7 +41,7 @@ fn counters_add_up_at_any_moment() {
     });
     let metrics = serving.handle.metrics();
     assert_eq!((metrics.accepted, metrics.opened, metrics.rejected), (150, 100, 50));
-    assert_eq!((count(&metrics, "peer"), count(&metrics, "lost"), count(&metrics, "upgrade")), (50, 50, 50));
+    assert_eq!(["peer", "lost", "upgrade"].map(|cause| serving.closed_by(cause)), [50; 3]);
     serving.shut_down();
 }
 
@@ -59,7 +55,7 @@ fn what_is_no_tls_is_counted_as_that_and_hears_an_alert() {
     assert_eq!((answer[0], answer.len()), (21, 7), "an alert (RFC 8446 section 6)");
     drop(plain);
     until("the end of the connection", || serving.handle.metrics().connections == 0);
-    assert_eq!(count(&serving.handle.metrics(), "tls"), 1);
+    assert_eq!(serving.closed_by("tls"), 1);
     let mut socket = other_tls(serving.address);
     say(&mut socket, "still here");
     assert_eq!(hear(&mut socket), "still here");

@@ -51,7 +51,7 @@ fn both_roles_compress_over_ws_and_wss() {
         assert!(metrics.bytes_in < 1_200_000 && metrics.bytes_out < 1_200_000, "{metrics:?}");
         serving.shut_down();
         let (serving, _) = Serving::obedient(builder().tls(CERTIFICATE.0.clone()).deflate(deflate));
-        let url = serving.url().replace("ws://", "wss://");
+        let url = serving.secure_url();
         converse(&serving, Target::with_tls(&url, client_tls()).unwrap().deflate(deflate));
         serving.shut_down();
     }

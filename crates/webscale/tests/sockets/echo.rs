@@ -66,7 +66,7 @@ fn the_librarys_own_client_is_echoed_over_ws_and_wss() {
     converse_with_client(&serving, Target::from_url(&serving.url()).unwrap());
     serving.shut_down();
     let (serving, _) = Serving::obedient(builder().tls(CERTIFICATE.0.clone()));
-    let url = serving.url().replace("ws://", "wss://");
+    let url = serving.secure_url();
     converse_with_client(&serving, Target::with_tls(&url, client_tls()).unwrap());
     serving.shut_down();
 }

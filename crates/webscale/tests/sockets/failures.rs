@@ -6,7 +6,7 @@ use std::thread;
 
 use webscale::{ClientTls, Handler, Limits, Message, Peer, Server, Target};
 
-use super::support::{CERTIFICATE, Serving, builder, client_tls, failure, tcp};
+use super::support::{CERTIFICATE, Files, Obedient, Serving, builder, client, client_tls, failure, tcp};
 
 /// A server of something else, for one client.
 fn stranger(answer: &'static [u8]) -> String {
@@ -75,7 +75,7 @@ fn a_path_that_is_not_served_and_a_handler_that_serves_none() {
 #[test]
 fn tls_to_a_plain_port_and_plain_to_a_tls_port() {
     let (serving, _events) = Serving::obedient(builder());
-    let url = serving.url().replace("ws://", "wss://");
+    let url = serving.secure_url();
     let words = failure(Target::with_tls(&url, client_tls()).unwrap());
     assert!(words.starts_with("TLS failed: "), "{words}");
     serving.shut_down();
@@ -89,16 +89,14 @@ fn tls_to_a_plain_port_and_plain_to_a_tls_port() {
 #[test]
 fn a_certificate_that_nobody_vouches_for() {
     let (serving, _events) = Serving::obedient(builder().tls(CERTIFICATE.0.clone()));
-    let url = serving.url().replace("ws://", "wss://");
+    let url = serving.secure_url();
     let stranger = rcgen::generate_simple_self_signed(vec!["127.0.0.1".into()]).unwrap();
-    let path = std::env::temp_dir().join(format!("webscale-ca-{}.pem", std::process::id()));
-    std::fs::write(&path, stranger.cert.pem()).unwrap();
-    let tls = ClientTls::from_ca_file(&path);
-    std::fs::remove_file(&path).unwrap();
-    let words = failure(Target::with_tls(&url, tls.unwrap()).unwrap());
+    let files = Files::new("stranger");
+    let tls = ClientTls::from_ca_file(files.write("ca.pem", &stranger.cert.pem())).unwrap();
+    let words = failure(Target::with_tls(&url, tls).unwrap());
     assert!(words.starts_with("TLS failed: invalid peer certificate"), "{words}");
     // Without looking it works.
-    let (client, events) = super::support::client();
+    let (client, events) = client();
     let target = Target::with_tls(&url, ClientTls::insecure().unwrap()).unwrap();
     client.connect(&std::sync::Arc::new(target), None, 1).unwrap();
     events.opened();
@@ -111,7 +109,7 @@ fn an_address_that_cannot_be_listened_on() {
     let (serving, _events) = Serving::obedient(builder());
     let address = serving.address;
     let build = |builder: webscale::ServerBuilder| {
-        let (handler, _) = super::support::Obedient::new();
+        let (handler, _) = Obedient::new();
         builder.build(handler).map(drop).unwrap_err().to_string()
     };
     let words = build(Server::builder().listen(address));
@@ -131,7 +129,7 @@ fn an_address_that_cannot_be_listened_on() {
 #[test]
 fn servers_that_agree_share_a_port() {
     let (serving, _events) = Serving::obedient(builder().share_port());
-    let (handler, _) = super::support::Obedient::new();
+    let (handler, _) = Obedient::new();
     let second = Server::builder().listen(serving.address).share_port().build(handler).unwrap();
     assert_eq!(second.local_addr(), serving.address);
     drop(second);

@@ -7,7 +7,7 @@ use tungstenite::Message as Frame;
 use webscale::{Health, Limits, ServerBuilder, ServerThread, Stuck};
 
 use super::shutdown::Gated;
-use super::support::{PATIENCE, Serving, builder, limits, other, say, until};
+use super::support::{PATIENCE, Serving, builder, hear, limits, other, say, until};
 
 const SOON: Duration = Duration::from_millis(20);
 
@@ -54,7 +54,7 @@ fn a_handler_that_blocks_its_loop_is_named_and_forgotten_when_it_goes_on() {
     };
     assert!(lasting >= SOON && id.to_string().starts_with("0-"), "{lasting:?}, {id}");
     gated.let_go.send(()).unwrap();
-    assert_eq!(super::support::hear(&mut socket), "first");
+    assert_eq!(hear(&mut socket), "first");
     until("health", || gated.serving.handle.health() == Health::Healthy);
     gated.serving.shut_down();
 }
@@ -75,7 +75,7 @@ fn workers_that_block_are_named_and_pongs_come_all_the_same() {
     assert_eq!(idle.read().unwrap(), Frame::Pong("alive?".into()));
     sockets.iter().for_each(|_| gated.let_go.send(()).unwrap());
     for socket in &mut sockets {
-        assert_eq!(super::support::hear(socket), "blocks");
+        assert_eq!(hear(socket), "blocks");
     }
     until("health", || gated.serving.handle.health() == Health::Healthy);
     gated.serving.shut_down();
@@ -83,9 +83,7 @@ fn workers_that_block_are_named_and_pongs_come_all_the_same() {
 
 /// What `run` ends with while a handler does not return.
 fn end_without(gated: &mut Gated) -> String {
-    let mut socket = gated.connect("/blocks");
-    say(&mut socket, "for ever");
-    gated.entries.recv_timeout(PATIENCE).unwrap();
+    let _socket = gated.begin("/blocks");
     gated.serving.handle.shutdown();
     let error = gated.serving.join().unwrap_err();
     assert_eq!(error.kind(), io::ErrorKind::TimedOut);

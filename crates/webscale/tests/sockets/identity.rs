@@ -4,15 +4,14 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 
 use rcgen::{
-    BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa, KeyPair,
-    date_time_ymd,
+    BasicConstraints, Certificate, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa,
+    KeyPair, date_time_ymd,
 };
 use webscale::{
-    Accept, ClientAuth, ClientTls, CloseCode, Handler, Message, Peer, Reject, Request, Target, TlsSession,
-    TlsVersions,
+    Accept, ClientAuth, ClientTls, Handler, Message, Peer, Reject, Request, Target, TlsSession, TlsVersions,
 };
 
-use super::support::{CERTIFICATE, Files, Serving, builder, client, failure, until};
+use super::support::{CERTIFICATE, Files, Serving, builder, failure, until, visit};
 
 /// Passes on what each client's TLS came to.
 struct Doorman(Sender<Option<TlsSession>>);
@@ -33,10 +32,14 @@ impl Handler for Doorman {
 pub(crate) type Authority = CertifiedIssuer<'static, KeyPair>;
 
 pub(crate) fn authority(name: &str) -> Authority {
+    CertifiedIssuer::self_signed(authority_params(name), KeyPair::generate().unwrap()).unwrap()
+}
+
+pub(crate) fn authority_params(name: &str) -> CertificateParams {
     let mut params = CertificateParams::new(Vec::new()).unwrap();
     params.distinguished_name.push(DnType::CommonName, name);
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap()
+    params
 }
 
 /// A client's configuration with a certificate of `authority`, and that certificate.
@@ -46,19 +49,32 @@ pub(crate) fn identity(
     is_expired: bool,
     versions: TlsVersions,
 ) -> (ClientTls, Vec<u8>) {
-    let mut params = CertificateParams::new(vec!["device-7".into()]).unwrap();
-    params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
-    if is_expired {
-        (params.not_before, params.not_after) = (date_time_ymd(1999, 1, 1), date_time_ymd(2000, 1, 1));
-    }
-    let key = KeyPair::generate().unwrap();
-    let made = params.signed_by(&key, authority).unwrap();
-    let (cert, key) = (files.write("cert.pem", &made.pem()), files.write("key.pem", &key.serialize_pem()));
-    let tls = ClientTls::builder().versions(versions).insecure().unwrap().identity(cert, key).unwrap();
-    (tls, made.der().to_vec())
+    let (made, key) = issued(authority, |params| {
+        if is_expired {
+            (params.not_before, params.not_after) = (date_time_ymd(1999, 1, 1), date_time_ymd(2000, 1, 1));
+        }
+    });
+    (showing(files, &made.pem(), &key, versions), made.der().to_vec())
 }
 
-fn serving(auth: Option<ClientAuth>) -> (Serving, Receiver<Option<TlsSession>>, String) {
+/// A client's certificate, after `change`, and its key.
+pub(crate) fn issued(
+    authority: &Authority,
+    change: impl FnOnce(&mut CertificateParams),
+) -> (Certificate, KeyPair) {
+    let mut params = CertificateParams::new(vec!["device-7".into()]).unwrap();
+    params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
+    change(&mut params);
+    let key = KeyPair::generate().unwrap();
+    (params.signed_by(&key, authority).unwrap(), key)
+}
+
+pub(crate) fn showing(files: &Files, chain: &str, key: &KeyPair, versions: TlsVersions) -> ClientTls {
+    let (cert, key) = (files.write("shown.pem", chain), files.write("shown.key", &key.serialize_pem()));
+    ClientTls::builder().versions(versions).insecure().unwrap().identity(cert, key).unwrap()
+}
+
+pub(crate) fn serving(auth: Option<ClientAuth>) -> (Serving, Receiver<Option<TlsSession>>, String) {
     let tls = CERTIFICATE.0.clone();
     let tls = match auth {
         Some(auth) => tls.client_certificates(auth).unwrap(),
@@ -66,22 +82,12 @@ fn serving(auth: Option<ClientAuth>) -> (Serving, Receiver<Option<TlsSession>>, 
     };
     let (sender, seen) = channel();
     let serving = Serving::new(builder().tls(tls), Doorman(sender));
-    let url = serving.url().replace("ws://", "wss://");
+    let url = serving.secure_url();
     (serving, seen, url)
 }
 
-/// Connects, has one echo, so that the server's tickets are here, and closes.
-fn visit(target: &Arc<Target>) {
-    let (client, events) = client();
-    client.connect(target, None, 1).unwrap();
-    let (_, sender) = events.opened();
-    sender.send(Message::Text("hello")).unwrap();
-    assert_eq!(events.text(), (1, "hello".into()));
-    sender.close(CloseCode::NORMAL, "").unwrap();
-    events.closed();
-}
-
-const VERSIONS: [(TlsVersions, &str); 2] = [(TlsVersions::Tls13, "TLSv1_3"), (TlsVersions::Tls12, "TLSv1_2")];
+pub(crate) const VERSIONS: [(TlsVersions, &str); 2] =
+    [(TlsVersions::Tls13, "TLSv1_3"), (TlsVersions::Tls12, "TLSv1_2")];
 
 #[test]
 fn names_and_choices_are_told() {
@@ -155,8 +161,7 @@ fn who_has_none_or_a_wrong_one_gets_an_alert_and_is_counted() {
                 words.starts_with("TLS failed: received fatal alert") && is_told,
                 "{versions:?}: {words}"
             );
-            let count = || serving.handle.metrics().closes().find(|(name, _)| *name == "tls");
-            until("the count", || count() == Some(("tls", number)));
+            until("the count", || serving.closed_by("tls") == number);
         }
         assert!(seen.try_recv().is_err(), "the handler was asked");
         serving.shut_down();

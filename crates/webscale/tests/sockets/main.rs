@@ -14,6 +14,7 @@ mod identity;
 mod memory;
 mod own_client;
 mod proxies;
+mod revocation;
 mod senders;
 mod shutdown;
 mod slow;

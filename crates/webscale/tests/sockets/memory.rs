@@ -2,13 +2,9 @@
 
 use std::io::Write;
 
-use webscale::{CloseCause, Limits, Snapshot};
+use webscale::{CloseCause, Limits};
 
 use super::support::{Serving, builder, hear, limits, other, say, until};
-
-fn overloads(metrics: &Snapshot) -> u64 {
-    metrics.closes().find(|&(name, _)| name == "overload").expect("a cause of that name").1
-}
 
 /// All but the last byte of a binary message of 60,000.
 fn most_of_a_message() -> Vec<u8> {
@@ -40,7 +36,7 @@ fn who_holds_much_of_too_much_is_told_to_try_later() {
     drop(greedy);
     until("the end of the greedy ones", || serving.handle.metrics().connections == 1);
     until("an empty account", || held() == 0);
-    assert!(overloads(&serving.handle.metrics()) >= 20);
+    assert!(serving.closed_by("overload") >= 20);
     say(&mut honest, "still here");
     assert_eq!(hear(&mut honest), "still here");
     serving.shut_down();

@@ -1,12 +1,12 @@
 //! Clients behind a proxy that speaks the PROXY protocol.
 
-use std::io::{Read, Write};
-use std::net::TcpStream;
+use std::io::Write;
 
-use rustls::{ClientConnection, StreamOwned};
-use webscale::{Accept, Handler, Limits, Message, Peer, Reject, Request, ServerBuilder, Snapshot};
+use webscale::{Accept, Handler, Limits, Message, Peer, Reject, Request, ServerBuilder};
 
-use super::support::{CERTIFICATE, Serving, builder, client_config, limits, over, tcp, until};
+use super::support::{
+    CERTIFICATE, Serving, builder, client_config, hear, is_closed, limits, over, say, secure, tcp, until,
+};
 
 /// Says who they are to those who ask.
 struct Mirror;
@@ -30,30 +30,18 @@ fn behind(network: &str, limits: Limits) -> ServerBuilder {
     builder().threads(2).limits(limits).tls(CERTIFICATE.0.clone()).proxy_protocol([network])
 }
 
-fn closes(metrics: &Snapshot, cause: &str) -> u64 {
-    metrics.closes().find(|&(name, _)| name == cause).expect("a cause of that name").1
-}
-
 /// What a client behind `header` is taken for; `None` where it is turned away.
 fn whoami(serving: &Serving, header: &[u8]) -> Option<(String, Box<dyn Send>)> {
     let mut stream = tcp(serving.address);
     stream.write_all(header).expect("room");
-    let name = "127.0.0.1".try_into().expect("an address");
-    let mut connection = ClientConnection::new(client_config(), name).expect("a connection");
-    while connection.is_handshaking() {
-        connection.complete_io(&mut stream).ok()?;
-    }
-    let mut socket = over(StreamOwned::new(connection, stream), serving.address);
-    super::support::say(&mut socket, "who am I?");
-    Some((super::support::hear(&mut socket), Box::new(socket)))
+    let stream = secure(stream, client_config(), "127.0.0.1").ok()?;
+    let mut socket = over(stream, serving.address);
+    say(&mut socket, "who am I?");
+    Some((hear(&mut socket), Box::new(socket)))
 }
 
 fn line(client: &str) -> Vec<u8> {
     format!("PROXY TCP4 {client} 198.51.100.1 4711 443\r\n").into_bytes()
-}
-
-fn is_closed(mut stream: &TcpStream) -> bool {
-    matches!(stream.read(&mut [0]), Ok(0) | Err(_))
 }
 
 #[test]
@@ -70,7 +58,7 @@ fn the_address_is_the_clients_and_so_are_its_limits() {
     assert_eq!(other, "203.0.113.10:4711");
     until("the end of the one too many", || serving.handle.metrics().connections == 3);
     let metrics = serving.handle.metrics();
-    assert_eq!((metrics.accepted, metrics.refused, closes(&metrics, "refused")), (4, 1, 1));
+    assert_eq!((metrics.accepted, metrics.refused, serving.closed_by("refused")), (4, 1, 1));
     serving.shut_down();
 }
 
@@ -80,13 +68,13 @@ fn a_proxy_must_send_it_and_nobody_else_may() {
     assert!(whoami(&serving, b"").is_none(), "TLS from a proxy, without a header");
     assert!(whoami(&serving, b"PROXY TCP4 nowhere\r\n").is_none());
     until("their end", || serving.handle.metrics().connections == 0);
-    assert_eq!(closes(&serving.handle.metrics(), "proxy"), 2);
+    assert_eq!(serving.closed_by("proxy"), 2);
     serving.shut_down();
     let serving = Serving::new(behind("192.0.2.0/24", limits()), Mirror);
     assert!(whoami(&serving, b"").expect("no proxy").0.starts_with("127.0.0.1:"));
     assert!(whoami(&serving, &line("203.0.113.9")).is_none());
     until("its end", || serving.handle.metrics().connections == 0);
-    assert_eq!(closes(&serving.handle.metrics(), "tls"), 1);
+    assert_eq!(serving.closed_by("tls"), 1);
     serving.shut_down();
 }
 
@@ -97,6 +85,6 @@ fn a_header_that_does_not_come_holds_nothing_for_long() {
     let stream = tcp(serving.address);
     assert!(is_closed(&stream));
     until("its end", || serving.handle.metrics().connections == 0);
-    assert_eq!(closes(&serving.handle.metrics(), "timeout"), 1);
+    assert_eq!(serving.closed_by("timeout"), 1);
     serving.shut_down();
 }

@@ -16,12 +16,15 @@ use super::support::{
 #[test]
 fn every_client_hears_1001_and_run_ends_well() {
     const CLIENTS: usize = 50;
-    let (mut serving, events) = Serving::obedient(builder().threads(2));
-    let mut sockets: Vec<_> = (0..CLIENTS).map(|_| other(serving.address)).collect();
+    // Each is awaited for as long as it takes, and no longer.
+    let never = Duration::from_secs(3600);
+    let limits = Limits { close_time: never, shutdown_time: never, ..Limits::default() };
+    let (mut serving, events) = Serving::obedient(builder().threads(2).limits(limits));
+    let sockets: Vec<_> = (0..CLIENTS).map(|_| other(serving.address)).collect();
     (0..CLIENTS).for_each(|_| drop(events.opened()));
     serving.handle.shutdown();
-    for socket in &mut sockets {
-        assert_eq!(hear_close(socket), (1001, "shutting down".into()));
+    for mut socket in sockets {
+        assert_eq!(hear_close(&mut socket), (1001, "shutting down".into()));
     }
     serving.join().unwrap();
     for _ in 0..CLIENTS {
@@ -121,14 +124,20 @@ impl Gated {
         let request = format!("ws://{}{path}", self.serving.address);
         tungstenite::client(request, tcp(self.serving.address)).expect("a handshake").0
     }
+
+    /// The same, with a message that the handler has and does not let go.
+    pub(crate) fn begin(&self, path: &str) -> tungstenite::WebSocket<TcpStream> {
+        let mut socket = self.connect(path);
+        say(&mut socket, "first");
+        assert_eq!(self.entries.recv_timeout(PATIENCE).unwrap(), path);
+        socket
+    }
 }
 
 #[test]
 fn an_abort_waits_for_the_message_that_a_worker_has_and_for_no_other() {
     let mut gated = Gated::new();
-    let (mut begun, mut waiting) = (gated.connect("/begun"), gated.connect("/waiting"));
-    say(&mut begun, "first");
-    assert_eq!(gated.entries.recv_timeout(PATIENCE).unwrap(), "/begun");
+    let (_begun, mut waiting) = (gated.begin("/begun"), gated.connect("/waiting"));
     say(&mut waiting, "second");
     until("the second message", || gated.serving.handle.metrics().messages_in == 2);
     gated.serving.handle.abort();
@@ -152,9 +161,7 @@ fn an_abort_waits_for_the_message_that_a_worker_has_and_for_no_other() {
 #[test]
 fn nobody_can_connect_while_an_aborted_loop_waits_for_a_worker() {
     let mut gated = Gated::new();
-    let mut socket = gated.connect("/begun");
-    say(&mut socket, "first");
-    gated.entries.recv_timeout(PATIENCE).unwrap();
+    let _socket = gated.begin("/begun");
     gated.serving.handle.abort();
     until("the end of listening", || TcpStream::connect(gated.serving.address).is_err());
     gated.let_go.send(()).unwrap();
@@ -165,9 +172,7 @@ fn nobody_can_connect_while_an_aborted_loop_waits_for_a_worker() {
 #[test]
 fn a_shutdown_waits_for_workers_and_answers_what_was_accepted() {
     let mut gated = Gated::new();
-    let mut socket = gated.connect("/begun");
-    say(&mut socket, "first");
-    gated.entries.recv_timeout(PATIENCE).unwrap();
+    let mut socket = gated.begin("/begun");
     gated.serving.handle.shutdown();
     gated.let_go.send(()).unwrap();
     assert_eq!(super::support::hear(&mut socket), "first");
@@ -180,9 +185,7 @@ fn a_shutdown_waits_for_workers_and_answers_what_was_accepted() {
 #[test]
 fn a_shutdown_waits_for_the_session_of_a_connection_that_is_gone() {
     let mut gated = Gated::new();
-    let mut socket = gated.connect("/gone");
-    say(&mut socket, "first");
-    gated.entries.recv_timeout(PATIENCE).unwrap();
+    let socket = gated.begin("/gone");
     drop(socket);
     until("the end of the connection", || gated.serving.handle.metrics().connections == 0);
     gated.serving.handle.shutdown();

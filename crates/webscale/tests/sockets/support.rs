@@ -9,10 +9,13 @@ use std::sync::{Arc, LazyLock};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
+use rustls::crypto::CryptoProvider;
 use rustls::crypto::aws_lc_rs::default_provider;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::server::ResolvesServerCert;
 use rustls::sign::CertifiedKey;
-use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
+use rustls::version::TLS13;
+use rustls::{ClientConfig, ClientConnection, RootCertStore, ServerConfig, StreamOwned};
 use tungstenite::WebSocket;
 use webscale::{
     Accept, Client, ClientTls, Close, CloseCode, Handle, Handler, Limits, Message, Peer, Reject, Request,
@@ -153,6 +156,16 @@ impl Serving {
         format!("ws://{}/", self.address)
     }
 
+    pub(crate) fn secure_url(&self) -> String {
+        format!("wss://{}/", self.address)
+    }
+
+    /// How many connections ended for this cause.
+    pub(crate) fn closed_by(&self, cause: &str) -> u64 {
+        let metrics = self.handle.metrics();
+        metrics.closes().find(|&(name, _)| name == cause).expect("a cause of that name").1
+    }
+
     /// Waits for the end of `run`.
     pub(crate) fn join(&mut self) -> io::Result<()> {
         let thread = self.thread.take().expect("joined once");
@@ -210,6 +223,17 @@ pub(crate) fn client() -> (Client<Teller>, Events) {
     (client, Events(receiver))
 }
 
+/// Connects to `target`, has one echo, so that the server's tickets are here, and closes.
+pub(crate) fn visit(target: &Arc<Target>) {
+    let (client, events) = client();
+    client.connect(target, None, 1).expect("room in the mailbox");
+    let (_, sender) = events.opened();
+    sender.send(Message::Text("hello")).expect("room in the mailbox");
+    assert_eq!(events.text(), (1, "hello".into()));
+    sender.close(CloseCode::NORMAL, "").expect("room in the mailbox");
+    events.closed();
+}
+
 /// How a connection of the library's client to `target` ended before it was open: in words.
 pub(crate) fn failure(target: Target) -> String {
     let (client, events) = client();
@@ -240,16 +264,31 @@ pub(crate) fn certified() -> CertifiedKey {
     CertifiedKey::from_der(vec![MADE.0.clone()], private_key(), &default_provider()).expect("they fit")
 }
 
-pub(crate) fn client_config() -> Arc<ClientConfig> {
+pub(crate) fn client_config() -> ClientConfig {
+    trusting([&CERTIFICATE.1], default_provider())
+}
+
+/// A client that trusts these.
+pub(crate) fn trusting<'a>(
+    certificates: impl IntoIterator<Item = &'a CertificateDer<'static>>,
+    provider: CryptoProvider,
+) -> ClientConfig {
     let mut roots = RootCertStore::empty();
-    roots.add(CERTIFICATE.1.clone()).expect("a certificate");
-    let builder = ClientConfig::builder_with_provider(Arc::new(default_provider()));
-    let builder = builder.with_safe_default_protocol_versions().expect("the provider has them");
-    Arc::new(builder.with_root_certificates(roots).with_no_client_auth())
+    certificates.into_iter().for_each(|it| roots.add(it.clone()).expect("a certificate"));
+    let builder = ClientConfig::builder_with_provider(Arc::new(provider));
+    let builder = builder.with_safe_default_protocol_versions().expect("the provider has some");
+    builder.with_root_certificates(roots).with_no_client_auth()
+}
+
+/// A server's configuration that is not the library's.
+pub(crate) fn server_config(certificates: Arc<dyn ResolvesServerCert>) -> ServerConfig {
+    let builder = ServerConfig::builder_with_provider(Arc::new(default_provider()));
+    let builder = builder.with_protocol_versions(&[&TLS13]).expect("the provider has it");
+    builder.with_no_client_auth().with_cert_resolver(certificates)
 }
 
 pub(crate) fn client_tls() -> ClientTls {
-    ClientTls::from_rustls(client_config())
+    ClientTls::from_rustls(Arc::new(client_config()))
 }
 
 pub(crate) fn tcp(address: SocketAddr) -> TcpStream {
@@ -259,6 +298,29 @@ pub(crate) fn tcp(address: SocketAddr) -> TcpStream {
     stream
 }
 
+/// Nothing more can be read from it: it ended, or failed.
+pub(crate) fn is_closed(mut stream: &TcpStream) -> bool {
+    matches!(stream.read(&mut [0]), Ok(0) | Err(_))
+}
+
+/// TLS by rustls' own stream.
+pub(crate) type Secure = StreamOwned<ClientConnection, TcpStream>;
+
+/// A client of rustls, with the handshake done, that asks for this name.
+pub(crate) fn secure(tcp: TcpStream, config: ClientConfig, name: &str) -> io::Result<Secure> {
+    let name = name.to_owned().try_into().expect("a name or an address");
+    let connection = ClientConnection::new(Arc::new(config), name).expect("a connection");
+    shake(StreamOwned::new(connection, tcp))
+}
+
+/// Makes the handshake.
+pub(crate) fn shake(mut stream: Secure) -> io::Result<Secure> {
+    while stream.conn.is_handshaking() {
+        stream.conn.complete_io(&mut stream.sock)?;
+    }
+    Ok(stream)
+}
+
 pub(crate) type Other<S> = WebSocket<S>;
 
 /// A client of the other implementation.
@@ -266,10 +328,9 @@ pub(crate) fn other(address: SocketAddr) -> Other<TcpStream> {
     over(tcp(address), address)
 }
 
-pub(crate) fn other_tls(address: SocketAddr) -> Other<StreamOwned<ClientConnection, TcpStream>> {
-    let name = "127.0.0.1".try_into().expect("an address");
-    let connection = ClientConnection::new(client_config(), name).expect("a connection");
-    over(StreamOwned::new(connection, tcp(address)), address)
+pub(crate) fn other_tls(address: SocketAddr) -> Other<Secure> {
+    let stream = secure(tcp(address), client_config(), "127.0.0.1");
+    over(stream.expect("no handshake fails"), address)
 }
 
 pub(crate) fn over<S: Read + Write>(stream: S, address: SocketAddr) -> Other<S> {

@@ -5,26 +5,23 @@ use std::io::{Read, Write};
 use std::sync::Arc;
 
 use rustls::client::ClientSessionMemoryCache;
-use webscale::{ClientTls, CloseCode, Limits, Target, TlsVersions};
+use webscale::{ClientTls, Limits, Target, TlsVersions};
 
-use super::support::{CERTIFICATE, Serving, builder, certified, client, failure, hear, over, say, until};
+use super::support::{
+    self, CERTIFICATE, Secure, Serving, builder, certified, client, client_config, client_tls, failure, hear,
+    over, say, server_config, shake, tcp, until,
+};
 
 fn serving() -> (Serving, String) {
     let (serving, _events) = Serving::obedient(builder().tls(CERTIFICATE.0.clone()));
-    let url = serving.url().replace("ws://", "wss://");
+    let url = serving.secure_url();
     (serving, url)
 }
 
-/// Connects to `target`, and waits until the server's tickets have arrived with an echo.
+/// One more connection of the server's.
 fn visit(serving: &Serving, target: &Arc<Target>) {
     let before = serving.handle.metrics().opened;
-    let (client, events) = client();
-    client.connect(target, None, 1).unwrap();
-    let (_, sender) = events.opened();
-    sender.send(webscale::Message::Text("hello")).unwrap();
-    assert_eq!(events.text(), (1, "hello".into()));
-    sender.close(CloseCode::NORMAL, "").unwrap();
-    events.closed();
+    support::visit(target);
     assert_eq!(serving.handle.metrics().opened, before + 1);
 }
 
@@ -50,7 +47,7 @@ fn handshakes_that_wait_for_their_turn_all_come_to_it() {
     let limits = Limits { turn_handshakes: 1, ..Limits::default() };
     let (serving, _events) =
         Serving::obedient(builder().threads(1).tls(CERTIFICATE.0.clone()).limits(limits));
-    let url = serving.url().replace("ws://", "wss://");
+    let url = serving.secure_url();
     let target = Arc::new(Target::with_tls(&url, ClientTls::insecure().unwrap()).unwrap());
     let (client, events) = client();
     (0..CLIENTS).for_each(|number| client.connect(&target, None, number).unwrap());
@@ -61,16 +58,11 @@ fn handshakes_that_wait_for_their_turn_all_come_to_it() {
 
 #[test]
 fn a_client_that_speaks_one_version_meets_a_server_that_speaks_another() {
-    let mut config =
-        rustls::ServerConfig::builder_with_provider(Arc::new(rustls::crypto::aws_lc_rs::default_provider()))
-            .with_protocol_versions(&[&rustls::version::TLS13])
-            .unwrap()
-            .with_no_client_auth()
-            .with_cert_resolver(Arc::new(rustls::server::ResolvesServerCertUsingSni::new()));
+    let mut config = server_config(Arc::new(rustls::server::ResolvesServerCertUsingSni::new()));
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
     let tls = webscale::Tls::from_rustls(Arc::new(config));
     let (serving, _events) = Serving::obedient(builder().tls(tls));
-    let url = serving.url().replace("ws://", "wss://");
+    let url = serving.secure_url();
     let tls = ClientTls::builder().versions(TlsVersions::Tls12).insecure().unwrap();
     let words = failure(Target::with_tls(&url, tls).unwrap());
     assert!(words.contains("ProtocolVersion"), "{words}");
@@ -81,7 +73,7 @@ fn a_client_that_speaks_one_version_meets_a_server_that_speaks_another() {
 #[test]
 fn the_name_that_is_asked_for_must_stand_in_the_certificate() {
     let (serving, url) = serving();
-    let target = Target::with_tls(&url, super::support::client_tls()).unwrap();
+    let target = Target::with_tls(&url, client_tls()).unwrap();
     visit(&serving, &Arc::new(target.clone()));
     let words = failure(target.server_name("elsewhere.example").unwrap());
     assert!(words.contains("elsewhere.example"), "{words}");
@@ -90,7 +82,7 @@ fn the_name_that_is_asked_for_must_stand_in_the_certificate() {
 
 /// What a server answers to these bytes on its TLS port, up to its end of the connection.
 fn answer(serving: &Serving, bytes: &[u8]) -> Vec<u8> {
-    let mut stream = super::support::tcp(serving.address);
+    let mut stream = tcp(serving.address);
     stream.write_all(bytes).unwrap();
     let mut answer = Vec::new();
     stream.read_to_end(&mut answer).unwrap();
@@ -109,27 +101,23 @@ fn old_versions_and_other_protocols_get_an_alert() {
         let answer = answer(&serving, bytes);
         // A record with an alert that is fatal, and nothing else.
         assert!(matches!(answer[..], [21, 3, _, 0, 2, 2, _]), "{answer:x?}");
-        let count = || serving.handle.metrics().closes().find(|(name, _)| *name == "tls");
-        until("the count", || count() == Some(("tls", number)));
+        until("the count", || serving.closed_by("tls") == number);
     }
     serving.shut_down();
 }
 
-fn rustls_client(alpn: &[&[u8]]) -> Arc<rustls::ClientConfig> {
-    let mut roots = rustls::RootCertStore::empty();
-    roots.add(CERTIFICATE.1.clone()).unwrap();
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let builder = rustls::ClientConfig::builder_with_provider(provider);
-    let builder = builder.with_safe_default_protocol_versions().unwrap();
-    let mut config = builder.with_root_certificates(roots).with_no_client_auth();
+fn rustls_client(alpn: &[&[u8]]) -> rustls::ClientConfig {
+    let mut config = client_config();
     config.alpn_protocols = alpn.iter().map(|name| name.to_vec()).collect();
-    Arc::new(config)
+    config
 }
 
 #[test]
 fn a_client_of_http_2_alone_gets_an_alert() {
     let (serving, url) = serving();
-    let with = |alpn: &[&[u8]]| Target::with_tls(&url, ClientTls::from_rustls(rustls_client(alpn))).unwrap();
+    let with = |alpn: &[&[u8]]| {
+        Target::with_tls(&url, ClientTls::from_rustls(Arc::new(rustls_client(alpn)))).unwrap()
+    };
     let words = failure(with(&[b"h2"]));
     assert!(words.contains("NoApplicationProtocol"), "{words}");
     visit(&serving, &Arc::new(with(&[b"h2", b"http/1.1"])));
@@ -137,21 +125,8 @@ fn a_client_of_http_2_alone_gets_an_alert() {
     serving.shut_down();
 }
 
-type Secure = rustls::StreamOwned<rustls::ClientConnection, std::net::TcpStream>;
-
-fn secure(serving: &Serving, config: Arc<rustls::ClientConfig>) -> Secure {
-    let name = "127.0.0.1".try_into().unwrap();
-    let connection = rustls::ClientConnection::new(config, name).unwrap();
-    let mut stream = rustls::StreamOwned::new(connection, super::support::tcp(serving.address));
-    while stream.conn.is_handshaking() {
-        stream.conn.complete_io(&mut stream.sock).unwrap();
-    }
-    stream
-}
-
-/// Connections that ended because of TLS.
-fn failed(serving: &Serving) -> u64 {
-    serving.handle.metrics().closes().find(|(name, _)| *name == "tls").unwrap().1
+fn secure(serving: &Serving, config: rustls::ClientConfig) -> Secure {
+    support::secure(tcp(serving.address), config, "127.0.0.1").unwrap()
 }
 
 fn update_keys(stream: &mut Secure, count: usize) -> std::io::Result<()> {
@@ -165,22 +140,22 @@ fn update_keys(stream: &mut Secure, count: usize) -> std::io::Result<()> {
 #[test]
 fn a_flood_of_key_updates_is_ended() {
     let (serving, _) = serving();
-    let mut stream = secure(&serving, rustls_client(&[]));
+    let mut stream = secure(&serving, client_config());
     // A handful in a row is nobody's fault.
     update_keys(&mut stream, 5).unwrap();
-    assert_eq!(failed(&serving), 0);
+    assert_eq!(serving.closed_by("tls"), 0);
     // The server may have ended it before all were sent.
     let _ = update_keys(&mut stream, 100);
-    until("the end", || failed(&serving) == 1);
+    until("the end", || serving.closed_by("tls") == 1);
     serving.shut_down();
 }
 
 #[test]
 fn a_flood_of_key_updates_with_bytes_of_data_between_is_ended() {
     let (serving, _events) = serving();
-    let mut flood = secure(&serving, rustls_client(&[]));
+    let mut flood = secure(&serving, client_config());
     // The same number in the company of what they protect: 20 for each 400 kB.
-    let mut honest = over(secure(&serving, rustls_client(&[])), serving.address);
+    let mut honest = over(secure(&serving, client_config()), serving.address);
     for _ in 0..10 {
         update_keys(honest.get_mut(), 20).unwrap();
         honest.send(tungstenite::Message::binary(vec![0; 400_000])).unwrap();
@@ -188,10 +163,10 @@ fn a_flood_of_key_updates_with_bytes_of_data_between_is_ended() {
     }
     // A head that never ends, byte by byte.
     let head = [&b"GET /"[..], &[b'a'; 500]].concat();
-    for byte in head.chunks(1).take_while(|_| failed(&serving) == 0) {
+    for byte in head.chunks(1).take_while(|_| serving.closed_by("tls") == 0) {
         let _ = update_keys(&mut flood, 5).and_then(|()| flood.write_all(byte));
     }
-    until("the end", || failed(&serving) == 1);
+    until("the end", || serving.closed_by("tls") == 1);
     assert_eq!(serving.handle.metrics().connections, 1);
     serving.shut_down();
 }
@@ -230,24 +205,20 @@ impl Sealer {
 
 /// A client of TLS 1.2 that seals its records itself.
 fn sealing(serving: &Serving) -> (Sealer, std::net::TcpStream) {
-    let provider = Arc::new(rustls::crypto::CryptoProvider {
+    let provider = rustls::crypto::CryptoProvider {
         cipher_suites: vec![rustls::crypto::aws_lc_rs::cipher_suite::TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384],
         ..rustls::crypto::aws_lc_rs::default_provider()
-    });
-    let mut roots = rustls::RootCertStore::empty();
-    roots.add(CERTIFICATE.1.clone()).unwrap();
-    let builder = rustls::ClientConfig::builder_with_provider(provider);
-    let builder = builder.with_protocol_versions(&[&rustls::version::TLS12]).unwrap();
-    let mut config = builder.with_root_certificates(roots).with_no_client_auth();
+    };
+    let mut config = support::trusting([&CERTIFICATE.1], provider);
     config.enable_secret_extraction = true;
-    let stream = secure(serving, Arc::new(config));
+    let stream = secure(serving, config);
     (Sealer::of(stream.conn), stream.sock)
 }
 
 #[test]
 fn a_flood_of_empty_records_is_ended() {
     let (serving, _events) = serving();
-    let (mut sealer, mut tcp) = sealing(&serving);
+    let (mut sealer, mut stream) = sealing(&serving);
     let flood: Vec<u8> = (0..1000).flat_map(|_| sealer.seal(23, b"")).collect();
     // A dozen is nobody's fault: the request behind them is answered.
     let (mut sealer, mut honest) = sealing(&serving);
@@ -256,45 +227,40 @@ fn a_flood_of_empty_records_is_ended() {
     honest.write_all(&sealer.seal(23, b"GET /nowhere HTTP/1.1\r\nHost: a\r\n\r\n")).unwrap();
     honest.read_to_end(&mut Vec::new()).unwrap();
     assert_eq!(serving.handle.metrics().rejected + serving.handle.metrics().http, 1);
-    let _ = tcp.write_all(&flood);
-    until("the end", || failed(&serving) == 1);
+    let _ = stream.write_all(&flood);
+    until("the end", || serving.closed_by("tls") == 1);
     serving.shut_down();
 }
 
 #[test]
 fn renegotiation_is_refused_and_asked_for_again_ends_it() {
     let (serving, _events) = serving();
-    let (mut sealer, mut tcp) = sealing(&serving);
+    let (mut sealer, mut stream) = sealing(&serving);
     // A ClientHello of TLS 1.2 with nothing in it but a cipher suite (RFC 5246 §7.4.1.2).
     let mut hello = vec![1, 0, 0, 41, 3, 3];
     hello.extend([7; 32]);
     hello.extend([0, 0, 2, 0xc0, 0x2c, 1, 0]);
-    tcp.write_all(&sealer.seal(22, &hello)).unwrap();
+    stream.write_all(&sealer.seal(22, &hello)).unwrap();
     let mut alert = [0; 31];
-    tcp.read_exact(&mut alert).unwrap();
+    stream.read_exact(&mut alert).unwrap();
     // Sealed: a warning (RFC 5246 §7.2.2, no_renegotiation). The connection lives on.
     assert_eq!(alert[..5], [21, 3, 3, 0, 26]);
-    tcp.write_all(&sealer.seal(23, b"GET /nothing HTTP/1.1\r\n")).unwrap();
-    assert_eq!(failed(&serving), 0);
-    tcp.write_all(&sealer.seal(22, &hello)).unwrap();
-    tcp.read_to_end(&mut Vec::new()).unwrap();
-    until("the end", || failed(&serving) == 1);
+    stream.write_all(&sealer.seal(23, b"GET /nothing HTTP/1.1\r\n")).unwrap();
+    assert_eq!(serving.closed_by("tls"), 0);
+    stream.write_all(&sealer.seal(22, &hello)).unwrap();
+    stream.read_to_end(&mut Vec::new()).unwrap();
+    until("the end", || serving.closed_by("tls") == 1);
     serving.shut_down();
 }
 
 #[test]
 fn early_data_is_not_taken() {
     // The one ticket that allows it is of another server with the same sessions, and not one of ours.
-    let mut config =
-        rustls::ServerConfig::builder_with_provider(Arc::new(rustls::crypto::aws_lc_rs::default_provider()))
-            .with_protocol_versions(&[&rustls::version::TLS13])
-            .unwrap()
-            .with_no_client_auth()
-            .with_cert_resolver(Arc::new(rustls::sign::SingleCertAndKey::from(certified())));
+    let mut config = server_config(Arc::new(rustls::sign::SingleCertAndKey::from(certified())));
     config.max_early_data_size = 1000;
     let lavish = Arc::new(config);
     let (serving, _events) = Serving::obedient(builder().tls(webscale::Tls::from_rustls(lavish.clone())));
-    let mut config = Arc::unwrap_or_clone(rustls_client(&[]));
+    let mut config = client_config();
     config.enable_early_data = true;
     let config = Arc::new(config);
     take_ticket(&lavish, &config);
@@ -303,11 +269,9 @@ fn early_data_is_not_taken() {
     let mut connection = rustls::ClientConnection::new(config, name).unwrap();
     let request = b"GET /early HTTP/1.1\r\nHost: a\r\n\r\n";
     connection.early_data().expect("the ticket allows it").write_all(request).unwrap();
-    let mut stream = rustls::StreamOwned::new(connection, super::support::tcp(serving.address));
+    let mut stream = rustls::StreamOwned::new(connection, tcp(serving.address));
     stream.flush().unwrap();
-    while stream.conn.is_handshaking() {
-        stream.conn.complete_io(&mut stream.sock).unwrap();
-    }
+    let stream = shake(stream).unwrap();
     assert!(!stream.conn.is_early_data_accepted());
     // What is heard is what was said in the session itself.
     let mut socket = over(stream, serving.address);

@@ -116,7 +116,7 @@ pub fn a_burst_comes_back_in_order(binary: &str, arguments: &[&str]) {
 pub fn many_clients_are_served_at_once(binary: &str, arguments: &[&str]) {
     const THREADS: u64 = 8;
     const CLIENTS: u64 = 25;
-    const MESSAGES: u64 = 20;
+    const MESSAGES: u64 = 5;
     both_ways(|certificate| {
         let server = Server::start(binary, Mode::Echo, certificate, arguments);
         let connect = Connect::to(server.address(), certificate);

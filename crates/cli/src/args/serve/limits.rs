@@ -55,14 +55,12 @@ impl LimitArgs {
         Ok(limits)
     }
 
-    /// What is typed for one of so many processes.
-    pub(crate) fn share(&self, processes: u16) -> Vec<String> {
+    /// What is typed for one of so many processes in place of what was for all.
+    pub(crate) fn share(&self, processes: u16) -> impl Iterator<Item = String> {
         let flags = [
             ("--max-connections", self.max_connections.map(|all| all.div_ceil(processes.into()))),
             ("--memory", self.memory.map(|all| all / usize::from(processes))),
-            ("--max-per-address", self.max_per_address),
-            ("--max-handshakes-per-address", self.max_handshakes_per_address),
         ];
-        flags.into_iter().filter_map(|(flag, value)| Some(format!("{flag}={}", value?))).collect()
+        flags.into_iter().filter_map(|(flag, value)| Some(format!("{flag}={}", value?)))
     }
 }

@@ -37,11 +37,9 @@ impl StatusArgs {
         }
     }
 
-    /// What is typed for the process of this index.
-    pub(crate) fn share(&self, index: u16) -> Vec<String> {
-        let metrics = self.metrics.to_possible_value().map(|value| format!("--metrics={}", value.get_name()));
-        let status = self.status.map(|address| format!("--status={}", nth(address, index)));
-        metrics.into_iter().chain(status).collect()
+    /// What is typed for the process of this index in place of what was for all.
+    pub(crate) fn share(&self, index: u16) -> Option<String> {
+        self.status.map(|address| format!("--status={}", nth(address, index)))
     }
 
     /// What is wrong with these for so many processes.

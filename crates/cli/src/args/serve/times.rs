@@ -21,6 +21,9 @@ pub(crate) struct TimeArgs {
     /// How long a client may leave that ping unanswered [default: 30s]
     #[arg(long, value_name = "TIME", value_parser = units::duration)]
     pub(crate) pong_time: Option<Duration>,
+    /// How long a loop or a handler on a worker may be busy before /healthz says that it is stuck [default: 5s]
+    #[arg(long, value_name = "TIME", value_parser = units::duration)]
+    pub(crate) stuck_after: Option<Duration>,
     /// Have the first signal tell clients to go (1001) spread over so much time, so that they do not all connect elsewhere at
     /// once; who is not gone 10 s behind it is dropped [default: all at once]
     #[arg(long, value_name = "TIME", value_parser = units::duration)]
@@ -35,19 +38,8 @@ impl TimeArgs {
         put(&mut limits.message_time, self.message_time);
         put(&mut limits.ping_after, self.ping_after);
         put(&mut limits.pong_time, self.pong_time);
+        put(&mut limits.stuck_after, self.stuck_after);
         put(&mut limits.shutdown_spread, self.drain);
         limits.shutdown_time = limits.shutdown_time.saturating_add(limits.shutdown_spread);
-    }
-
-    /// What is typed for a process of several.
-    pub(crate) fn share(&self) -> impl Iterator<Item = String> {
-        let flags = [
-            ("--handshake-time", self.handshake_time),
-            ("--message-time", self.message_time),
-            ("--ping-after", self.ping_after),
-            ("--pong-time", self.pong_time),
-            ("--drain", self.drain),
-        ];
-        flags.into_iter().filter_map(|(flag, time)| Some(format!("{flag}={}us", time?.as_micros())))
     }
 }

@@ -75,8 +75,6 @@ pub(super) struct Account {
     pub(super) entered: bool,
     pub(super) sent_bytes: u64,
     pub(super) received_bytes: u64,
-    pub(super) messages: u64,
-    pub(super) message_bytes: u64,
     pub(super) age: Duration,
 }
 
@@ -351,10 +349,6 @@ impl Hostile {
             bytes = &bytes[used..];
             match step {
                 Step::NeedMore => return Ok(()),
-                Step::Message(message) => {
-                    self.account.messages += 1;
-                    self.account.message_bytes += message.len() as u64;
-                }
                 Step::Close(frame) => self.closed = Some(frame.map_or(1005, |frame| frame.code.get())),
                 _ => {}
             }

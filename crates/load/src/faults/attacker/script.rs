@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use webscale_proto::{EncodedHeader, FrameHeader, MaskKey, OpCode, Reserved, mask};
+use webscale_proto::{Control, EncodedHeader, FrameHeader, MaskKey, OpCode, Reserved, mask};
 
 /// Something that a hostile client does.
 #[derive(Debug, Clone)]
@@ -43,6 +43,11 @@ pub(crate) fn frame(opcode: OpCode, fin: bool, payload: &[u8]) -> Vec<u8> {
     frame.extend_from_slice(payload);
     mask::apply(&mut frame[begin..], KEY, 0);
     frame
+}
+
+/// A whole close frame of a client, with a code.
+pub(crate) fn close(code: u16) -> Vec<u8> {
+    frame(OpCode::Control(Control::Close), true, &code.to_be_bytes())
 }
 
 /// Sends one byte after the other, with a rest before each but the first.

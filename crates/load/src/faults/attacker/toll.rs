@@ -6,7 +6,6 @@ use std::time::Duration;
 use super::super::figure::{Bar, Figure, Unit};
 use super::super::row::Findings;
 use super::hostile::Account;
-use crate::histogram::Times;
 
 /// How a hostile connection ended, as its own side saw it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -30,22 +29,19 @@ pub(crate) enum End {
 pub(crate) struct Toll {
     /// Connections that were begun.
     pub(crate) begun: u64,
-    /// Those that the kernel refused at once.
+    /// Those that the server's side refused at once.
     pub(crate) refused: u64,
+    /// Those that could not be begun: this side had no port or no descriptor left.
+    pub(crate) not_begun: u64,
     /// Those that came as far as the attack.
     pub(crate) entered: u64,
     /// The most at the same time.
     pub(crate) peak_open: u64,
     pub(crate) sent_bytes: u64,
     pub(crate) received_bytes: u64,
-    /// Messages that the server sent.
-    pub(crate) messages: u64,
-    pub(crate) message_bytes: u64,
     pub(crate) ends: BTreeMap<End, u64>,
     /// The longest life of a connection that the server ended.
     pub(crate) longest: Duration,
-    /// How late the moves of the scripts were.
-    pub(crate) late: Times,
     /// How long it took.
     pub(crate) seconds: f64,
 }
@@ -56,8 +52,6 @@ impl Toll {
         self.entered += u64::from(account.entered);
         self.sent_bytes += account.sent_bytes;
         self.received_bytes += account.received_bytes;
-        self.messages += account.messages;
-        self.message_bytes += account.message_bytes;
         if !matches!(end, End::Open | End::Left) {
             self.longest = self.longest.max(account.age);
         }
@@ -67,17 +61,15 @@ impl Toll {
     pub(crate) fn join(&mut self, later: &Toll) {
         self.begun += later.begun;
         self.refused += later.refused;
+        self.not_begun += later.not_begun;
         self.entered += later.entered;
         self.peak_open = self.peak_open.max(later.peak_open);
         self.sent_bytes += later.sent_bytes;
         self.received_bytes += later.received_bytes;
-        self.messages += later.messages;
-        self.message_bytes += later.message_bytes;
         for (end, count) in &later.ends {
             *self.ends.entry(*end).or_default() += count;
         }
         self.longest = self.longest.max(later.longest);
-        self.late.add(&later.late);
         self.seconds += later.seconds;
     }
 
@@ -98,7 +90,13 @@ impl Toll {
             ),
             format!("as they saw it: {}", ends.join(", ")),
         ];
-        Findings { done, connections: *peak_open, sent_bytes: *sent_bytes, ..Findings::default() }
+        Findings {
+            done,
+            connections: *peak_open,
+            sent_bytes: *sent_bytes,
+            not_begun: self.not_begun,
+            ..Findings::default()
+        }
     }
 
     /// That all of `wanted` connections came as far as the attack.
@@ -119,6 +117,21 @@ impl Toll {
             Figure::count("connections never ended", self.ended(End::Open), Bar::Exactly(0.0)),
             Figure::new("longest life", longest, Unit::Seconds, Bar::AtMost(most.as_secs_f64())).of_time(),
         ]
+    }
+}
+
+#[cfg(test)]
+impl Toll {
+    /// Of connections that all came to the attack, and ended so.
+    pub(crate) fn made_up(ends: &[(End, u64)]) -> Toll {
+        let begun = ends.iter().map(|(_, count)| count).sum();
+        Toll {
+            begun,
+            entered: begun,
+            peak_open: begun,
+            ends: ends.iter().copied().collect(),
+            ..Toll::default()
+        }
     }
 }
 

@@ -7,15 +7,16 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
-use webscale_proto::{Control, Data, OpCode};
+use webscale_proto::{Data, OpCode};
 use workload::Mode;
 
 use super::super::attacker::hostile::Entry;
-use super::super::attacker::script::{Move, Script, frame};
-use super::super::attacker::{Assault, End, attack};
+use super::super::attacker::script::{Move, Script, close, frame};
+use super::super::attacker::{Assault, End, Toll, attack, attack_until, both};
 use super::super::figure::{Bar, Figure, Unit};
 use super::super::row::{Arena, Findings, Row};
-use crate::cert::{self, Existing};
+use super::super::settings::Scale;
+use crate::cert;
 
 const CLIENTS: u32 = 1_000;
 const PER_SECOND: f64 = 500.0;
@@ -37,38 +38,87 @@ pub(super) const SIGTERM: Row = Row {
 };
 
 fn sigterm(arena: &Arena<'_>) -> io::Result<Findings> {
-    let connections = arena.scale.of(CLIENTS);
-    let patience = TERMINATED_AFTER + ENDED_WITHIN;
+    let (toll, took) = terminated(arena, 1)?;
+    let mut findings = toll.findings();
+    findings.figures.push(toll.all_entered(arena.scale.of(CLIENTS)));
+    findings.figures.extend(figures_of_end(&toll, took));
+    findings.says_farewell = true;
+    Ok(findings)
+}
+
+pub(super) fn figures_of_end(toll: &Toll, took_seconds: f64) -> [Figure; 2] {
+    let within = Bar::AtMost(ENDED_WITHIN.as_secs_f64());
+    [
+        // Who was not there yet when it began was not let in.
+        Figure::count("clients told 1001", toll.ended(End::Closed(1001)), Bar::Exactly(toll.entered as f64)),
+        Figure::new("all ended after", took_seconds, Unit::Seconds, within).of_time(),
+    ]
+}
+
+/// Between two signals.
+const INSISTED_AFTER: Duration = Duration::from_secs(1);
+/// Nobody is waited for any more.
+const FORCED_WITHIN: Duration = Duration::from_secs(1);
+
+pub(super) const SECOND_SIGTERM: Row = Row {
+    number: 21,
+    name: "a second SIGTERM to a server that takes an hour to say goodbye",
+    expected: "it ends at once; exit code 0",
+    mode: Mode::Echo,
+    flags: |_| vec!["--drain", "1h"],
+    for_others: false,
+    connections: CLIENTS,
+    slower_at_most: 2.0,
+    attack: insisted,
+};
+
+fn insisted(arena: &Arena<'_>) -> io::Result<Findings> {
+    let (toll, took) = terminated(arena, 2)?;
+    let mut findings = toll.findings();
+    findings.figures.push(toll.all_entered(arena.scale.of(CLIENTS)));
+    findings.figures.extend(figures_of_force(&toll, took));
+    Ok(findings)
+}
+
+pub(super) fn figures_of_force(toll: &Toll, took_seconds: f64) -> [Figure; 2] {
+    let (dropped, within) = (toll.ended(End::Dropped), Bar::AtMost(FORCED_WITHIN.as_secs_f64()));
+    [
+        // In a second of the hour hardly anybody's turn came.
+        Figure::count(
+            "clients that only the second signal ended",
+            dropped,
+            Bar::AtLeast(toll.entered as f64 * 0.9),
+        ),
+        Figure::new("all ended after", took_seconds, Unit::Seconds, within).of_time(),
+    ]
+}
+
+/// Clients send all the time, and the server gets so many SIGTERM. How many seconds behind the last one all have ended.
+fn terminated(arena: &Arena<'_>, signals: u32) -> io::Result<(Toll, f64)> {
+    let last = TERMINATED_AFTER + INSISTED_AFTER * (signals - 1);
     let assault = Assault {
         lasts: TERMINATED_AFTER / 2,
-        ..Assault::all_at_once(connections, PER_SECOND, Entry::WEBSOCKET, patience)
+        ..Assault::all_at_once(arena.scale.of(CLIENTS), PER_SECOND, Entry::WEBSOCKET, last + ENDED_WITHIN)
     };
     let begun = Instant::now();
-    let (toll, signalled) = thread::scope(|scope| {
-        let terminator = scope.spawn(|| {
-            thread::sleep(TERMINATED_AFTER);
-            arena.finale.store(true, Ordering::Relaxed);
-            arena.signal(Signal::TERM)
-        });
-        let toll = attack(arena, &assault, &mut |_| {
+    let terminate = || {
+        thread::sleep(TERMINATED_AFTER);
+        arena.finale.store(true, Ordering::Relaxed);
+        for _ in 1..signals {
+            arena.signal(Signal::TERM)?;
+            thread::sleep(INSISTED_AFTER);
+        }
+        arena.signal(Signal::TERM)
+    };
+    let (signalled, toll) = both(terminate, || {
+        attack(arena, &assault, &mut |_| {
             let message = frame(OpCode::Data(Data::Text), true, &[b'x'; 1_000]);
             let rest = Duration::from_millis(500);
             Box::new((0..).flat_map(move |_| [Move::Send(message.clone()), Move::Rest(rest)]))
-        });
-        (toll, terminator.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+        })
     });
     signalled?;
-    let toll = toll?;
-    let took = begun.elapsed().saturating_sub(TERMINATED_AFTER).as_secs_f64();
-    let mut findings = toll.findings();
-    findings.figures = vec![
-        toll.all_entered(connections),
-        // Who was not there yet when it began was not let in.
-        Figure::count("clients told 1001", toll.ended(End::Closed(1001)), Bar::Exactly(toll.entered as f64)),
-        Figure::new("all ended after", took, Unit::Seconds, Bar::AtMost(ENDED_WITHIN.as_secs_f64()))
-            .of_time(),
-    ];
-    Ok(findings)
+    Ok((toll?, begun.elapsed().saturating_sub(last).as_secs_f64()))
 }
 
 const SWAPS: u32 = 100;
@@ -100,21 +150,13 @@ fn certificates(arena: &Arena<'_>) -> io::Result<Findings> {
         lasts: Duration::from_secs(1),
     };
     let before = arena.counts()?;
-    let (toll, swapped) = thread::scope(|scope| {
-        let swapper = scope.spawn(|| {
-            let swapped = swap(arena);
-            over.store(true, Ordering::Relaxed);
-            swapped
-        });
-        let mut toll = attack(arena, &assault, &mut visit);
-        while let (Ok(sum), false) = (&mut toll, over.load(Ordering::Relaxed) || arena.is_stopped()) {
-            match attack(arena, &assault, &mut visit) {
-                Ok(round) => sum.join(&round),
-                failed => toll = failed,
-            }
-        }
-        (toll, swapper.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
-    });
+    let swaps = || {
+        let swapped = swap(arena);
+        over.store(true, Ordering::Relaxed);
+        swapped
+    };
+    let (swapped, toll) =
+        both(swaps, || attack_until(arena, &assault, &mut visit, || over.load(Ordering::Relaxed)));
     swapped?;
     let (toll, after) = (toll?, arena.counts()?);
     let reloads = |result: &str| {
@@ -122,45 +164,44 @@ fn certificates(arena: &Arena<'_>) -> io::Result<Findings> {
         after.get(&name) - before.get(&name)
     };
     let mut findings = toll.findings();
-    findings.figures = vec![
-        toll.all_ended("visits that ended well", &[End::Closed(1000)]),
-        Figure::count("reloads", reloads("changed"), Bar::Exactly(f64::from(arena.scale.of(SWAPS) + 1))),
-        Figure::count("bad files refused", reloads("refused"), Bar::Exactly(1.0)),
-    ];
+    findings.figures =
+        figures_of_reloads(arena.scale, &toll, reloads("changed"), reloads("refused")).to_vec();
     Ok(findings)
+}
+
+pub(super) fn figures_of_reloads(scale: Scale, toll: &Toll, changed: u64, refused: u64) -> [Figure; 3] {
+    [
+        toll.all_ended("visits that ended well", &[End::Closed(1000)]),
+        Figure::count("reloads", changed, Bar::Exactly(f64::from(scale.of(SWAPS) + 1))),
+        Figure::count("bad files refused", refused, Bar::Exactly(1.0)),
+    ]
 }
 
 fn visit(_: u32) -> Script {
     let message = frame(OpCode::Data(Data::Text), true, b"{}");
-    let close = frame(OpCode::Control(Control::Close), true, &1000_u16.to_be_bytes());
-    Box::new([Move::Send(message), Move::Listen, Move::Send(close)].into_iter())
+    Box::new([Move::Send(message), Move::Listen, Move::Send(close(1000))].into_iter())
 }
 
 /// Swaps the certificates, each swap when the one before was made; the last but one is a bad file.
 fn swap(arena: &Arena<'_>) -> io::Result<()> {
-    let directory = arena.certificate.cert.parent().unwrap_or(&arena.certificate.cert);
-    let good = || {
-        let written = cert::issue(&[]).and_then(|issued| issued.write(directory, Existing::Replace));
-        written.map(drop).map_err(io::Error::other)
-    };
+    let good = || cert::renew(arena.certificate).map_err(io::Error::other);
     for _ in 0..arena.scale.of(SWAPS) {
         good()?;
         reload(arena)?;
     }
     fs::write(&arena.certificate.cert, "no certificate")?;
-    reload(arena)?;
+    let refused = reload(arena);
+    // Whatever happened: the rows that come later start their servers with it.
     good()?;
+    refused?;
     reload(arena)
 }
 
 /// Asks for a reload, and waits until it was made or refused.
 fn reload(arena: &Arena<'_>) -> io::Result<()> {
     let made = || Ok::<_, io::Error>(arena.counts()?.sum("certificate_reloads_total"));
-    let (before, until) = (made()?, Instant::now() + PATIENCE);
+    let before = made()?;
     arena.signal(Signal::HUP)?;
     thread::sleep(BETWEEN);
-    while made()? == before && Instant::now() < until && !arena.is_stopped() {
-        thread::sleep(BETWEEN);
-    }
-    Ok(())
+    arena.wait_for(PATIENCE, BETWEEN, || Ok(made()? > before)).map(drop)
 }

@@ -37,8 +37,8 @@ pub(super) const HANDSHAKES: Row = Row {
 };
 
 fn handshakes(arena: &Arena<'_>) -> io::Result<Findings> {
-    let hello = tls::hello(&arena.tls).map_err(io::Error::other)?;
-    // The server computes a key and a signature before it answers; the client computes nothing.
+    let hello = tls::costly().and_then(|config| tls::hello(&config)).map_err(io::Error::other)?;
+    // The server computes two keys and a signature before it answers; the client computes nothing.
     let mut script =
         |_| -> Script { Box::new([Move::Send(hello.clone()), Move::Listen, Move::Leave].into_iter()) };
     let sounding = Assault {
@@ -69,6 +69,8 @@ fn answered(toll: &Toll) -> f64 {
 }
 
 const PING_CLIENTS: u32 = 100;
+/// A server may see it so much later.
+const GRACE: Duration = Duration::from_secs(6);
 
 pub(super) const PINGS: Row = Row {
     number: 6,
@@ -89,7 +91,6 @@ pub(super) fn unread(scale: Scale) -> Duration {
 }
 
 fn pings(arena: &Arena<'_>) -> io::Result<Findings> {
-    const GRACE: Duration = Duration::from_secs(6);
     let connections = arena.scale.of(PING_CLIENTS);
     let patience = unread(arena.scale) + 2 * GRACE;
     let all = Assault::all_at_once(connections, 100.0, Entry::WEBSOCKET, patience);
@@ -99,11 +100,15 @@ fn pings(arena: &Arena<'_>) -> io::Result<Findings> {
         let ping = ping.clone();
         Box::new(iter::once(Move::StopReading).chain(iter::repeat_with(move || Move::Send(ping.clone()))))
     })?;
+    Ok(found_of_pings(arena.scale, &toll))
+}
+
+pub(super) fn found_of_pings(scale: Scale, toll: &Toll) -> Findings {
     let mut findings = toll.findings();
-    findings.figures.push(toll.all_entered(connections));
-    findings.figures.extend(toll.reaped_within(unread(arena.scale) + GRACE));
+    findings.figures.push(toll.all_entered(scale.of(PING_CLIENTS)));
+    findings.figures.extend(toll.reaped_within(unread(scale) + GRACE));
     // The socket's own buffers are the kernel's; behind them a pong and a TLS record wait.
     findings.memory_each_at_most = Some(64.0 * 1024.0);
     findings.ends = vec![("slow_consumer", toll.begun)];
-    Ok(findings)
+    findings
 }

@@ -8,7 +8,7 @@ use workload::Mode;
 
 use super::super::attacker::hostile::Entry;
 use super::super::attacker::script::{Move, Script};
-use super::super::attacker::{Assault, End, attack_repeatedly};
+use super::super::attacker::{Assault, End, Toll, attack_repeatedly};
 use super::super::figure::{Bar, Figure};
 use super::super::row::{Arena, Findings, Row};
 
@@ -37,12 +37,16 @@ fn long(arena: &Arena<'_>) -> io::Result<Findings> {
         };
         Box::new(iter::once(begin).chain(rest).chain([Move::Send(b"\r\n\r\n".to_vec())]))
     })?;
+    Ok(found_of_long(&toll))
+}
+
+pub(super) fn found_of_long(toll: &Toll) -> Findings {
     let mut findings = toll.findings();
     findings.figures.push(toll.all_ended("connections answered with 431", &[End::Answered(431)]));
     // The head, and what TLS takes until the handshake is done.
     findings.memory_each_at_most = Some(8_192.0 + 16_384.0);
     findings.ends = vec![("upgrade", toll.begun)];
-    Ok(findings)
+    findings
 }
 
 pub(super) const SMUGGLING: Row = Row {
@@ -72,13 +76,18 @@ fn smuggling(arena: &Arena<'_>) -> io::Result<Findings> {
     })?;
     let mut findings = toll.findings();
     findings.done.push(format!("{} heads in turn, every second time byte by byte", heads.len()));
-    let with_400 = Bar::Exactly((toll.begun - of_version) as f64);
-    findings.figures = vec![
-        Figure::count("answered with 400", toll.ended(End::Answered(400)), with_400),
-        Figure::count("answered with 426", toll.ended(End::Answered(426)), Bar::Exactly(of_version as f64)),
-    ];
+    findings.figures = figures_of_smuggling(&toll, of_version).to_vec();
     findings.ends = vec![("upgrade", toll.begun)];
     Ok(findings)
+}
+
+/// `of_version` of the heads asked for another version.
+pub(super) fn figures_of_smuggling(toll: &Toll, of_version: u64) -> [Figure; 2] {
+    let with_400 = Bar::Exactly((toll.begun - of_version) as f64);
+    [
+        Figure::count("answered with 400", toll.ended(End::Answered(400)), with_400),
+        Figure::count("answered with 426", toll.ended(End::Answered(426)), Bar::Exactly(of_version as f64)),
+    ]
 }
 
 /// A request that is in order.

@@ -10,7 +10,7 @@ use workload::payload;
 
 use super::super::attacker::hostile::Entry;
 use super::super::attacker::script::{KEY, Move, Script, frame, header};
-use super::super::attacker::{Assault, End, attack, attack_repeatedly};
+use super::super::attacker::{Assault, End, Toll, attack, attack_repeatedly};
 use super::super::figure::{Bar, Figure};
 use super::super::row::{Arena, Findings, Row};
 
@@ -39,12 +39,16 @@ fn fragments(arena: &Arena<'_>) -> io::Result<Findings> {
         let (first, further) = (first.clone(), further.clone());
         Box::new(iter::once(Move::Send(first)).chain(iter::repeat_with(move || Move::Send(further.clone()))))
     })?;
+    Ok(found_of_fragments(&toll))
+}
+
+pub(super) fn found_of_fragments(toll: &Toll) -> Findings {
     let mut findings = toll.findings();
     findings.figures.push(toll.all_ended("connections closed with 1009", &[End::Closed(1009)]));
     // A vector that grows holds the old bytes and the new for a moment.
     findings.memory_each_at_most = Some(2.25 * MESSAGE_BYTES as f64);
     findings.ends = vec![("protocol", toll.begun)];
-    Ok(findings)
+    findings
 }
 
 pub(super) const CRUMBS: Row = Row {
@@ -78,11 +82,15 @@ fn crumbs(arena: &Arena<'_>) -> io::Result<Findings> {
     findings.done.push(format!(
         "{bytes} pongs, fragments and TLS records of one byte, and a message of 65,536 fragments"
     ));
-    findings.figures = vec![
+    findings.figures = figures_of_crumbs(&toll).to_vec();
+    Ok(findings)
+}
+
+pub(super) fn figures_of_crumbs(toll: &Toll) -> [Figure; 2] {
+    [
         Figure::count("messages taken whole", toll.ended(WHOLE), Bar::Exactly(2.0)),
         Figure::count("connections that ended in peace", toll.ended(IN_PEACE), Bar::Exactly(2.0)),
-    ];
-    Ok(findings)
+    ]
 }
 
 /// What is small is sent many at a time.

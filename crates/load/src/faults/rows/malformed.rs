@@ -31,11 +31,16 @@ pub(super) const FRAMES: Row = Row {
 fn frames(arena: &Arena<'_>) -> io::Result<Findings> {
     let faults = wrong_frames();
     let toll = each(arena, &faults)?;
+    Ok(judged(&toll, format!("{} kinds of wrong frames, in turn", faults.len()), 1002))
+}
+
+/// Whether each was closed with this code.
+pub(super) fn judged(toll: &Toll, done: String, code: u16) -> Findings {
     let mut findings = toll.findings();
-    findings.done.push(format!("{} kinds of wrong frames, in turn", faults.len()));
-    findings.figures.push(toll.all_ended("connections closed with 1002", &[End::Closed(1002)]));
+    findings.done.push(done);
+    findings.figures.push(toll.all_ended(&format!("connections closed with {code}"), &[End::Closed(code)]));
     findings.ends = vec![("protocol", toll.begun)];
-    Ok(findings)
+    findings
 }
 
 /// Each connection sends the next of `faults`.
@@ -89,11 +94,7 @@ pub(super) const TEXT: Row = Row {
 fn text(arena: &Arena<'_>) -> io::Result<Findings> {
     let faults = wrong_texts();
     let toll = each(arena, &faults)?;
-    let mut findings = toll.findings();
-    findings.done.push(format!("{} wrong texts, in turn", faults.len()));
-    findings.figures.push(toll.all_ended("connections closed with 1007", &[End::Closed(1007)]));
-    findings.ends = vec![("protocol", toll.begun)];
-    Ok(findings)
+    Ok(judged(&toll, format!("{} wrong texts, in turn", faults.len()), 1007))
 }
 
 /// Texts that fail at some byte: whole, in a message that does not end, and in two fragments cut at every place.

@@ -3,11 +3,11 @@
 use std::io;
 use std::time::{Duration, Instant};
 
-use webscale_proto::{Control, Data, OpCode};
+use webscale_proto::{Data, OpCode};
 use workload::Mode;
 
 use super::super::attacker::hostile::Entry;
-use super::super::attacker::script::{Move, Script, frame};
+use super::super::attacker::script::{Move, Script, close, frame};
 use super::super::attacker::{Assault, End, Toll, attack, tls};
 use super::super::figure::{Bar, Figure};
 use super::super::row::{Arena, Findings, Row};
@@ -16,7 +16,6 @@ use super::super::row::{Arena, Findings, Row};
 const A_ROUND: u32 = 1_000;
 const PER_SECOND: f64 = 1_000.0;
 const PATIENCE: Duration = Duration::from_secs(15);
-const CLOSE: OpCode = OpCode::Control(Control::Close);
 
 pub(super) const STORM: Row = Row {
     number: 16,
@@ -59,7 +58,7 @@ fn phases(hello: &[u8]) -> Vec<(&'static str, Entry, Vec<Move>)> {
         ("behind a message", Entry::WEBSOCKET, vec![send(&long)]),
         ("at its echo", Entry::WEBSOCKET, vec![send(&long), Move::Listen]),
         ("with echoes unread", Entry::WEBSOCKET, vec![Move::StopReading, send(&long.repeat(4))]),
-        ("behind a close frame", Entry::WEBSOCKET, vec![send(&frame(CLOSE, true, &1000_u16.to_be_bytes()))]),
+        ("behind a close frame", Entry::WEBSOCKET, vec![send(&close(1000))]),
     ]
 }
 
@@ -79,14 +78,19 @@ fn storm(arena: &Arena<'_>) -> io::Result<Findings> {
     let names: Vec<&str> = phases.iter().map(|(name, ..)| *name).collect();
     let mut findings = toll.findings();
     findings.done.push(format!("{} phases, in turn: {}", names.len(), names.join(", ")));
-    // The server may be the first where there is something to answer.
-    let left = toll.ended(End::Left);
-    let most = toll.begun as f64;
-    findings.figures.push(Figure::count("resets made", left, Bar::AtLeast(most * 0.9)).of_attack());
-    findings.figures.push(Figure::count("never taken", toll.ended(End::Refused), Bar::Exactly(0.0)));
+    findings.figures = figures_of_storm(&toll).to_vec();
     // At least those that had not said goodbye, nor sent what the server could not take.
-    findings.ends = vec![("lost", left / 2)];
+    findings.ends = vec![("lost", toll.ended(End::Left) / 2)];
     Ok(findings)
+}
+
+pub(super) fn figures_of_storm(toll: &Toll) -> [Figure; 2] {
+    // The server may be the first where there is something to answer.
+    let most = Bar::AtLeast(toll.begun as f64 * 0.9);
+    [
+        Figure::count("resets made", toll.ended(End::Left), most).of_attack(),
+        Figure::count("never taken", toll.ended(End::Refused), Bar::Exactly(0.0)),
+    ]
 }
 
 fn assault(entry: Entry, connections: u32) -> Assault {
@@ -95,7 +99,6 @@ fn assault(entry: Entry, connections: u32) -> Assault {
 
 /// A way to close, and what the client has to see of it.
 fn races() -> Vec<(&'static str, Vec<Move>, &'static [End])> {
-    let close = |code: u16| frame(CLOSE, true, &code.to_be_bytes());
     let text = frame(OpCode::Data(Data::Text), true, b"{\"late\":1}");
     // Without a mask, which no client may send.
     let wrong = b"\x81\x02{}".to_vec();

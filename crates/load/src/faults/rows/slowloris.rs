@@ -64,18 +64,22 @@ fn http_head(arena: &Arena<'_>) -> io::Result<Findings> {
     let toll = attack(arena, &assault(arena.scale, Entry::Tls, 1_000.0), &mut |_| {
         Box::new(trickle(HEAD.to_vec(), REST, Move::Send))
     })?;
+    Ok(found_of_heads(arena.scale, &toll))
+}
+
+pub(super) fn found_of_heads(scale: Scale, toll: &Toll) -> Findings {
     let ended =
         toll.all_ended("connections ended with 408 or without a word", &[End::Answered(408), End::Dropped]);
-    let mut findings = found(arena.scale, &toll, 80e6);
+    let mut findings = found(scale, toll, 80e6);
     findings.figures.push(ended);
-    Ok(findings)
+    findings
 }
 
 fn assault(scale: Scale, entry: Entry, per_second: f64) -> Assault {
     Assault::all_at_once(scale.of(CONNECTIONS), per_second, entry, deadline(scale) + 3 * GRACE)
 }
 
-fn found(scale: Scale, toll: &Toll, memory_at_most: f64) -> Findings {
+pub(super) fn found(scale: Scale, toll: &Toll, memory_at_most: f64) -> Findings {
     let mut findings = toll.findings();
     findings.figures.push(toll.all_entered(scale.of(CONNECTIONS)));
     findings.figures.extend(toll.reaped_within(deadline(scale) + GRACE));

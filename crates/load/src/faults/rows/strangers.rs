@@ -4,32 +4,19 @@ use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use webscale_proto::{Control, OpCode};
 use workload::Mode;
 
 use super::super::attacker::hostile::Entry;
-use super::super::attacker::script::{Move, frame};
-use super::super::attacker::{Assault, End, Toll, attack};
+use super::super::attacker::script::{Move, Script, close};
+use super::super::attacker::{Assault, End, Toll, attack_until};
 use super::super::figure::{Bar, Figure};
 use super::super::row::{Arena, Findings, Row};
 
-const A_ROUND: u32 = 1_000;
+pub(super) const A_ROUND: u32 = 1_000;
 const PER_SECOND: f64 = 500.0;
 const PATIENCE: Duration = Duration::from_secs(15);
 /// A record with an alert in it (RFC 8446 §6).
-const ALERT_BYTES: u64 = 7;
-
-pub(super) const OLD_TLS: Row = Row {
-    number: 24,
-    name: "TLS 1.1, and key updates without end",
-    expected: "refused with an alert; ended",
-    mode: Mode::Ingest,
-    flags: |_| vec![],
-    for_others: true,
-    connections: A_ROUND,
-    slower_at_most: 2.0,
-    attack: old_tls,
-};
+pub(super) const ALERT_BYTES: u64 = 7;
 
 pub(super) const OTHER_PROTOCOLS: Row = Row {
     number: 25,
@@ -56,47 +43,17 @@ pub(super) const ORIGINS: Row = Row {
 };
 
 /// Rounds in which each connection makes the next of several lists of moves, until percentiles can be told.
-fn rounds(arena: &Arena<'_>, entry: Entry, moves: &[Vec<Move>]) -> io::Result<Toll> {
+pub(super) fn rounds(arena: &Arena<'_>, entry: Entry, moves: &[Vec<Move>]) -> io::Result<Toll> {
     let connections = arena.scale.of(A_ROUND);
     let assault = Assault::all_at_once(connections, PER_SECOND, entry, PATIENCE);
-    let (begun, mut toll) = (Instant::now(), Toll::default());
-    while begun.elapsed() < arena.scale.attack_min() / 2 && !arena.is_stopped() {
-        toll.join(&attack(arena, &assault, &mut |number| {
-            Box::new(moves[number as usize % moves.len()].clone().into_iter())
-        })?);
-    }
-    Ok(toll)
-}
-
-/// A ClientHello whose highest version is TLS 1.1 (RFC 4346 §7.4.1.2), with suites that servers of its time had.
-fn hello_of_tls_1_1() -> Vec<u8> {
-    // A record of 51 bytes, a ClientHello of 47, its version; then 32 random bytes, no session, suites, no compression.
-    const HEADERS: [u8; 11] = [0x16, 3, 1, 0, 51, 1, 0, 0, 47, 3, 2];
-    const SUITES: [u8; 11] = [0, 0, 8, 0xc0, 0x13, 0xc0, 0x14, 0x00, 0x2f, 0x00, 0x35];
-    const COMPRESSION: [u8; 2] = [1, 0];
-    [&HEADERS[..], &[7; 32], &SUITES, &COMPRESSION].concat()
-}
-
-fn old_tls(arena: &Arena<'_>) -> io::Result<Findings> {
-    let old = rounds(arena, Entry::Tcp, &[vec![Move::Send(hello_of_tls_1_1())]])?;
-    let flood: Vec<Move> = (0..1_000).map(|_| Move::UpdateKeys).collect();
-    let updates = rounds(arena, Entry::WEBSOCKET, &[flood])?;
-    let mut all = Toll::default();
-    all.join(&old);
-    all.join(&updates);
-    let mut findings = all.findings();
-    findings.figures = vec![
-        old.all_ended("TLS 1.1 refused", &[End::Dropped]),
-        alerts(&old),
-        Figure::count("floods of key updates never ended", updates.ended(End::Open), Bar::Exactly(0.0))
-            .of_time(),
-    ];
-    findings.ends = vec![("tls", old.begun)];
-    Ok(findings)
+    let begun = Instant::now();
+    let mut script =
+        |number| -> Script { Box::new(moves[number as usize % moves.len()].clone().into_iter()) };
+    attack_until(arena, &assault, &mut script, || begun.elapsed() >= arena.scale.attack_min() / 2)
 }
 
 /// Each was told why.
-fn alerts(toll: &Toll) -> Figure {
+pub(super) fn alerts(toll: &Toll) -> Figure {
     let told = toll.received_bytes / ALERT_BYTES;
     Figure::count("alerts", told, Bar::AtLeast(toll.begun as f64))
 }
@@ -117,13 +74,17 @@ fn other_protocols(arena: &Arena<'_>) -> io::Result<Findings> {
     all.join(&plain);
     all.join(&h2);
     let mut findings = all.findings();
-    findings.figures = vec![
-        plain.all_ended("other protocols ended", &[End::Dropped]),
-        alerts(&plain),
-        h2.all_ended("h2 alone refused", &[End::Refused]),
-    ];
+    findings.figures = figures_of_others(&plain, &h2).to_vec();
     findings.ends = vec![("tls", all.begun)];
     Ok(findings)
+}
+
+pub(super) fn figures_of_others(plain: &Toll, h2: &Toll) -> [Figure; 3] {
+    [
+        plain.all_ended("other protocols ended", &[End::Dropped]),
+        alerts(plain),
+        h2.all_ended("h2 alone refused", &[End::Refused]),
+    ]
 }
 
 /// A whole opening handshake, of a page of this origin.
@@ -132,8 +93,7 @@ fn opening(port: u16, origin: &str) -> Vec<Move> {
         "GET / HTTP/1.1\r\nHost: localhost:{port}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
          Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nOrigin: {origin}\r\n\r\n"
     );
-    let close = frame(OpCode::Control(Control::Close), true, &1000_u16.to_be_bytes());
-    vec![Move::Send(head.into_bytes()), Move::Listen, Move::Send(close)]
+    vec![Move::Send(head.into_bytes()), Move::Listen, Move::Send(close(1000))]
 }
 
 fn origins(arena: &Arena<'_>) -> io::Result<Findings> {
@@ -166,16 +126,4 @@ fn origins(arena: &Arena<'_>) -> io::Result<Findings> {
     ];
     findings.ends = vec![("upgrade", hijacks.begun)];
     Ok(findings)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_lengths_of_an_old_hello_are_right() {
-        let hello = hello_of_tls_1_1();
-        assert_eq!(usize::from(hello[4]), hello.len() - 5);
-        assert_eq!(usize::from(hello[8]), hello.len() - 9);
-    }
 }

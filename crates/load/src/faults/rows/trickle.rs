@@ -8,7 +8,7 @@ use workload::Mode;
 
 use super::super::attacker::hostile::Entry;
 use super::super::attacker::script::{Move, Script, header, trickle};
-use super::super::attacker::{Assault, End, attack};
+use super::super::attacker::{Assault, End, Toll, attack};
 use super::super::row::{Arena, Findings, Row};
 use super::super::settings::Scale;
 
@@ -77,15 +77,18 @@ fn payload(arena: &Arena<'_>) -> io::Result<Findings> {
 }
 
 fn found(arena: &Arena<'_>, script: impl Fn(u32) -> Script) -> io::Result<Findings> {
-    let toll = attack(arena, &assault(arena.scale), &mut |number| script(number))?;
+    Ok(judged(arena.scale, &attack(arena, &assault(arena.scale), &mut |number| script(number))?))
+}
+
+pub(super) fn judged(scale: Scale, toll: &Toll) -> Findings {
     let mut findings = toll.findings();
-    findings.figures.push(toll.all_entered(arena.scale.of(CONNECTIONS)));
+    findings.figures.push(toll.all_entered(scale.of(CONNECTIONS)));
     // Where a record is under way the Close frame comes all the same: the other direction has nothing to do with it.
     findings.figures.push(toll.all_ended("connections closed with 1008", &[End::Closed(1008)]));
-    findings.figures.extend(toll.reaped_within(deadline(arena.scale) + GRACE));
+    findings.figures.extend(toll.reaped_within(deadline(scale) + GRACE));
     findings.memory_each_at_most = Some(EACH_BYTES);
     findings.ends = vec![("timeout", toll.begun)];
-    Ok(findings)
+    findings
 }
 
 fn assault(scale: Scale) -> Assault {

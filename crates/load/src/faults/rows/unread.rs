@@ -22,6 +22,8 @@ const MESSAGE_BYTES: usize = 16_000;
 /// What the server queues for one client, at most (`Limits::egress_bytes`).
 const QUEUE_BYTES: f64 = 1024.0 * 1024.0;
 const GRACE: Duration = Duration::from_secs(6);
+/// Before a client counts as one that takes nothing, what lies between it and the server has to fill up.
+const FILLING: Duration = Duration::from_secs(20);
 const LOOK_EVERY: Duration = Duration::from_millis(200);
 
 pub(super) const SILENT_READERS: Row = Row {
@@ -41,7 +43,8 @@ pub(super) const SILENT_READERS: Row = Row {
 
 fn silent_readers(arena: &Arena<'_>) -> io::Result<Findings> {
     let connections = arena.scale.of(CONNECTIONS);
-    let patience = unread(arena.scale) + 2 * GRACE;
+    let ended = unread(arena.scale) + arena.scale.either(FILLING, FILLING / 10) + GRACE;
+    let patience = ended + GRACE;
     let all = Assault::all_at_once(connections, 200.0, Entry::WEBSOCKET, patience);
     let assault = Assault { lasts: patience * 2, ..all };
     let message = frame(OpCode::Data(Data::Text), true, &[b'x'; MESSAGE_BYTES]);
@@ -61,7 +64,7 @@ fn silent_readers(arena: &Arena<'_>) -> io::Result<Findings> {
     let mut findings = toll.findings();
     let kernel = peak.saturating_sub(before) as f64 / (toll.peak_open as f64).max(1.0);
     findings.figures.push(toll.all_entered(connections));
-    findings.figures.extend(toll.reaped_within(unread(arena.scale) + GRACE));
+    findings.figures.extend(toll.reaped_within(ended));
     findings.figures.push(Figure::noted("kernel memory a client, both ends", kernel, Unit::Bytes));
     findings.memory_each_at_most = Some(QUEUE_BYTES);
     Ok(findings)

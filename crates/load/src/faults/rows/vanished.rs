@@ -8,7 +8,6 @@ use std::os::fd::AsFd;
 use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::thread;
 use std::time::{Duration, Instant};
 
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
@@ -16,7 +15,7 @@ use workload::Mode;
 
 use super::super::attacker::hostile::Entry;
 use super::super::attacker::script::Move;
-use super::super::attacker::{Assault, FOR_EVER, attack_while};
+use super::super::attacker::{Assault, FOR_EVER, Toll, attack_while};
 use super::super::figure::{Bar, Figure, Unit};
 use super::super::row::{Arena, Findings, Row};
 use super::super::settings::Scale;
@@ -133,10 +132,10 @@ fn vanish(arena: &Arena<'_>) -> io::Result<Findings> {
         },
         || -> io::Result<(u64, f64)> {
             move_to(OUR_NAMESPACE)?;
-            wait_for(arena, PATIENCE, || Ok(connected.load(Ordering::Relaxed) >= connections))?;
+            arena.wait_for(PATIENCE, LOOK_EVERY, || Ok(connected.load(Ordering::Relaxed) >= connections))?;
             elsewhere.cut()?;
             let (cut, mut reaped) = (Instant::now(), 0);
-            wait_for(arena, reaped_within(arena.scale) + PATIENCE, || {
+            arena.wait_for(reaped_within(arena.scale) + PATIENCE, LOOK_EVERY, || {
                 reaped = arena.counts()?.closed("timeout") - before;
                 Ok(reaped >= u64::from(connections))
             })?;
@@ -145,25 +144,18 @@ fn vanish(arena: &Arena<'_>) -> io::Result<Findings> {
     );
     let (toll, seen) = attacked?;
     let (reaped, took) = seen?;
-    let most = Bar::AtMost(reaped_within(arena.scale).as_secs_f64());
     let mut findings = toll.findings();
-    findings.figures = vec![
-        toll.all_entered(connections),
-        Figure::count("vanished peers that were reaped", reaped, Bar::AtLeast(f64::from(connections))),
-        Figure::new("the last of them after", took, Unit::Seconds, most).of_time(),
-    ];
+    findings.figures = figures(arena.scale, &toll, reaped, took).to_vec();
     Ok(findings)
 }
 
-/// Looks again and again, until it is done or was long enough.
-fn wait_for(
-    arena: &Arena<'_>,
-    patience: Duration,
-    mut is_done: impl FnMut() -> io::Result<bool>,
-) -> io::Result<()> {
-    let until = Instant::now() + patience;
-    while !is_done()? && Instant::now() < until && !arena.is_stopped() {
-        thread::sleep(LOOK_EVERY);
-    }
-    Ok(())
+/// So many were reaped, the last of them after so many seconds.
+pub(super) fn figures(scale: Scale, toll: &Toll, reaped: u64, took_seconds: f64) -> [Figure; 3] {
+    let connections = scale.of(CONNECTIONS);
+    let most = Bar::AtMost(reaped_within(scale).as_secs_f64());
+    [
+        toll.all_entered(connections),
+        Figure::count("vanished peers that were reaped", reaped, Bar::AtLeast(f64::from(connections))),
+        Figure::new("the last of them after", took_seconds, Unit::Seconds, most).of_time(),
+    ]
 }

@@ -6,10 +6,10 @@ use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use webscale_proto::{Control, Data, Deflater, OpCode};
+use webscale_proto::{Data, Deflater, OpCode};
 
 use super::super::attacker::hostile::Entry;
-use super::super::attacker::script::{Move, Script, frame, trickle};
+use super::super::attacker::script::{Move, Script, close, frame, trickle};
 use super::super::attacker::{Assault, End, Toll, attack};
 use super::super::row::Arena;
 use super::super::rows::wrong_frames;
@@ -215,7 +215,7 @@ fn visit(random: &mut Random) -> Script {
         moves.push(Move::Send(frame(TEXT, true, &payload)));
         moves.push(Move::Rest(random.time(REST_MAX)));
     }
-    moves.push(Move::Send(frame(OpCode::Control(Control::Close), true, &1000_u16.to_be_bytes())));
+    moves.push(Move::Send(close(1000)));
     Box::new(moves.into_iter())
 }
 

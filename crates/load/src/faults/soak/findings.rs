@@ -48,7 +48,7 @@ pub(super) fn findings(report: &SoakReport, ending: &Ending, heard: &Heard) -> V
 /// Whether memory and descriptors grow, after the warm-up.
 fn growth(report: &SoakReport) -> Vec<Figure> {
     let Some(memory) = report.memory_slope else { return Vec::new() };
-    let Slope { per_hour, error } = memory;
+    let Slope { per_hour, error, .. } = memory;
     let (slope, known) = ("memory slope, an hour", "known to, either way");
     let mut figures = if report.judges_slope() {
         let slope = Figure::new(slope, per_hour, Unit::Bytes, Bar::AtMost(MEMORY_SLOPE_MAX));
@@ -78,7 +78,7 @@ fn honest(report: &SoakReport, last: &Window) -> Vec<Figure> {
         ),
         Figure::count(
             "honest clients disconnected",
-            sum(|sample| sample.honest_disconnected) + last.disconnected_count,
+            sum(|sample| sample.honest_disconnected) + last.disconnected,
             Bar::Exactly(0.0),
         ),
         Figure::count(

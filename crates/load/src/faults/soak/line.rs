@@ -9,6 +9,9 @@ pub struct Slope {
     pub per_hour: f64,
     /// Two standard errors: with a probability of about 95 % it lies within so much of the truth.
     pub error: f64,
+    /// The point in the middle of what was seen, in seconds and in what grows, through which it goes.
+    #[serde(skip)]
+    pub(super) middle: (f64, f64),
 }
 
 impl Slope {
@@ -33,7 +36,13 @@ impl Slope {
         let neighbours: f64 = residuals.windows(2).map(|pair| pair[0] * pair[1]).sum();
         let r = if squares > 0.0 { (neighbours / squares).clamp(0.0, 0.99) } else { 0.0 };
         let error = (squares / (n - 2.0) / spread).sqrt() * ((1.0 + r) / (1.0 - r)).sqrt();
-        Some(Slope { per_hour: slope * 3600.0, error: 2.0 * error * 3600.0 })
+        Some(Slope { per_hour: slope * 3600.0, error: 2.0 * error * 3600.0, middle: (mean_x, mean_y) })
+    }
+
+    /// What a line through the same middle has at `seconds`, if it grows `more` an hour than this one.
+    pub(super) fn at(&self, seconds: f64, more: f64) -> f64 {
+        let (x, y) = self.middle;
+        y + (self.per_hour + more) * (seconds - x) / 3600.0
     }
 }
 
@@ -47,6 +56,7 @@ mod tests {
         let points: Vec<_> = (0..10).map(|x| (f64::from(x), 5.0 + 2.0 * f64::from(x))).collect();
         let slope = Slope::through(&points).unwrap();
         assert!((slope.per_hour - 7200.0).abs() < 1e-6 && slope.error < 1e-6, "{slope:?}");
+        assert!((slope.at(7.0, 0.0) - 19.0).abs() < 1e-6 && (slope.at(7.5, 3600.0) - 23.0).abs() < 1e-6);
         assert_eq!(Slope::through(&points[..2]), None);
         assert_eq!(Slope::through(&[(1.0, 1.0), (1.0, 2.0), (1.0, 3.0)]), None);
     }

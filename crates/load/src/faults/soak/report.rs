@@ -68,6 +68,8 @@ pub struct Sample {
     pub server_cpu: f64,
     /// The share of the time that it was ready to run while others ran.
     pub server_waited: f64,
+    /// What the machine's host took for other guests, from server and clients.
+    pub stolen: f64,
     /// The share of all clients.
     pub clients_cpu: f64,
     /// How fast hostile clients came.
@@ -97,19 +99,20 @@ impl Sample {
         let closed = counts.parts("connections_closed_total");
         Sample {
             seconds: at.as_secs_f64(),
-            pss_bytes: gauge.pss_bytes,
+            pss_bytes: gauge.memory.pss_bytes,
             descriptors: gauge.descriptors as u64,
             open: counts.open(),
             accepted: counts.get("connections_accepted_total"),
             closed: closed.map(|(cause, count)| (cause.to_owned(), count)).collect(),
             server_cpu: shares.cpu,
             server_waited: shares.waited,
+            stolen: shares.stolen,
             clients_cpu,
             pace,
             honest_answered: window.answered,
             honest_lost: window.lost,
             honest_corrupt: window.corrupt,
-            honest_disconnected: window.disconnected_count,
+            honest_disconnected: window.disconnected,
             honest_p99_seconds: window.p99.map(|time| time.as_secs_f64()),
         }
     }
@@ -134,14 +137,14 @@ impl Sample {
 }
 
 impl SoakReport {
-    pub(super) fn new(settings: &SoakSettings, processors: Option<Apart>) -> SoakReport {
+    pub(super) fn new(settings: &SoakSettings) -> SoakReport {
         let warmup = settings.duration.mul_f64(WARMUP_SHARE).max(WARMUP_MIN);
         SoakReport {
             provenance: Provenance::now(),
             seed: settings.seed,
             duration_seconds: settings.duration.as_secs_f64(),
             warmup_seconds: warmup.as_secs_f64(),
-            processors,
+            processors: None,
             interrupted: false,
             verdict: None,
             memory_slope: None,
@@ -159,16 +162,38 @@ impl SoakReport {
         if self.processors.is_some() { 2.0 } else { 1.0 }
     }
 
+    /// What it comes to, in one word.
+    pub(super) fn word(&self) -> &'static str {
+        self.verdict.as_ref().map_or("interrupted", Verdict::word)
+    }
+
+    /// What was seen behind the warm-up.
+    pub(super) fn settled(&self) -> impl Iterator<Item = &Sample> {
+        self.samples.iter().filter(|sample| sample.seconds >= self.warmup_seconds)
+    }
+
     /// Whether it was long enough to know how memory grows.
     pub(super) fn judges_slope(&self) -> bool {
         self.duration_seconds - self.warmup_seconds >= JUDGED_FROM.as_secs_f64()
     }
 
+    /// Why the memory's slope is not judged, if so.
+    pub(super) fn unjudged(&self) -> Option<String> {
+        let minutes = JUDGED_FROM.as_secs() / 60;
+        let warmup = self.warmup_seconds;
+        (!self.judges_slope()).then(|| {
+            format!(
+                "the memory's slope is judged where {minutes} minutes are left behind a warm-up of {warmup:.0} s"
+            )
+        })
+    }
+
     /// Finds the lines through the samples.
     pub(super) fn draw_lines(&mut self) {
         let line = |of: fn(&Sample) -> u64| {
-            let settled = self.samples.iter().filter(|sample| sample.seconds >= self.warmup_seconds);
-            Slope::through(&settled.map(|sample| (sample.seconds, of(sample) as f64)).collect::<Vec<_>>())
+            Slope::through(
+                &self.settled().map(|sample| (sample.seconds, of(sample) as f64)).collect::<Vec<_>>(),
+            )
         };
         (self.memory_slope, self.descriptor_slope) =
             (line(|sample| sample.pss_bytes), line(|sample| sample.descriptors));
@@ -176,10 +201,20 @@ impl SoakReport {
 
     /// Whether others used the server's processor, so that deadlines passed which it would have kept.
     fn disturbances(&self) -> Vec<String> {
-        let waited = self.samples.iter().map(|sample| sample.server_waited).sum::<f64>();
-        let waited = waited / (self.samples.len() as f64).max(1.0);
-        let text = format!("the server was ready to run and others ran, {:.0} % of the time", waited * 100.0);
-        (waited > WAITED_MAX).then_some(text).into_iter().collect()
+        let mean = |of: fn(&Sample) -> f64| {
+            self.samples.iter().map(of).sum::<f64>() / (self.samples.len() as f64).max(1.0)
+        };
+        let shares = Shares {
+            cpu: mean(|sample| sample.server_cpu),
+            waited: mean(|sample| sample.server_waited),
+            stolen: mean(|sample| sample.stolen),
+        };
+        shares.disturbances(WAITED_MAX).collect()
+    }
+
+    /// It could not go on, by no fault of the server.
+    pub(super) fn break_off(&mut self, why: &str) {
+        self.verdict = Some(Verdict::Disturbed(vec![format!("broken off: {why}")]));
     }
 
     /// Judges by the figures, and by how the server ended.
@@ -188,12 +223,7 @@ impl SoakReport {
         if self.interrupted {
             return;
         }
-        let mut verdict = judge(&self.figures, self.disturbances());
-        if let Some(death) = death {
-            let why = [death.to_string()].into_iter().chain(verdict.why().to_vec());
-            verdict = Verdict::Failed(why.collect());
-        }
-        self.verdict = Some(verdict);
+        self.verdict = Some(judge(&self.figures, self.disturbances()).with_death(death));
     }
 }
 
@@ -204,18 +234,66 @@ pub fn text(report: &SoakReport) -> String {
         let mark = if figure.holds { ' ' } else { '!' };
         let _ = writeln!(text, " {mark} {figure}");
     }
-    if !report.judges_slope() {
-        let _ = writeln!(
-            text,
-            "   the memory's slope is judged where {} minutes are left behind a warm-up of {:.0} s",
-            JUDGED_FROM.as_secs() / 60,
-            report.warmup_seconds
-        );
+    if let Some(why) = report.unjudged() {
+        let _ = writeln!(text, "   {why}");
     }
-    let verdict = report.verdict.as_ref().map_or("interrupted", Verdict::word);
-    let _ = writeln!(text, "soaked for {:.0} s, seed {}: {verdict}", report.duration_seconds, report.seed);
+    let (seconds, seed, word) = (report.duration_seconds, report.seed, report.word());
+    let _ = writeln!(text, "soaked for {seconds:.0} s, seed {seed}: {word}");
     for why in report.verdict.iter().flat_map(Verdict::why) {
         let _ = writeln!(text, "  {why}");
     }
     text
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::super::SEED;
+    use super::*;
+
+    /// A soak that passed, with a sample each five seconds, of which memory grows a little.
+    pub(in super::super) fn soaked(samples: u32) -> SoakReport {
+        let settings = SoakSettings {
+            program: std::path::PathBuf::new(),
+            duration: Duration::from_secs(1800),
+            seed: SEED,
+            flags: Vec::new(),
+        };
+        let mut report = SoakReport::new(&settings);
+        report.samples = (1..=samples).map(sample).collect();
+        report.draw_lines();
+        report.verdict = Some(Verdict::Passed);
+        report
+    }
+
+    fn sample(at: u32) -> Sample {
+        let count = u64::from(at);
+        Sample {
+            seconds: f64::from(at) * 5.0,
+            pss_bytes: 20_000_000 + count * 100,
+            descriptors: 150,
+            open: 120,
+            accepted: 100 + count * 8,
+            closed: [("peer".to_owned(), count * 7), ("timeout".to_owned(), count)].into(),
+            server_cpu: 0.4,
+            server_waited: 0.0,
+            stolen: 0.0,
+            clients_cpu: 0.6,
+            pace: 1.0,
+            honest_answered: 500,
+            honest_lost: 0,
+            honest_corrupt: 0,
+            honest_disconnected: 0,
+            honest_p99_seconds: Some(0.0025),
+        }
+    }
+
+    #[test]
+    fn the_slope_is_of_what_comes_behind_the_warmup() {
+        let report = soaked(360);
+        assert!(report.judges_slope() && report.unjudged().is_none());
+        assert_eq!(report.settled().count(), 289);
+        let slope = report.memory_slope.unwrap();
+        assert!((slope.per_hour - 72_000.0).abs() < 1e-3, "{slope:?}");
+        assert_eq!(soaked(50).memory_slope, None);
+    }
 }

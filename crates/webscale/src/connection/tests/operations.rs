@@ -80,16 +80,14 @@ proptest! {
 fn a_cut_echo_is_not_continued_by_the_next() {
     for (slow_consumer, deflates) in POLICIES.into_iter().flat_map(|policy| [(policy, false), (policy, true)])
     {
-        let (is_client, streams, takes_over) = (true, true, true);
-        let (with_workers, is_proxied) = (false, false);
         let mut play = Play::new(Kind {
-            is_client,
-            with_workers,
+            is_client: true,
+            with_workers: false,
             slow_consumer,
             deflates,
-            takes_over,
-            streams,
-            is_proxied,
+            takes_over: true,
+            streams: true,
+            is_proxied: false,
         });
         for operation in [
             Operation::Arrive(usize::MAX),

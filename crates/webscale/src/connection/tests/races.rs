@@ -7,7 +7,7 @@ use webscale_proto::CloseCode;
 use super::harness::World;
 use super::recorder::{Seen, closed};
 use super::socket::End;
-use super::tls::{Raw, VERSIONS, client_stream, server};
+use super::tls::Remote;
 use super::wire::{Frames, Item, items_before_cut};
 use super::workers::Shop;
 use crate::close::{CloseCause, CloseKind};
@@ -63,23 +63,14 @@ fn expected(acts: &[Act]) -> (u16, CloseKind) {
 /// A connection and its peer, which may speak TLS.
 struct Race {
     world: World,
-    raw: Option<Raw>,
-    /// What the peer has read.
-    heard: Vec<u8>,
+    remote: Remote,
     peer_ended: bool,
 }
 
 impl Race {
     fn new(is_tls: bool) -> Self {
-        let (world, raw) = if is_tls {
-            let mut world = server();
-            let raw = Raw::open(&mut world, client_stream(VERSIONS[0], true));
-            (world, Some(raw))
-        } else {
-            (World::open(Limits::default()), None)
-        };
-        world.handler.take();
-        let mut race = Self { world, raw, heard: Vec::new(), peer_ended: false };
+        let (world, remote) = Remote::open(Limits::default(), is_tls);
+        let mut race = Self { world, remote, peer_ended: false };
         race.world.handler.is_silent = true;
         race
     }
@@ -96,20 +87,16 @@ impl Race {
             Eof => self.end(Some(End::Eof)),
             Reset => self.end(Some(End::Reset)),
         }
-        let sent = self.world.sent();
-        let sent = self.raw.as_mut().map_or(sent.clone(), |raw| raw.open_records(&sent).0);
-        self.heard.extend(sent);
+        self.remote.hear(&self.world);
     }
 
     fn say(&mut self, frames: Frames) {
-        let bytes = frames.done();
-        let bytes = self.raw.as_mut().map_or(bytes.clone(), |raw| raw.seal(&bytes));
-        self.world.receive(&bytes);
+        self.remote.say(&mut self.world, frames);
     }
 
     fn end(&mut self, end: Option<End>) {
         self.peer_ended = true;
-        match (end, &mut self.raw) {
+        match (end, &mut self.remote.raw) {
             (Some(end), _) => self.world.end(end),
             (None, Some(raw)) => {
                 let notify = raw.seal_close();
@@ -121,7 +108,7 @@ impl Race {
 
     /// Close frames that the peer has read. Nothing may follow one.
     fn closes_heard(&self) -> usize {
-        let (items, _) = items_before_cut(webscale_proto::Role::Client, &self.heard);
+        let (items, _) = items_before_cut(webscale_proto::Role::Client, &self.remote.heard);
         items.iter().filter(|item| matches!(item, Item::Close(..))).count()
     }
 }

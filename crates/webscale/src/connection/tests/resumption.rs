@@ -10,7 +10,7 @@ use rustls::server::{ProducesTickets, ResolvesServerCertUsingSni};
 use super::harness::World;
 use super::tls::{CERTIFICATE, Raw, VERSIONS, certified, client_tls};
 use crate::limits::Limits;
-use crate::tls::{ClientTls, Hand, TicketKeys, Tls, server_name};
+use crate::tls::{ClientTls, Hand, TicketKeys, Tls, TlsConfigError, server_name};
 
 const HOUR: u64 = 3600;
 
@@ -46,6 +46,47 @@ fn a_session_is_resumed_at_another_process_while_its_key_is_kept() {
         assert!(!visit(&client, &stranger), "a full handshake");
         assert!(visit(&client, &stranger));
     }
+}
+
+#[test]
+fn a_new_certificate_leaves_the_tickets_keys() {
+    let hand = Arc::new(Hand::default());
+    hand.turn(600 * HOUR);
+    let [one, other, stranger] = [1, 1, 2].map(|secret| process(secret, &hand));
+    let client = client_tls(VERSIONS[0], true);
+    assert!(!visit(&client, &one));
+    other.replace(&CERTIFICATE.0).unwrap();
+    assert!(visit(&client, &other), "with the keys that it has");
+    other.replace(&stranger).unwrap();
+    assert!(!visit(&client, &other), "with the keys of the new one");
+    assert!(visit(&client, &stranger));
+}
+
+#[test]
+fn a_reload_reads_the_secret_again_and_keeps_the_old_one_if_that_is_no_good() {
+    let path = std::env::temp_dir().join(format!("webscale-secret-{}", std::process::id()));
+    let write = |secret: &[u8]| std::fs::write(&path, secret).unwrap();
+    let hand = Arc::new(Hand::default());
+    hand.turn(600 * HOUR);
+    let [one, two] = [1, 2].map(|secret| process(secret, &hand));
+    write(&[1; 32]);
+    let keys = TicketKeys::from_file(&path).unwrap().clock(hand);
+    let changing = CERTIFICATE.0.clone().ticket_keys(keys).unwrap();
+    let client = client_tls(VERSIONS[0], true);
+    assert!(!visit(&client, &one));
+    changing.reload().unwrap();
+    assert!(visit(&client, &changing), "the secret is the same");
+    write(&[2; 31]);
+    assert!(matches!(changing.reload(), Err(TlsConfigError::ShortSecret(31))));
+    assert!(visit(&client, &changing));
+    write(&[2; 32]);
+    changing.reload().unwrap();
+    assert!(!visit(&client, &changing), "with keys of the new secret");
+    assert!(visit(&client, &two));
+    std::fs::remove_file(&path).unwrap();
+    assert!(matches!(changing.reload(), Err(TlsConfigError::Secret(..))));
+    assert_eq!(changing.reloads(), (2, 2));
+    assert!(matches!(one.reload(), Err(TlsConfigError::NoFiles)));
 }
 
 /// Opens none, and counts.

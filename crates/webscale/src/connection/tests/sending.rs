@@ -14,6 +14,11 @@ use crate::peer::SendError;
 use crate::prepared::Prepared;
 use crate::sender::Parcel;
 
+/// Little may wait for the peer.
+fn limits(slow_consumer: SlowConsumer) -> Limits {
+    Limits { egress_bytes: 2000, egress_high_water: 1000, slow_consumer, ..Limits::default() }
+}
+
 fn say(text: &str) -> Vec<u8> {
     Frames::client().text(text).done()
 }
@@ -66,13 +71,7 @@ fn nothing_else_stands_in_a_message_and_other_threads_wait() {
 #[test]
 fn what_waits_behind_a_message_that_is_never_finished_has_a_limit() {
     for policy in [SlowConsumer::Close, SlowConsumer::DropNewest] {
-        let limits = Limits {
-            egress_bytes: 2000,
-            egress_high_water: 1000,
-            slow_consumer: policy,
-            ..Limits::default()
-        };
-        let mut world = World::open(limits);
+        let mut world = World::open(limits(policy));
         world.receive(&say("begin a"));
         for _ in 0..30 {
             world.send(&"x".repeat(100));
@@ -107,13 +106,7 @@ fn a_connection_closes_over_an_unfinished_message() {
 
 #[test]
 fn a_handler_can_send_as_much_as_there_is_room_for() {
-    let limits = Limits {
-        egress_bytes: 2000,
-        egress_high_water: 1000,
-        slow_consumer: SlowConsumer::DropNewest,
-        ..Limits::default()
-    };
-    let mut world = World::open(limits);
+    let mut world = World::open(limits(SlowConsumer::DropNewest));
     world.receive(&say("fill"));
     assert_eq!(results(&world), [Ok(()), Err(SendError::Full)]);
     world.receive(&say("finish !"));
@@ -123,13 +116,7 @@ fn a_handler_can_send_as_much_as_there_is_room_for() {
 
 #[test]
 fn what_waits_behind_a_message_has_its_room() {
-    let limits = Limits {
-        egress_bytes: 2000,
-        egress_high_water: 1000,
-        slow_consumer: SlowConsumer::DropNewest,
-        ..Limits::default()
-    };
-    let mut world = World::open(limits);
+    let mut world = World::open(limits(SlowConsumer::DropNewest));
     world.receive(&say("begin a"));
     world.send("waits");
     world.send(&"too long to be sent ever".repeat(100));

@@ -7,7 +7,7 @@ use webscale_proto::{CloseCode, Message, Role};
 use super::harness::World;
 use super::recorder::{Seen, closed};
 use super::socket::End;
-use super::tls::{CERTIFICATE, Raw, VERSIONS, client_stream};
+use super::tls::Remote;
 use super::wire::{Frames, Item, close, items, items_before_cut, request, text};
 use super::workers::Shop;
 use crate::close::{CloseCause, CloseKind};
@@ -23,20 +23,15 @@ fn limits(slow_consumer: SlowConsumer) -> Limits {
 /// A connection, the workers that it may have, and its peer's end.
 struct Slow {
     shop: Shop,
-    raw: Option<Raw>,
-    heard: Vec<u8>,
+    remote: Remote,
 }
 
 impl Slow {
     fn open(limits: Limits, is_tls: bool) -> Self {
-        let (mut world, mut raw) = (World::open(limits.clone()), None);
-        if is_tls {
-            world = World::accepted(limits, Some(CERTIFICATE.0.accept().expect("a connection")));
-            raw = Some(Raw::open(&mut world, client_stream(VERSIONS[0], true)));
-        }
+        let (world, remote) = Remote::open(limits, is_tls);
         let mut shop = Shop::over(world, 10);
         shop.world.pool = None;
-        Self { shop, raw, heard: Vec::new() }
+        Self { shop, remote }
     }
 
     /// The same, its messages handled by workers.
@@ -48,21 +43,15 @@ impl Slow {
     /// The socket takes so many bytes more, and the peer reads them.
     fn take(&mut self, room: usize) {
         self.shop.world.set_room(room);
-        let sent = self.shop.world.sent();
-        self.heard.extend(match &mut self.raw {
-            Some(raw) => raw.open_records(&sent).0,
-            None => sent,
-        });
+        self.remote.hear(&self.shop.world);
     }
 
     fn say(&mut self, frames: Frames) {
-        let bytes = frames.done();
-        let bytes = self.raw.as_mut().map_or(bytes.clone(), |raw| raw.seal(&bytes));
-        self.shop.world.receive(&bytes);
+        self.remote.say(&mut self.shop.world, frames);
     }
 
     fn items(&mut self) -> Vec<Item> {
-        items(Role::Client, &std::mem::take(&mut self.heard))
+        items(Role::Client, &std::mem::take(&mut self.remote.heard))
     }
 }
 
@@ -367,7 +356,7 @@ proptest! {
                 }
             }
             // What came so far are frames by the RFC.
-            items_before_cut(Role::Client, &slow.heard);
+            items_before_cut(Role::Client, &slow.remote.heard);
             // Of a worker's frames those that may not be dropped come on top, and the answer to a ping.
             prop_assert!(slow.shop.world.connection.link.queued_in_all() <= 2 * 4000);
         }

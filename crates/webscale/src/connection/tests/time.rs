@@ -194,6 +194,18 @@ fn a_message_has_its_time_from_its_first_byte() {
 }
 
 #[test]
+fn a_message_that_is_not_read_since_its_client_takes_nothing_is_not_called_slow() {
+    let limits = Limits { ping_after: Duration::MAX, egress_high_water: 1000, ..Limits::default() };
+    let mut world = World::open(limits);
+    world.receive(&Frames::client().text("hello").done()[..4]);
+    world.set_room(0);
+    world.send(&"x".repeat(2000));
+    world.advance(secs(60));
+    let reason = "messages are not read as fast as they are sent";
+    assert_eq!(world.seen(), [closed(1008, reason, CloseKind::SlowConsumer)]);
+}
+
+#[test]
 fn each_message_has_its_own_time() {
     let mut world = World::open(Limits::default());
     let frame = Frames::client().text("hello").done();

@@ -24,18 +24,21 @@ pub(super) const VERSIONS: [&SupportedProtocolVersion; 2] =
 /// First byte of a record with an alert (RFC 8446 §5.1).
 const ALERT: u8 = 21;
 
-/// A new certificate with its key, for rustls.
-pub(super) fn certified(name: &str) -> CertifiedKey {
+/// A new certificate with its key.
+fn made(name: &str) -> (CertificateDer<'static>, PrivateKeyDer<'static>) {
     let made = rcgen::generate_simple_self_signed(vec![name.to_owned()]).expect("the system has randomness");
     let key = PrivateKeyDer::try_from(made.signing_key.serialize_der()).expect("PKCS #8");
-    CertifiedKey::from_der(vec![made.cert.der().clone()], key, &default_provider()).expect("they fit")
+    (made.cert.der().clone(), key)
+}
+
+/// The same for rustls.
+pub(super) fn certified(name: &str) -> CertifiedKey {
+    let (certificate, key) = made(name);
+    CertifiedKey::from_der(vec![certificate], key, &default_provider()).expect("they fit")
 }
 
 pub(super) static CERTIFICATE: LazyLock<(Tls, CertificateDer<'static>)> = LazyLock::new(|| {
-    let names = vec!["127.0.0.1".to_owned()];
-    let made = rcgen::generate_simple_self_signed(names).expect("the system has randomness");
-    let certificate = made.cert.der().clone();
-    let key = PrivateKeyDer::try_from(made.signing_key.serialize_der()).expect("PKCS #8");
+    let (certificate, key) = made("127.0.0.1");
     (Tls::from_der(vec![certificate.clone()], key).expect("they fit"), certificate)
 });
 
@@ -177,6 +180,42 @@ fn what_ends_at_every_stride_tells_each_side_once() {
                 assert_eq!(pair.client.closes(), 1);
             }
         }
+    }
+}
+
+/// The far end of a server's connection, which may speak TLS.
+pub(super) struct Remote {
+    pub(super) raw: Option<Raw>,
+    /// What it has read.
+    pub(super) heard: Vec<u8>,
+}
+
+impl Remote {
+    /// Both ends of one that is open.
+    pub(super) fn open(limits: Limits, is_tls: bool) -> (World, Self) {
+        let (world, raw) = if is_tls {
+            let mut world = World::accepted(limits, Some(CERTIFICATE.0.accept().expect("a connection")));
+            let raw = Raw::open(&mut world, client_stream(VERSIONS[0], true));
+            (world, Some(raw))
+        } else {
+            (World::open(limits), None)
+        };
+        (world, Self { raw, heard: Vec::new() })
+    }
+
+    /// Reads what was sent.
+    pub(super) fn hear(&mut self, world: &World) {
+        let sent = world.sent();
+        self.heard.extend(match &mut self.raw {
+            Some(raw) => raw.open_records(&sent).0,
+            None => sent,
+        });
+    }
+
+    pub(super) fn say(&mut self, world: &mut World, frames: Frames) {
+        let bytes = frames.done();
+        let bytes = self.raw.as_mut().map_or(bytes.clone(), |raw| raw.seal(&bytes));
+        world.receive(&bytes);
     }
 }
 
