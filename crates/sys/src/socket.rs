@@ -182,9 +182,15 @@ impl TcpSocket {
         Ok(net::shutdown(&self.fd, Shutdown::Write)?)
     }
 
-    /// Ends the connection with a reset: what is unsent is dropped, and no TIME_WAIT keeps the port (SO_LINGER of zero).
+    /// Ends the connection with a reset, now.
     pub fn reset(self) {
-        // A socket that has it set is reset when it is closed, which happens here in any case.
+        self.reset_when_closed();
+    }
+
+    /// When the socket is closed, the connection ends with a reset: what is unsent is dropped, and no TIME_WAIT keeps the
+    /// port (SO_LINGER of zero).
+    pub fn reset_when_closed(&self) {
+        // Fails for no socket; it is closed in any case.
         let _ = sockopt::set_socket_linger(&self.fd, Some(std::time::Duration::ZERO));
     }
 

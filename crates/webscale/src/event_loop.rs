@@ -211,8 +211,30 @@ impl<H: Handler, K: Kernel> EventLoop<H, K> {
         Some(next - self.kernel.now())
     }
 
+    /// Clients that are being served come first: whatever else there is to do, they wait for one turn of it at most.
     fn dispatch(&mut self, events: &K::Events) {
         self.share_bytes = share(self.shared.config.limits.turn_bytes, count::<K>(events));
+        let mut are_all = true;
+        for (token, ready) in (0..).map_while(|index| K::event(events, index)) {
+            if self.is_served(token) {
+                self.on_event(Token::from_u64(token), ready);
+            } else {
+                are_all = false;
+            }
+        }
+        if !are_all || !self.put_off.is_empty() {
+            self.dispatch_others(events);
+        }
+        self.read_greedy();
+    }
+
+    /// Whether a token is that of a connection whose TLS handshake is over.
+    fn is_served(&mut self, token: u64) -> bool {
+        !matches!(token, LISTENER | MAILBOX)
+            && self.connections.get_mut(Token::from_u64(token)).is_some_and(|it| !it.is_handshaking())
+    }
+
+    fn dispatch_others(&mut self, events: &K::Events) {
         let budget = self.shared.config.limits.turn_handshakes;
         // Where some wait already, others wait behind them.
         let (mut at_once, later) = if self.put_off.is_empty() { (budget, 0) } else { (0, budget) };
@@ -224,26 +246,18 @@ impl<H: Handler, K: Kernel> EventLoop<H, K> {
                     self.waker.clear();
                     self.read_mail();
                 }
-                token => self.on_event(Token::from_u64(token), ready, &mut at_once),
+                token if self.is_served(token) => {}
+                token => self.on_handshake(Token::from_u64(token), ready, &mut at_once),
             }
         }
-        // Clients that are being served come first.
         self.resume_handshakes(later);
-        self.read_greedy();
     }
 
-    fn on_event(&mut self, token: Token, ready: Ready, handshakes: &mut u32) {
-        let Some(connection) = self.connections.get_mut(token) else { return };
-        // To end one that hung up costs nothing.
-        if connection.is_handshaking() && !ready.hung_up {
-            let Some(left) = handshakes.checked_sub(1) else { return self.put_off(token) };
-            *handshakes = left;
-        }
+    fn on_event(&mut self, token: Token, ready: Ready) {
         let ready = self.defer_reading(token, ready);
-        if ready.is_none() {
-            return;
+        if !ready.is_none() {
+            self.turn(token, |connection, turn| connection.on_event(turn, ready));
         }
-        self.turn(token, |connection, turn| connection.on_event(turn, ready));
     }
 
     /// Gives one connection its turn, and files what comes of it.

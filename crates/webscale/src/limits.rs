@@ -105,7 +105,8 @@ pub struct Limits {
     pub turn_frames: u32,
     /// Connections accepted before clients get their turn. Default 16.
     pub turn_accepts: u32,
-    /// TLS handshake steps before open clients get their turn: each costs some 100 µs. Default 4.
+    /// TLS handshake steps before open clients get their turn: each costs some 100 µs. Of those that wait none is begun when
+    /// others have taken a millisecond. Default 4.
     pub turn_handshakes: u32,
     /// Messages that other threads have queued for one loop by [`Sender`](crate::Sender). Default 65,536.
     pub mailbox_items: usize,

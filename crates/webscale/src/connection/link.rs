@@ -141,6 +141,11 @@ impl<K: Socket> Link<K> {
     }
 
     pub(super) fn kill(&mut self) {
+        // A peer that does not take what waits here has more waiting in the kernel, which would keep trying for as long as
+        // `Limits::user_timeout`.
+        if !self.egress.is_empty() {
+            self.socket.reset_when_closed();
+        }
         self.phase = Phase::Dead;
     }
 

@@ -14,6 +14,8 @@ pub(crate) trait Socket: Sized {
     fn shutdown_write(&mut self) -> io::Result<()>;
     fn take_error(&mut self) -> io::Result<Option<io::Error>>;
     fn set_options(&mut self, options: TcpOptions) -> io::Result<()>;
+    /// What is not sent when it is closed is dropped, and the peer sees a reset.
+    fn reset_when_closed(&mut self);
 }
 
 impl Socket for TcpSocket {
@@ -41,5 +43,9 @@ impl Socket for TcpSocket {
 
     fn set_options(&mut self, options: TcpOptions) -> io::Result<()> {
         Self::set_options(self, options)
+    }
+
+    fn reset_when_closed(&mut self) {
+        Self::reset_when_closed(self);
     }
 }

@@ -35,6 +35,8 @@ pub(super) struct Line {
     /// SO_ERROR.
     pub(super) error: Option<ErrorKind>,
     pub(super) options: TcpOptions,
+    /// It will be reset when it is closed.
+    pub(super) resets: bool,
 }
 
 impl Line {
@@ -50,6 +52,7 @@ impl Line {
             shut: false,
             error: None,
             options: TcpOptions::default(),
+            resets: false,
         }
     }
 
@@ -133,5 +136,9 @@ impl Socket for FakeSocket {
     fn set_options(&mut self, options: TcpOptions) -> io::Result<()> {
         self.0.borrow_mut().options = options;
         Ok(())
+    }
+
+    fn reset_when_closed(&mut self) {
+        self.0.borrow_mut().resets = true;
     }
 }

@@ -62,6 +62,18 @@ fn a_pong_or_any_byte_begins_the_silence_anew() {
 }
 
 #[test]
+fn what_a_peer_does_not_take_is_not_left_to_the_kernel() {
+    for (room, resets) in [(usize::MAX, false), (10, true)] {
+        let mut world = World::open(Limits::default());
+        world.set_room(room);
+        world.send(&"x".repeat(1000));
+        world.advance(secs(65));
+        assert!(world.is_dead());
+        assert_eq!(world.line().resets, resets);
+    }
+}
+
+#[test]
 fn no_pong_ends_it() {
     let mut world = World::open(Limits::default());
     world.advance(secs(34));

@@ -115,6 +115,10 @@ impl Socket for FakeSocket {
         Ok(())
     }
 
+    fn reset_when_closed(&mut self) {
+        self.call(|system| system.lines[self.line].reset_when_closed(SERVER));
+    }
+
     fn recv(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         self.call(|system| system.recv(self.line, SERVER, buffer))
     }

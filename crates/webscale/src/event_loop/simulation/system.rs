@@ -66,6 +66,8 @@ struct End {
     closed: bool,
     /// An RST arrived here.
     reset: bool,
+    /// Its close will be one (SO_LINGER of zero).
+    resets: bool,
 }
 
 /// A fault in the server's code above a socket: a panic in one of its calls.
@@ -119,10 +121,14 @@ impl Line {
         self.ends[end].reset
     }
 
+    pub(super) fn reset_when_closed(&mut self, end: usize) {
+        self.ends[end].resets = true;
+    }
+
     /// tcp(7): who closes with bytes unread resets, and what it sent last may be lost.
     fn close(&mut self, end: usize) {
         self.ends[end].closed = true;
-        if self.ways[1 - end].is_empty() {
+        if self.ways[1 - end].is_empty() && !self.ends[end].resets {
             if self.ways[end].fin == Fin::Unsent {
                 self.ways[end].fin = Fin::OnItsWay;
             }
