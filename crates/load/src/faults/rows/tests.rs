@@ -156,6 +156,14 @@ fn messages_wait_and_pings_do_not() {
 }
 
 #[test]
+fn who_does_not_read_is_to_be_let_go_in_time() {
+    let toll = Toll::made_up(&[(End::Open, 100)]);
+    let judged =
+        |held, took| verdict(&unread::figures(Tenth, &toll, &unread::Seen { held, took, kernel_bytes: 0 }));
+    assert_eq!((judged(0, 8.0), judged(1, 8.0), judged(0, 11.0)), ("passed", "FAILED", "FAILED"));
+}
+
+#[test]
 fn who_vanished_is_to_be_reaped_and_who_waited_to_be_served() {
     let toll = Toll::made_up(&[(End::Left, 100)]);
     let reaped = |count, seconds| verdict(&vanished::figures(Tenth, &toll, count, seconds));

@@ -2,18 +2,17 @@
 
 use std::io;
 use std::iter;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use webscale_proto::{Data, OpCode};
 use workload::Mode;
 
 use super::super::attacker::hostile::Entry;
-use super::super::attacker::script::{Move, frame};
-use super::super::attacker::{Assault, attack};
-use super::super::figure::{Figure, Unit};
+use super::super::attacker::script::{Move, Script, frame};
+use super::super::attacker::{Assault, FOR_EVER, Toll, attack_while};
+use super::super::figure::{Bar, Figure, Unit};
 use super::super::row::{Arena, Findings, Row};
+use super::super::settings::Scale;
 use super::flood::unread;
 use crate::measure::kernel::Sockets;
 
@@ -43,39 +42,59 @@ pub(super) const SILENT_READERS: Row = Row {
 
 fn silent_readers(arena: &Arena<'_>) -> io::Result<Findings> {
     let connections = arena.scale.of(CONNECTIONS);
-    let ended = unread(arena.scale) + arena.scale.either(FILLING, FILLING / 10) + GRACE;
-    let patience = ended + GRACE;
-    let all = Assault::all_at_once(connections, 200.0, Entry::WEBSOCKET, patience);
-    let assault = Assault { lasts: patience * 2, ..all };
+    let assault = Assault::all_at_once(connections, 200.0, Entry::WEBSOCKET, FOR_EVER);
     let message = frame(OpCode::Data(Data::Text), true, &[b'x'; MESSAGE_BYTES]);
-    let over = AtomicBool::new(false);
-    let before = Sockets::read().map_err(io::Error::other)?.total_bytes();
-    let (toll, peak) = thread::scope(|scope| {
-        let sampler = scope.spawn(|| most_in_kernel(&over));
-        let toll = attack(arena, &assault, &mut |_| {
-            let message = message.clone();
-            let sends = iter::repeat_with(move || Move::Send(message.clone()));
-            Box::new(iter::once(Move::StopReading).chain(sends))
-        });
-        over.store(true, Ordering::Relaxed);
-        (toll, sampler.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
-    });
-    let (toll, peak) = (toll?, peak?);
+    let mut script = |_| -> Script {
+        let message = message.clone();
+        let sends = iter::repeat_with(move || Move::Send(message.clone()));
+        Box::new(iter::once(Move::StopReading).chain(sends))
+    };
+    let (toll, seen) = attack_while(arena, &assault, &mut script, || watch(arena, connections))?;
     let mut findings = toll.findings();
-    let kernel = peak.saturating_sub(before) as f64 / (toll.peak_open as f64).max(1.0);
-    findings.figures.push(toll.all_entered(connections));
-    findings.figures.extend(toll.reaped_within(ended));
-    findings.figures.push(Figure::noted("kernel memory a client, both ends", kernel, Unit::Bytes));
+    findings.figures = figures(arena.scale, &toll, &seen?).to_vec();
     findings.memory_each_at_most = Some(QUEUE_BYTES);
     Ok(findings)
 }
 
-/// What sockets took at most, until it is over.
-fn most_in_kernel(over: &AtomicBool) -> io::Result<u64> {
-    let mut most = 0;
-    while !over.load(Ordering::Relaxed) {
-        most = Sockets::read().map_err(io::Error::other)?.total_bytes().max(most);
-        thread::sleep(LOOK_EVERY);
-    }
-    Ok(most)
+/// What is seen of the server while its clients do not read.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Seen {
+    /// What sockets took at most.
+    pub(super) kernel_bytes: u64,
+    /// Connections that it holds in the end.
+    pub(super) held: u64,
+    /// When it had let the last one go, in seconds.
+    pub(super) took: f64,
+}
+
+/// Watches the server until it has let all go. A client that does not read hears of that late, when its kernel next asks
+/// whether there is room (tcp(7)): the server's descriptors say it at once.
+fn watch(arena: &Arena<'_>, connections: u32) -> io::Result<Seen> {
+    let (process, begun) = (arena.process()?, Instant::now());
+    let descriptors = || process.descriptors().map_err(io::Error::other);
+    let kernel = || Sockets::read().map(|sockets| sockets.total_bytes()).map_err(io::Error::other);
+    let (at_rest, before) = (descriptors()?, kernel()?);
+    let (mut seen, mut have_come) = (Seen::default(), false);
+    arena.wait_for(let_go_within(arena.scale) + GRACE, LOOK_EVERY, || {
+        seen.kernel_bytes = kernel()?.saturating_sub(before).max(seen.kernel_bytes);
+        seen.held = descriptors()?.saturating_sub(at_rest) as u64;
+        have_come |= seen.held >= u64::from(connections);
+        Ok(have_come && seen.held == 0)
+    })?;
+    Ok(Seen { took: begun.elapsed().as_secs_f64(), ..seen })
+}
+
+fn let_go_within(scale: Scale) -> Duration {
+    unread(scale) + scale.either(FILLING, FILLING / 10) + GRACE
+}
+
+pub(super) fn figures(scale: Scale, toll: &Toll, seen: &Seen) -> [Figure; 4] {
+    let most = Bar::AtMost(let_go_within(scale).as_secs_f64());
+    let kernel = seen.kernel_bytes as f64 / (toll.peak_open as f64).max(1.0);
+    [
+        toll.all_entered(scale.of(CONNECTIONS)),
+        Figure::count("connections that the server still holds", seen.held, Bar::Exactly(0.0)),
+        Figure::new("the last of them let go after", seen.took, Unit::Seconds, most).of_time(),
+        Figure::noted("kernel memory a client, both ends", kernel, Unit::Bytes),
+    ]
 }
