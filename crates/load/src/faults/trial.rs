@@ -128,6 +128,12 @@ impl Trial<'_> {
         if !self.stage.is_own() && !self.row.for_others {
             return Some(format!("server-{} has no such setting", self.stage.server.name()));
         }
+        if !self.stage.is_own() && (self.row.flags)(self.scale) != (self.row.flags)(Scale::Full) {
+            return Some(format!(
+                "server-{} cannot be told the shorter times of --quick: try the row at full scale",
+                self.stage.server.name()
+            ));
+        }
         let needs = u64::from(self.scale.of(self.row.connections) + BYSTANDERS) + DESCRIPTORS_BESIDE;
         (needs > self.descriptors).then(|| {
             format!(
@@ -194,7 +200,7 @@ impl Trial<'_> {
                 webscale_sys::process::give_way(NICENESS)?;
                 attack(&arena)
             });
-            let mut watched = Ok(());
+            let (mut watched, most) = (Ok(()), memory_most());
             while !attacker.is_finished() && watched.is_ok() {
                 thread::sleep(LOOK_EVERY);
                 watched = if finale.load(Ordering::Relaxed) {
@@ -202,7 +208,7 @@ impl Trial<'_> {
                 } else {
                     look(subject, bystanders, &mut peak)
                 };
-                if observer.stopped() {
+                if observer.stopped() || peak.pss_bytes > most {
                     break;
                 }
             }
@@ -315,6 +321,10 @@ impl Trial<'_> {
             Figure::noted(MEMORY_BEFORE, resting, Unit::Bytes),
             Figure::new(PEAK_MEMORY_BY_BYTES, peak, Unit::Bytes, Bar::AtMost(most)),
         ];
+        if during.peak.pss_bytes > memory_most() {
+            let most = Bar::AtMost(memory_most() as f64);
+            figures.push(Figure::new("memory at which the attack was broken off", peak, Unit::Bytes, most));
+        }
         if let Some(full) = findings.memory_at_most {
             // What is above the server at rest shrinks with the scale, the rest does not.
             let most = resting + (full - resting).max(0.0) * self.scale.share();
@@ -333,6 +343,11 @@ impl Trial<'_> {
         }
         figures
     }
+}
+
+/// A server that takes more has failed; what is beyond would be the machine's end, and ours.
+fn memory_most() -> u64 {
+    webscale_sys::limits::memory().map_or(u64::MAX, |all| all / 4)
 }
 
 fn look(subject: &Subject, bystanders: &mut Bystanders, peak: &mut Holding) -> Result<(), FaultsError> {

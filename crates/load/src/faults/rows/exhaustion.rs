@@ -12,7 +12,7 @@ use workload::Mode;
 
 use super::super::attacker::hostile::Entry;
 use super::super::attacker::script::{Move, Script, frame, header};
-use super::super::attacker::{Assault, End, FOR_EVER, attack_while};
+use super::super::attacker::{Assault, End, FOR_EVER, attack, attack_while};
 use super::super::figure::{Bar, Figure, Unit};
 use super::super::row::{Arena, Findings, Row};
 use super::super::settings::Scale;
@@ -55,14 +55,13 @@ fn descriptors(arena: &Arena<'_>) -> io::Result<Findings> {
     let count = sockets.len();
     drop(sockets);
     let released = Instant::now();
-    let counts = arena.counts();
+    let served = is_served(arena)?;
     let took = released.elapsed().as_secs_f64();
     let mut findings = Findings { connections: count as u64, ..Findings::default() };
     findings.done = vec![format!(
         "{left} descriptors left to a server that held {held}; {count} connections made and held for {} s",
         HELD_FOR.as_secs()
     )];
-    let pauses = counts.as_ref().map_or(0, |counts| counts.get("accept_pauses_total"));
     findings.figures = vec![
         Figure::count(
             "descriptors in use at the limit",
@@ -71,9 +70,12 @@ fn descriptors(arena: &Arena<'_>) -> io::Result<Findings> {
         )
         .of_attack(),
         Figure::new("CPU at the limit", used, Unit::Share, Bar::AtMost(CPU_MAX)).of_time(),
-        Figure::noted("times that accepting paused", pauses as f64, Unit::Count),
     ];
-    findings.figures.extend(figures_of_release(counts.is_ok(), took));
+    if arena.is_own {
+        let pauses = arena.counts()?.get("accept_pauses_total");
+        findings.figures.push(Figure::noted("times that accepting paused", pauses as f64, Unit::Count));
+    }
+    findings.figures.extend(figures_of_release(served, took));
     Ok(findings)
 }
 
@@ -84,6 +86,13 @@ pub(super) fn figures_of_release(served: bool, took_seconds: f64) -> [Figure; 2]
         Figure::count("clients served after release", u64::from(served), Bar::Exactly(1.0)),
         Figure::new("served after", took_seconds, Unit::Seconds, within).of_time(),
     ]
+}
+
+/// Whether somebody who comes now gets a WebSocket.
+fn is_served(arena: &Arena<'_>) -> io::Result<bool> {
+    let visit = Assault::all_at_once(1, f64::MAX, Entry::WEBSOCKET, PATIENCE);
+    let toll = attack(arena, &visit, &mut |_| Box::new(iter::once(Move::Leave)))?;
+    Ok(toll.entered == 1)
 }
 
 /// The server's soft limit; the hard one stays.
