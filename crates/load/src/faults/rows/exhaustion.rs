@@ -54,9 +54,7 @@ fn descriptors(arena: &Arena<'_>) -> io::Result<Findings> {
     let used = (cpu(&mut process)? - before) as f64 / begun.elapsed().as_nanos() as f64;
     let count = sockets.len();
     drop(sockets);
-    let released = Instant::now();
-    let served = is_served(arena)?;
-    let took = released.elapsed().as_secs_f64();
+    let released = released(arena)?;
     let mut findings = Findings { connections: count as u64, ..Findings::default() };
     findings.done = vec![format!(
         "{left} descriptors left to a server that held {held}; {count} connections made and held for {} s",
@@ -72,10 +70,9 @@ fn descriptors(arena: &Arena<'_>) -> io::Result<Findings> {
         Figure::new("CPU at the limit", used, Unit::Share, Bar::AtMost(CPU_MAX)).of_time(),
     ];
     if arena.is_own {
-        let pauses = arena.counts()?.get("accept_pauses_total");
-        findings.figures.push(Figure::noted("times that accepting paused", pauses as f64, Unit::Count));
+        findings.figures.push(pauses(arena, "accept_pauses_total"));
     }
-    findings.figures.extend(figures_of_release(served, took));
+    findings.figures.extend(released);
     Ok(findings)
 }
 
@@ -88,11 +85,18 @@ pub(super) fn figures_of_release(served: bool, took_seconds: f64) -> [Figure; 2]
     ]
 }
 
-/// Whether somebody who comes now gets a WebSocket.
-fn is_served(arena: &Arena<'_>) -> io::Result<bool> {
+/// There is room again: whether somebody who comes now gets a WebSocket, and how soon.
+fn released(arena: &Arena<'_>) -> io::Result<[Figure; 2]> {
+    let begun = Instant::now();
     let visit = Assault::all_at_once(1, f64::MAX, Entry::WEBSOCKET, PATIENCE);
     let toll = attack(arena, &visit, &mut |_| Box::new(iter::once(Move::Leave)))?;
-    Ok(toll.entered == 1)
+    Ok(figures_of_release(toll.entered == 1, begun.elapsed().as_secs_f64()))
+}
+
+/// How often the server let connections wait, by its own account. One that does not answer has said enough above.
+fn pauses(arena: &Arena<'_>, counter: &str) -> Figure {
+    let count = arena.counts().map_or(0, |counts| counts.get(counter));
+    Figure::noted("times that accepting paused", count as f64, Unit::Count)
 }
 
 /// The server's soft limit; the hard one stays.
@@ -166,13 +170,10 @@ fn memory(arena: &Arena<'_>) -> io::Result<Findings> {
         })
     })?;
     waited?;
-    let released = Instant::now();
-    let counts = arena.counts();
-    let took = released.elapsed().as_secs_f64();
+    let released = released(arena)?;
     let told = toll.ended(End::Closed(1013));
     let kept_away =
         [End::Open, End::Refused, End::Dropped].into_iter().map(|end| toll.ended(end)).sum::<u64>();
-    let pauses = counts.as_ref().map_or(0, |counts| counts.get("memory_pauses_total"));
     let held = toll.sent_bytes as f64;
     let closed = Figure::count("clients closed with 1013", told, Bar::AtLeast(1.0));
     let mut findings = toll.findings();
@@ -181,9 +182,9 @@ fn memory(arena: &Arena<'_>) -> io::Result<Findings> {
         // Less than it may hold is no reason to close anything.
         if held < budget(arena.scale) { closed.of_attack() } else { closed },
         Figure::count("clients that ended otherwise", toll.begun - told - kept_away, Bar::Exactly(0.0)),
-        Figure::noted("times that accepting paused", pauses as f64, Unit::Count),
+        pauses(arena, "memory_pauses_total"),
     ];
-    findings.figures.extend(figures_of_release(counts.is_ok(), took));
+    findings.figures.extend(released);
     findings.memory_budget = Some(budget(arena.scale));
     findings.ends = vec![("overload", told)];
     Ok(findings)
