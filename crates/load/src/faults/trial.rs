@@ -321,10 +321,10 @@ impl Trial<'_> {
             Figure::noted(MEMORY_BEFORE, resting, Unit::Bytes),
             Figure::new(PEAK_MEMORY_BY_BYTES, peak, Unit::Bytes, Bar::AtMost(most)),
         ];
-        if during.peak.pss_bytes > memory_most() {
-            let most = Bar::AtMost(memory_most() as f64);
-            figures.push(Figure::new("memory at which the attack was broken off", peak, Unit::Bytes, most));
-        }
+        let broken_off = Bar::AtMost(memory_most() as f64);
+        let broken_off =
+            Figure::new("memory at which the attack was broken off", peak, Unit::Bytes, broken_off);
+        figures.extend(Some(broken_off).filter(|figure| !figure.holds));
         if let Some(full) = findings.memory_at_most {
             // What is above the server at rest shrinks with the scale, the rest does not.
             let most = resting + (full - resting).max(0.0) * self.scale.share();

@@ -70,7 +70,7 @@ fn answered(toll: &Toll) -> f64 {
 
 const PING_CLIENTS: u32 = 100;
 /// A server may see it so much later.
-const GRACE: Duration = Duration::from_secs(6);
+pub(super) const GRACE: Duration = Duration::from_secs(6);
 
 pub(super) const PINGS: Row = Row {
     number: 6,

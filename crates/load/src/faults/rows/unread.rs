@@ -13,14 +13,13 @@ use super::super::attacker::{Assault, FOR_EVER, Toll, attack_while};
 use super::super::figure::{Bar, Figure, Unit};
 use super::super::row::{Arena, Findings, Row};
 use super::super::settings::Scale;
-use super::flood::unread;
+use super::flood::{GRACE, unread};
 use crate::measure::kernel::Sockets;
 
 const CONNECTIONS: u32 = 1_000;
 const MESSAGE_BYTES: usize = 16_000;
 /// What the server queues for one client, at most (`Limits::egress_bytes`).
 const QUEUE_BYTES: f64 = 1024.0 * 1024.0;
-const GRACE: Duration = Duration::from_secs(6);
 /// Before a client counts as one that takes nothing, what lies between it and the server has to fill up.
 const FILLING: Duration = Duration::from_secs(20);
 const LOOK_EVERY: Duration = Duration::from_millis(200);
