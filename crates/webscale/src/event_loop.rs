@@ -250,7 +250,9 @@ impl<H: Handler, K: Kernel> EventLoop<H, K> {
                 token => self.on_handshake(Token::from_u64(token), ready, &mut at_once),
             }
         }
-        self.resume_handshakes(later);
+        if later > 0 {
+            self.resume_handshakes(later);
+        }
     }
 
     fn on_event(&mut self, token: Token, ready: Ready) {
