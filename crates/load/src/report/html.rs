@@ -308,7 +308,15 @@ fn counts(outcome: &Outcome) -> Table {
         ("corrupt", messages.corrupt),
         ("messages sent in all, warm-up included", messages.sent_in_all),
     ];
-    for (name, count) in rows {
+    let counted = outcome.counted.map(|counted| {
+        [
+            ("connections, as the server counted them", counted.handshakes),
+            ("open at the same time, as the server counted them", counted.open),
+            ("messages in all, as the server counted them", counted.messages),
+        ]
+    });
+    let counted = counted.into_iter().flatten().filter_map(|(name, pair)| Some((name, pair?.server)));
+    for (name, count) in rows.into_iter().chain(counted) {
         table.row([name.to_owned(), Unit::Count.format(count as f64)]);
     }
     table
