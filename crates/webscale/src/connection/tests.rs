@@ -42,6 +42,8 @@ mod tampering;
 mod time;
 #[cfg(test)]
 mod tls;
+#[cfg(test)]
+mod traffic;
 mod wire;
 #[cfg(test)]
 mod workers;
