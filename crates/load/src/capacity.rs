@@ -135,7 +135,7 @@ impl Load {
         Load {
             message_bytes: plan.payload.len_max(),
             message_kind: plan.payload.kind(),
-            interval_seconds: by_clients.then(|| plan.interval.as_secs_f64()),
+            interval_seconds: by_clients.then_some(plan.interval.as_secs_f64()),
             clients: (!by_clients).then_some(plan.clients),
             probe: plan.probe.name(),
             ack_every: plan.probe.ack_every(),
