@@ -1,27 +1,47 @@
 //! What a person sees of a load on a terminal: a few lines that are drawn over again each second.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::fmt::Write;
 
 use webscale_load::bench::timeline::Sample;
 use webscale_load::observe::Progress;
 use webscale_load::report::unit::Unit;
 
+use crate::plain::Errors;
+
 /// Seconds that the small curves show.
 const HISTORY: usize = 60;
 /// The text's part of a line; behind it stands a curve where there is room.
 const TEXT_COLUMNS: usize = 46;
 /// No line is longer, however wide the terminal is.
-const COLUMNS_MAX: usize = 100;
+const COLUMNS_MAX: usize = TEXT_COLUMNS + 1 + HISTORY;
 const BARS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
+
+/// What there is room for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Terminal {
+    pub(crate) columns: usize,
+    pub(crate) rows: usize,
+}
+
+/// A line, and whether something is wrong that it tells of.
+struct Line {
+    text: String,
+    alarming: bool,
+}
+
+impl From<String> for Line {
+    fn from(text: String) -> Line {
+        Line { text, alarming: false }
+    }
+}
 
 /// The block of lines, and what it has to remember.
 #[derive(Debug, Default)]
 pub(crate) struct Live {
     colours: bool,
     last_minute: VecDeque<Sample>,
-    /// Everything that went wrong so far, by kind.
-    errors: BTreeMap<String, u64>,
+    errors: Errors,
     /// Lengths of the lines that stand on the terminal.
     drawn: Vec<usize>,
 }
@@ -31,28 +51,31 @@ impl Live {
         Live { colours, ..Live::default() }
     }
 
-    /// What is to be written to a terminal of so many columns, so that it shows `progress` in place of what was drawn.
-    pub(crate) fn draw(&mut self, progress: &Progress, columns: usize) -> String {
+    /// What is to be written to a terminal, so that it shows `progress` in place of what was drawn.
+    pub(crate) fn draw(&mut self, progress: &Progress, terminal: Terminal) -> String {
         self.remember(&progress.sample);
-        let width = columns.saturating_sub(1).clamp(1, COLUMNS_MAX);
-        let lines: Vec<String> = self.lines(progress, width).iter().map(|line| cut(line, width)).collect();
-        let mut text = self.erase(columns);
-        for line in &lines {
-            let (on, off) = match self.colours {
-                true if line.contains(SATURATED) || line.starts_with("errors") => ("\x1b[31m", "\x1b[0m"),
-                _ => ("", ""),
-            };
-            let _ = writeln!(text, "{on}{line}{off}");
+        let width = terminal.columns.saturating_sub(1).clamp(1, COLUMNS_MAX);
+        let mut text = self.erase(terminal);
+        // What has scrolled away could not be erased; the cursor's own row is one, too.
+        for line in self.lines(progress, width).into_iter().take(terminal.rows.saturating_sub(1).max(1)) {
+            let shown = cut(&line.text, width);
+            self.drawn.push(shown.chars().count());
+            let (on, off) = if line.alarming && self.colours { ("\x1b[31m", "\x1b[0m") } else { ("", "") };
+            let _ = writeln!(text, "{on}{shown}{off}");
         }
-        self.drawn = lines.iter().map(|line| line.chars().count()).collect();
         text
     }
 
     /// What takes the lines away. Where the terminal became narrower, each stands on several rows by now.
-    pub(crate) fn erase(&mut self, columns: usize) -> String {
-        let rows: usize = self.drawn.drain(..).map(|length| length.div_ceil(columns.max(1)).max(1)).sum();
-        // Row by row: a terminal may keep what is cleared all at once, and it would come back when the window grows.
-        "\x1b[1A\x1b[2K".repeat(rows)
+    pub(crate) fn erase(&mut self, terminal: Terminal) -> String {
+        let columns = terminal.columns.max(1);
+        let rows: usize = self.drawn.drain(..).map(|length| length.div_ceil(columns).max(1)).sum();
+        if rows == 0 {
+            return String::new();
+        }
+        // The terminal echoes what is typed, as ^C, below the block. Row by row: it may keep what is cleared all at once,
+        // and that would come back when the window grows.
+        format!("\r\x1b[2K{}", "\x1b[1A\x1b[2K".repeat(rows.min(terminal.rows)))
     }
 
     /// The lines stay as they are; what follows stands below.
@@ -61,21 +84,23 @@ impl Live {
     }
 
     fn remember(&mut self, sample: &Sample) {
-        for (kind, count) in &sample.errors {
-            *self.errors.entry(kind.clone()).or_default() += count;
+        if self.last_minute.back().is_some_and(|last| sample.at_seconds < last.at_seconds) {
+            // Another load has begun.
+            (self.errors, self.last_minute) = (Errors::default(), VecDeque::new());
         }
+        self.errors.add(sample);
         self.last_minute.push_back(sample.clone());
         if self.last_minute.len() > HISTORY {
             self.last_minute.pop_front();
         }
     }
 
-    fn lines(&self, progress: &Progress, width: usize) -> Vec<String> {
+    fn lines(&self, progress: &Progress, width: usize) -> Vec<Line> {
         let sample = &progress.sample;
         let clients = &sample.clients;
-        let mut lines = vec![
-            phase(progress, width),
-            format!("clients    {} of {} open{}", clients.open, progress.clients, also(progress)),
+        let mut lines: Vec<Line> = vec![
+            phase(progress, width).into(),
+            format!("clients    {} of {} open{}", clients.open, progress.clients, also(progress)).into(),
             self.with_curve(
                 format!(
                     "rate       due {}  sent {}",
@@ -106,35 +131,34 @@ impl Live {
             }));
         }
         lines.push(self.generator(sample));
-        if !self.errors.is_empty() {
-            let kinds = self.errors.iter().map(|(kind, count)| format!("{count} {kind}"));
-            lines.push(format!("errors     {}", kinds.collect::<Vec<_>>().join(", ")));
+        if let Some(errors) = self.errors.text() {
+            lines.push(Line { text: format!("errors     {errors}"), alarming: true });
         }
         lines
     }
 
-    fn generator(&self, sample: &Sample) -> String {
-        let mut line = format!("generator  CPU {}", Unit::Processor.format(sample.generator.busiest_thread));
+    fn generator(&self, sample: &Sample) -> Line {
+        let mut text = format!("generator  CPU {}", Unit::Processor.format(sample.generator.busiest_thread));
         if let Some(lag) = sample.lag_p99_us {
-            let _ = write!(line, "  late by {}", Unit::Microseconds.format(lag));
+            let _ = write!(text, "  late by {}", Unit::Microseconds.format(lag));
         }
+        let alarming = self.last_minute.iter().any(|sample| sample.generator.saturated);
         if sample.generator.saturated {
-            let _ = write!(line, "  {SATURATED}: these figures are not the server's");
-        } else if self.last_minute.iter().any(|sample| sample.generator.saturated) {
-            let _ = write!(line, "  {SATURATED} within the last minute");
+            text += "  SATURATED: these figures are not the server's";
+        } else if alarming {
+            text += "  SATURATED within the last minute";
         }
-        line
+        Line { text, alarming }
     }
 
-    fn with_curve(&self, text: String, width: usize, figure: impl Fn(&Sample) -> Option<f64>) -> String {
+    fn with_curve(&self, text: String, width: usize, figure: impl Fn(&Sample) -> Option<f64>) -> Line {
         let room = width.saturating_sub(TEXT_COLUMNS + 1).min(HISTORY);
         let values: Vec<Option<f64>> = self.last_minute.iter().map(figure).collect();
         let curve = curve(&values[values.len().saturating_sub(room)..]);
-        if room < 8 { text } else { format!("{text:<TEXT_COLUMNS$} {curve}") }
+        let line = if room < 8 { text } else { format!("{text:<TEXT_COLUMNS$} {curve}") };
+        line.into()
     }
 }
-
-const SATURATED: &str = "SATURATED";
 
 fn phase(progress: &Progress, width: usize) -> String {
     let (name, elapsed) = (progress.phase.name(), progress.elapsed.as_secs_f64());
@@ -187,12 +211,17 @@ fn cut(line: &str, width: usize) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
     use std::time::Duration;
 
     use webscale_load::bench::timeline::{ClientCounts, Points, SampleLatency, ServerSample};
     use webscale_load::observe::Phase;
 
     use super::*;
+
+    fn terminal(columns: usize) -> Terminal {
+        Terminal { columns, rows: 24 }
+    }
 
     fn progress() -> Progress {
         let points = Points { p50: 250.0, p90: 500.0, p99: 1234.0, max: 2000.0 };
@@ -203,7 +232,7 @@ mod tests {
             offered: 100,
             sent: 99,
             errors: BTreeMap::from([("closed: 1006".to_owned(), 2)]),
-            latency_us: Some(SampleLatency { corrected: points, uncorrected: points }),
+            latency_us: Some(SampleLatency { corrected: points, uncorrected: Some(points) }),
             server: Some(ServerSample {
                 cpu_share: 0.25,
                 pss_bytes: Some(8_200_000),
@@ -225,7 +254,7 @@ mod tests {
 
     #[test]
     fn a_block_says_what_is_known() {
-        let text = Live::new(false).draw(&progress(), 80);
+        let text = Live::new(false).draw(&progress(), terminal(80));
         let lines: Vec<&str> = text.lines().collect();
         assert_eq!(lines.len(), 7, "{text}");
         assert!(
@@ -242,20 +271,44 @@ mod tests {
     #[test]
     fn it_is_drawn_in_place_also_after_the_terminal_became_narrower() {
         let mut live = Live::new(false);
-        live.draw(&progress(), 80);
-        assert_eq!(live.draw(&progress(), 80).matches("\x1b[1A\x1b[2K").count(), 7);
+        live.draw(&progress(), terminal(80));
+        assert_eq!(live.draw(&progress(), terminal(80)).matches("\x1b[1A\x1b[2K").count(), 7);
         let rows: usize = live.drawn.iter().map(|length| length.div_ceil(30)).sum();
         assert!(rows > 7);
-        assert_eq!(live.draw(&progress(), 30).matches("\x1b[1A\x1b[2K").count(), rows);
+        assert_eq!(live.draw(&progress(), terminal(30)).matches("\x1b[1A\x1b[2K").count(), rows);
         live.leave();
-        assert_eq!(live.erase(30), "");
+        assert_eq!(live.erase(terminal(30)), "");
+    }
+
+    #[test]
+    fn what_was_typed_is_erased_too_and_nothing_that_has_scrolled_away() {
+        let mut live = Live::new(false);
+        let low = Terminal { columns: 80, rows: 4 };
+        assert_eq!(live.draw(&progress(), low).lines().count(), 3);
+        let text = live.draw(&progress(), low);
+        assert!(text.starts_with("\r\x1b[2K\x1b[1A") && text.matches("\x1b[1A").count() == 3, "{text:?}");
+        live.draw(&progress(), terminal(80));
+        assert_eq!(live.erase(low).matches("\x1b[1A").count(), 4);
+    }
+
+    #[test]
+    fn another_load_begins_with_nothing() {
+        let mut live = Live::new(false);
+        let mut hot = progress();
+        (hot.sample.at_seconds, hot.sample.generator.saturated) = (9.0, true);
+        live.draw(&hot, terminal(80));
+        let mut next = progress();
+        next.sample.errors.clear();
+        next.sample.at_seconds = 1.0;
+        let text = live.draw(&next, terminal(80));
+        assert!(!text.contains("errors") && !text.contains("SATURATED"), "{text}");
     }
 
     #[test]
     fn no_line_is_wider_than_the_terminal() {
         for columns in [1, 2, 10, 40, 80, 300] {
             let mut live = Live::new(false);
-            (0..70).for_each(|_| drop(live.draw(&progress(), columns)));
+            (0..70).for_each(|_| drop(live.draw(&progress(), terminal(columns))));
             assert!(live.drawn.iter().all(|length| *length < columns.max(2)), "{columns}: {:?}", live.drawn);
         }
     }
@@ -265,10 +318,10 @@ mod tests {
         let mut hot = progress();
         hot.sample.generator.saturated = true;
         hot.sample.errors.insert("evil \x1b[2J".into(), 1);
-        let text = Live::new(true).draw(&hot, 100);
+        let text = Live::new(true).draw(&hot, terminal(100));
         assert!(text.contains("\x1b[31mgenerator  CPU 0 %  SATURATED") && text.contains("\x1b[31merrors"));
         assert!(!text.contains("\x1b[2J"));
-        assert!(Live::new(false).draw(&hot, 100).contains("SATURATED"));
+        assert!(Live::new(false).draw(&hot, terminal(100)).contains("SATURATED"));
     }
 
     #[test]

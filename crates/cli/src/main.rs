@@ -15,6 +15,7 @@ mod faults;
 mod live;
 mod output;
 mod payload;
+mod plain;
 mod progress;
 mod serve;
 

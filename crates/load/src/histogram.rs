@@ -139,7 +139,7 @@ impl Latency {
         let point = |quantile| CurvePoint {
             quantile,
             corrected_us: us(self.corrected.quantile(quantile)),
-            uncorrected_us: us(self.uncorrected.quantile(quantile)),
+            uncorrected_us: (self.uncorrected.count() > 0).then(|| us(self.uncorrected.quantile(quantile))),
         };
         if count == 0 {
             return Vec::new();
@@ -220,6 +220,14 @@ mod tests {
         );
         assert!(curve.windows(2).all(|pair| pair[0].quantile < pair[1].quantile));
         assert!((30..=60).contains(&curve.len()), "{}", curve.len());
+    }
+
+    #[test]
+    fn a_curve_of_what_was_never_answered_has_one_side() {
+        let mut latency = Latency::default();
+        latency.corrected.record(ms(5000));
+        let [point] = latency.curve()[..] else { panic!("{:?}", latency.curve()) };
+        assert!(near(point.corrected_us, 5_000_000.0) && point.uncorrected_us.is_none());
     }
 
     /// A client due every 10 ms whose server stops from 100 ms to 1100 ms: everything that was due in that second is

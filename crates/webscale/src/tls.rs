@@ -1,8 +1,8 @@
 //! TLS by rustls, over buffers that belong to the thread.
 //!
 //! The rest of the library sees three things: [`Tls`] and [`ClientTls`], the configurations; [`TlsStream::open_records`],
-//! ciphertext in, plaintext out; [`TlsStream::seal`], the other way. A connection owns keys and counters, and nothing else:
-//! no buffer.
+//! ciphertext in, plaintext out; [`TlsStream::seal`], the other way. A connection owns rustls' state (keys and
+//! counters) and nothing else: no buffer.
 
 mod client;
 mod client_auth;
@@ -12,9 +12,6 @@ mod server;
 mod session;
 mod stream;
 mod tickets;
-mod traffic;
-mod traffic_key;
-mod unbuffered;
 
 use std::fmt;
 use std::io;
@@ -29,10 +26,9 @@ use rustls::{CertRevocationListError, RootCertStore, SupportedProtocolVersion};
 pub(crate) use client::server_name;
 pub use client::{ClientTls, ClientTlsBuilder, TlsVersions};
 pub use client_auth::ClientAuth;
-pub(crate) use record::RECORD_BYTES;
 pub use server::Tls;
 pub use session::TlsSession;
-pub(crate) use stream::{Incoming, Opened, PeerSide, TlsStream};
+pub(crate) use stream::{Incoming, Opened, PeerSide, RECORD_BYTES, TlsStream};
 pub use tickets::TicketKeys;
 #[cfg(test)]
 pub(crate) use tickets::tests::Hand;

@@ -89,8 +89,8 @@ fn problems(outcome: &Outcome, latency_limit: Duration) -> Vec<String> {
     problems
 }
 
-/// Connections and messages that failed.
-fn failures(outcome: &Outcome) -> Vec<String> {
+/// Connections and messages that failed, whether or not that is tolerated.
+pub(crate) fn failures(outcome: &Outcome) -> Vec<String> {
     let Outcome { connections, messages, .. } = outcome;
     let mut problems = Vec::new();
     let opened = u64::from(connections.opened) + u64::from(connections.reconnected);

@@ -3,7 +3,8 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
-use serde::{Deserialize, Serialize};
+use serde::ser::SerializeStruct;
+use serde::{Deserialize, Serialize, Serializer};
 
 use super::counts::Reconciled;
 use super::payload::Kind;
@@ -80,6 +81,14 @@ impl Outcome {
     pub fn generator_to_server(&self) -> Option<f64> {
         let server = self.server.as_ref()?.cpu_seconds;
         (server > 0.0).then(|| self.generator.cpu_seconds / server)
+    }
+
+    /// Connections and messages that failed. Who cuts a load short does not wait for the last answers.
+    pub fn failure_count(&self) -> u64 {
+        let Messages { refused, unanswered, lost, reordered, corrupt, .. } = self.messages;
+        let unanswered = if self.verdict.is_cut() { 0 } else { unanswered.max(lost) };
+        let connections = self.connections.failed_count() + self.connections.disconnected_count();
+        connections + refused + unanswered + reordered + corrupt
     }
 
     /// What other programs took, in processors, if that is enough to disturb.
@@ -185,8 +194,8 @@ pub struct CurvePoint {
     pub quantile: f64,
     /// From when the message was due, in µs.
     pub corrected_us: f64,
-    /// From when it was sent, in µs.
-    pub uncorrected_us: f64,
+    /// From when it was sent, in µs; none where nothing was answered.
+    pub uncorrected_us: Option<f64>,
 }
 
 /// What the load itself took.
@@ -257,8 +266,8 @@ pub struct KernelUse {
     pub listen_overflows: u64,
 }
 
-/// Whether the figures count, and whether the server held.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+/// Whether the figures count, and whether the server held. Its JSON begins with the [`word`](Self::word).
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Verdict {
     /// Why the figures are of the generator and not of the server, if so.
     pub saturated: Option<String>,
@@ -276,12 +285,14 @@ pub struct Verdict {
 }
 
 impl Verdict {
-    /// In one word: `held`, `failed`, `saturated` or `interrupted`.
+    /// In one word: `held`, `failed`, `saturated`, `broken` or `interrupted`. Of the last three the figures do not count, or
+    /// are of what was done until then.
     pub fn word(&self) -> &'static str {
         match self {
             _ if self.interrupted => "interrupted",
+            Verdict { broken: Some(_), .. } => "broken",
             Verdict { saturated: Some(_), .. } => "saturated",
-            Verdict { stopped: Some(_), .. } | Verdict { broken: Some(_), .. } => "failed",
+            Verdict { stopped: Some(_), .. } => "failed",
             _ if !self.problems.is_empty() => "failed",
             _ => "held",
         }
@@ -295,6 +306,21 @@ impl Verdict {
     /// Whether it ended before its time.
     pub(super) fn is_cut(&self) -> bool {
         self.interrupted || self.stopped.is_some() || self.broken.is_some()
+    }
+}
+
+impl Serialize for Verdict {
+    fn serialize<S: Serializer>(&self, out: S) -> Result<S::Ok, S::Error> {
+        let Verdict { saturated, problems, interrupted, stopped, broken, tolerated } = self;
+        let mut fields = out.serialize_struct("Verdict", 7)?;
+        fields.serialize_field("result", self.word())?;
+        fields.serialize_field("saturated", saturated)?;
+        fields.serialize_field("problems", problems)?;
+        fields.serialize_field("interrupted", interrupted)?;
+        fields.serialize_field("stopped", stopped)?;
+        fields.serialize_field("broken", broken)?;
+        fields.serialize_field("tolerated", tolerated)?;
+        fields.end()
     }
 }
 
@@ -359,5 +385,20 @@ pub(crate) mod tests {
         assert_eq!(json["probe"], "ping");
         assert_eq!(json["latency_us"]["corrected"]["p99"], 900.0);
         assert_eq!(json["messages"]["sent"], 1000);
+        assert_eq!(json["verdict"]["result"], "held");
+    }
+
+    #[test]
+    fn a_verdict_has_one_word_and_the_worst_wins() {
+        let mut verdict = Verdict::default();
+        assert_eq!((verdict.word(), verdict.held()), ("held", true));
+        verdict.problems.push("slow".into());
+        assert_eq!(verdict.word(), "failed");
+        verdict.saturated = Some("busy".into());
+        assert_eq!(verdict.word(), "saturated");
+        verdict.broken = Some("a process ended".into());
+        assert_eq!(verdict.word(), "broken");
+        verdict.interrupted = true;
+        assert_eq!((verdict.word(), verdict.held()), ("interrupted", false));
     }
 }

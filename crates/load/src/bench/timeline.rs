@@ -67,8 +67,8 @@ pub struct ClientCounts {
 pub struct SampleLatency {
     /// From when the message was due.
     pub corrected: Points,
-    /// From when it was sent.
-    pub uncorrected: Points,
+    /// From when it was sent; none where nothing was answered, and only given up.
+    pub uncorrected: Option<Points>,
 }
 
 /// Some percentiles, in µs.
@@ -146,10 +146,8 @@ impl Sample {
             uncorrected.add(&part.latency.uncorrected);
             lag.add(&part.lag);
         }
-        self.latency_us = (corrected.count() > 0).then(|| SampleLatency {
-            corrected: Points::of(&corrected),
-            uncorrected: Points::of(&uncorrected),
-        });
+        self.latency_us = Points::of(&corrected)
+            .map(|corrected| SampleLatency { corrected, uncorrected: Points::of(&uncorrected) });
         self.lag_p99_us = lag.summary().map(|lag| lag.p99);
         let messages = [
             ("refused", counts.refused),
@@ -199,9 +197,9 @@ impl Sample {
 }
 
 impl Points {
-    fn of(times: &Times) -> Points {
+    fn of(times: &Times) -> Option<Points> {
         let us = |quantile| times.quantile(quantile).as_secs_f64() * 1e6;
-        Points { p50: us(0.5), p90: us(0.9), p99: us(0.99), max: us(1.0) }
+        (times.count() > 0).then(|| Points { p50: us(0.5), p90: us(0.9), p99: us(0.99), max: us(1.0) })
     }
 
     fn highest(self, other: Points) -> Points {
@@ -218,7 +216,7 @@ impl SampleLatency {
     fn highest(self, other: SampleLatency) -> SampleLatency {
         SampleLatency {
             corrected: self.corrected.highest(other.corrected),
-            uncorrected: self.uncorrected.highest(other.uncorrected),
+            uncorrected: either(self.uncorrected, other.uncorrected, Points::highest),
         }
     }
 }
@@ -406,9 +404,20 @@ mod tests {
     }
 
     #[test]
+    fn what_was_only_given_up_has_no_uncorrected_latency() {
+        let sent = Sent { number: 0, due: Duration::ZERO, at: Duration::ZERO };
+        let mut tally = Tally::default();
+        tally.part(true).unanswered(&sent, Duration::from_secs(5));
+        let mut counted = sample(1);
+        counted.count(&tally);
+        let latency = counted.latency_us.unwrap();
+        assert!(latency.corrected.p99 > 4_990_000.0 && latency.uncorrected.is_none(), "{latency:?}");
+    }
+
+    #[test]
     fn joined_samples_lose_no_count() {
         let points = |us| Points { p50: us, p90: us, p99: us, max: us };
-        let latency = |us| Some(SampleLatency { corrected: points(us), uncorrected: points(us / 2.0) });
+        let latency = |us| Some(SampleLatency { corrected: points(us), uncorrected: Some(points(us / 2.0)) });
         let thread = |tid, share| ThreadShare { tid, name: format!("t{tid}"), share };
         let server =
             |cpu_share, threads| Some(ServerSample { cpu_share, threads, ..ServerSample::default() });

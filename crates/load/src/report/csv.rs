@@ -8,7 +8,7 @@ use crate::bench::timeline::{Sample, SampleLatency, ServerSample};
 /// A column's name, and what it holds of a sample.
 pub(crate) type Column<S> = (&'static str, fn(&S) -> String);
 
-const COLUMNS: [Column<Sample>; 28] = [
+const COLUMNS: [Column<Sample>; 30] = [
     ("at_seconds", |sample| format!("{:.3}", sample.at_seconds)),
     ("length_seconds", |sample| format!("{:.3}", sample.length_seconds)),
     ("phase", |sample| sample.phase.name().replace(' ', "_")),
@@ -21,12 +21,14 @@ const COLUMNS: [Column<Sample>; 28] = [
     ("answered", |sample| sample.answered.to_string()),
     ("errors", |sample| sample.error_count().to_string()),
     ("errors_by_kind", |sample| by_name(&sample.errors)),
-    ("corrected_p50_us", |sample| latency(sample, |latency| latency.corrected.p50)),
-    ("corrected_p90_us", |sample| latency(sample, |latency| latency.corrected.p90)),
-    ("corrected_p99_us", |sample| latency(sample, |latency| latency.corrected.p99)),
-    ("corrected_max_us", |sample| latency(sample, |latency| latency.corrected.max)),
-    ("uncorrected_p50_us", |sample| latency(sample, |latency| latency.uncorrected.p50)),
-    ("uncorrected_p99_us", |sample| latency(sample, |latency| latency.uncorrected.p99)),
+    ("corrected_p50_us", |sample| latency(sample, |latency| Some(latency.corrected.p50))),
+    ("corrected_p90_us", |sample| latency(sample, |latency| Some(latency.corrected.p90))),
+    ("corrected_p99_us", |sample| latency(sample, |latency| Some(latency.corrected.p99))),
+    ("corrected_max_us", |sample| latency(sample, |latency| Some(latency.corrected.max))),
+    ("uncorrected_p50_us", |sample| latency(sample, |latency| Some(latency.uncorrected?.p50))),
+    ("uncorrected_p90_us", |sample| latency(sample, |latency| Some(latency.uncorrected?.p90))),
+    ("uncorrected_p99_us", |sample| latency(sample, |latency| Some(latency.uncorrected?.p99))),
+    ("uncorrected_max_us", |sample| latency(sample, |latency| Some(latency.uncorrected?.max))),
     ("lag_p99_us", |sample| figure(sample.lag_p99_us)),
     ("generator_cpu", |sample| format!("{:.4}", sample.generator.cpu_share)),
     ("generator_busiest_thread", |sample| format!("{:.4}", sample.generator.busiest_thread)),
@@ -91,8 +93,8 @@ fn threads(server: &ServerSample) -> String {
     server.threads.iter().map(thread).collect::<Vec<_>>().join("; ")
 }
 
-fn latency(sample: &Sample, figure_of: impl Fn(&SampleLatency) -> f64) -> String {
-    figure(sample.latency_us.as_ref().map(figure_of))
+fn latency(sample: &Sample, figure_of: impl Fn(&SampleLatency) -> Option<f64>) -> String {
+    figure(sample.latency_us.as_ref().and_then(figure_of))
 }
 
 fn server(sample: &Sample, figure_of: impl Fn(&ServerSample) -> Option<String>) -> String {

@@ -4,10 +4,11 @@ use super::advice;
 use super::facts::{Fact, fact, host, run};
 use super::page::{Figure, Page, Table, Tone};
 use super::plot::{Axis, Band, LinePlot, Series};
-use super::unit::Unit;
-use crate::bench::judgement::{CORE_SHARE_MAX, LAG_SHARE_MAX};
-use crate::bench::outcome::{Outcome, ServerUse};
-use crate::bench::timeline::{Sample, ThreadShare, thinned, threads_of_server};
+use super::unit::{Unit, bytes_a_client};
+use crate::bench::judgement::{CORE_SHARE_MAX, LAG_SHARE_MAX, failures};
+use crate::bench::outcome::{Failure, Outcome, ServerUse};
+use crate::bench::plan::Model;
+use crate::bench::timeline::{Points, Sample, ThreadShare, thinned, threads_of_server};
 use crate::histogram::Summary;
 use crate::measure::group;
 use crate::observe::Phase;
@@ -25,11 +26,18 @@ pub fn html(outcome: &Outcome) -> String {
     page.figures(&figures(outcome));
     let samples = thinned(&outcome.timeline, POINTS_MAX);
     page.section("Latency", &latency_note(outcome));
-    page.plots(&[latency_over_time(outcome, &samples), latency_curve(outcome)]);
+    if outcome.latency_us.is_some() {
+        page.plots(&[latency_over_time(outcome, &samples), latency_curve(outcome)]);
+    }
     page.table(&percentiles(outcome));
-    page.section("Load", "What was due by the schedule, and what became of it.");
-    page.plots(&load_plots(&samples));
-    page.table(&counts(outcome));
+    page.section("Load", "What was due, and what became of it.");
+    page.plots(&load_plots(outcome, &samples));
+    page.tables(&[clients(outcome), messages(outcome)]);
+    let failed = failed(outcome);
+    if !failed.is_empty() {
+        page.note("Connections that failed, by kind, and what was said of the first one of each:");
+        page.facts(&failed);
+    }
     server(&mut page, outcome, &samples);
     page.section("Load generator", &generator_note(outcome));
     page.plots(&generator_plots(outcome, &samples));
@@ -38,17 +46,37 @@ pub fn html(outcome: &Outcome) -> String {
     page.finish()
 }
 
+/// What is sent: idle clients have nothing but pings.
+fn sent(outcome: &Outcome) -> &'static str {
+    if outcome.probe == "idle" { "ping" } else { "message" }
+}
+
+fn asked_for(outcome: &Outcome) -> String {
+    match outcome.connections.clients {
+        1 => "1 client".to_owned(),
+        clients => format!("{} clients", Unit::Count.format(clients.into())),
+    }
+}
+
 fn load(outcome: &Outcome) -> String {
-    let clients = Unit::Count.format(outcome.connections.clients.into());
+    let clients = asked_for(outcome);
     let bytes = Unit::Bytes.format(outcome.payload_bytes as f64);
     let interval = Unit::Seconds.format(outcome.interval_seconds);
     let seconds = Unit::Seconds.format(outcome.measured_seconds);
-    format!("{clients} clients, {bytes} every {interval} each, measured for {seconds}.")
+    let what = match outcome.model {
+        _ if outcome.probe == "idle" => format!("held open, each with a ping every {interval}"),
+        Model::Open => format!("each with {bytes} every {interval}"),
+        Model::Closed if outcome.interval_seconds == 0.0 => {
+            format!("each with {bytes} as soon as the last message was answered")
+        }
+        Model::Closed => format!("each with {bytes} a further {interval} after every answer"),
+    };
+    format!("{clients}, {what}; measured for {seconds}.")
 }
 
 fn verdict(page: &mut Page, outcome: &Outcome) {
     let verdict = &outcome.verdict;
-    let clients = Unit::Count.format(outcome.connections.clients.into());
+    let clients = asked_for(outcome);
     let (tone, sentence) = match verdict.word() {
         "interrupted" if verdict.saturated.is_some() => (
             Tone::Warning,
@@ -60,20 +88,26 @@ fn verdict(page: &mut Page, outcome: &Outcome) {
         "saturated" => {
             (Tone::Warning, "Does not count: the load generator was saturated, not the server.".to_owned())
         }
-        "failed" if verdict.broken.is_some() => (
+        "broken" => (
             Tone::Warning,
             "Does not count: a process of the load was lost; the figures are of what was counted until then."
                 .to_owned(),
         ),
-        "failed" => (Tone::Bad, format!("Not held: the server did not bear {clients} clients.")),
-        _ => (Tone::Good, format!("Held: the server bore {clients} clients.")),
+        "failed" => (Tone::Bad, format!("Not held: the server did not bear {clients}.")),
+        _ if verdict.tolerated && !failures(outcome).is_empty() => (
+            Tone::Good,
+            format!("Held: the server bore {clients}; what failed stayed within --max-failures."),
+        ),
+        _ => (Tone::Good, format!("Held: the server bore {clients}.")),
     };
+    let borne = if verdict.tolerated { failures(outcome) } else { Vec::new() };
     let stopped = verdict.stopped.as_ref().map(|why| format!("Ended early: {why}"));
     let reasons: Vec<String> = verdict
         .broken
         .iter()
         .chain(&verdict.saturated)
         .chain(&verdict.problems)
+        .chain(&borne)
         .cloned()
         .chain(stopped)
         .collect();
@@ -82,19 +116,34 @@ fn verdict(page: &mut Page, outcome: &Outcome) {
 
 fn figures(outcome: &Outcome) -> Vec<Figure> {
     let (connections, messages) = (&outcome.connections, &outcome.messages);
-    let rate = |count: u64| count as f64 / outcome.measured_seconds;
-    let megabytes = Unit::Bytes.format(rate(messages.sent) * outcome.payload_bytes as f64);
+    let rate = messages.sent as f64 / outcome.measured_seconds;
+    let (what, note) = match outcome.probe {
+        "idle" => ("Pings", "no messages".to_owned()),
+        _ => {
+            let bytes = Unit::Bytes.format(rate * outcome.payload_bytes as f64);
+            ("Messages", format!("{bytes} a second"))
+        }
+    };
     let mut figures = vec![
         Figure::new(
             "Clients open",
             Unit::Count.format(connections.peak_open.into()),
             format!("of {}, at the same time", Unit::Count.format(connections.clients.into())),
         ),
-        Figure::new("Messages", Unit::PerSecond.format(rate(messages.sent)), format!("{megabytes} a second")),
+        Figure::new(what, Unit::PerSecond.format(rate), note),
+        Figure::new(
+            "Failures",
+            Unit::Count.format(outcome.failure_count() as f64),
+            "of connections and messages",
+        ),
     ];
     if let Some(latency) = &outcome.latency_us {
         let (us, corrected) = (|us| Unit::Microseconds.format(us), &latency.corrected);
-        figures.push(Figure::new("Latency p50", us(corrected.p50), "half of the messages"));
+        figures.push(Figure::new(
+            "Latency p50",
+            us(corrected.p50),
+            format!("half of the {}s", sent(outcome)),
+        ));
         let limit = us(outcome.latency_limit_seconds * 1e6);
         figures.push(Figure::new("Latency p99", us(corrected.p99), format!("limit {limit}")));
     }
@@ -103,8 +152,9 @@ fn figures(outcome: &Outcome) -> Vec<Figure> {
             .cpu_us_per_message
             .map_or_else(String::new, |us| format!("{} a message", Unit::Microseconds.format(us)));
         figures.push(Figure::new("Server CPU", Unit::Processor.format(server.cpu_share), each));
-        let each = memory_per_client(server, connections.opened)
-            .map_or_else(String::new, |bytes| format!("{} a client", Unit::Bytes.format(bytes)));
+        let (idle, loaded) = (server.memory_idle.pss_bytes, server.memory_loaded.pss_bytes);
+        let each = bytes_a_client(loaded, idle, connections.opened)
+            .map_or_else(String::new, |each| format!("{each} a client"));
         figures.push(Figure::new(
             "Server memory",
             Unit::Bytes.format(server.memory_loaded.pss_bytes as f64),
@@ -114,12 +164,6 @@ fn figures(outcome: &Outcome) -> Vec<Figure> {
     let share = Unit::Processor.format(outcome.generator.busiest_thread);
     figures.push(Figure::new("Generator", share, "of a processor, busiest thread"));
     figures
-}
-
-/// What a client adds to the server's memory under load.
-fn memory_per_client(server: &ServerUse, opened: u32) -> Option<f64> {
-    let more = server.memory_loaded.pss_bytes.saturating_sub(server.memory_idle.pss_bytes);
-    (opened > 0).then(|| more as f64 / f64::from(opened))
 }
 
 fn latency_note(outcome: &Outcome) -> String {
@@ -134,13 +178,31 @@ fn latency_note(outcome: &Outcome) -> String {
             "Taken by a ping right behind each message: the pong comes back after the message was read."
                 .into()
         }
+        "idle" => "Taken by the pings that keep the connections alive.".into(),
         "echo" => "Taken by the echo of each message, whose bytes were compared.".into(),
-        _ => format!("Taken by the answer to every {}. message.", outcome.ack_every.unwrap_or(1)),
+        _ => match outcome.ack_every {
+            None | Some(1) => "Taken by the server's answer to each message.".into(),
+            Some(every) => {
+                format!("Taken by the server's answers, one to every {every} messages of a client.")
+            }
+        },
     };
-    format!(
-        "{how} Corrected latency counts from when a message was due by the schedule, so that a server which stands still \
-         cannot hide what waited; uncorrected latency counts from when the message was sent."
-    )
+    let what = match outcome.model {
+        Model::Open => {
+            format!(
+                "Corrected latency counts from when a {0} was due by the schedule, so that a server which stands still \
+                 cannot hide what waited; uncorrected latency counts from when the {0} was sent.",
+                sent(outcome)
+            )
+        }
+        Model::Closed => {
+            "In a closed loop a message is due when the last one was answered: a server that stands still is asked less \
+             often, and most of that does not show. Corrected latency counts from when the message was due, uncorrected \
+             latency from when it was sent."
+                .to_owned()
+        }
+    };
+    format!("{how} {what}")
 }
 
 /// A plot over the time of the load, with its phases and the generator's faults set off.
@@ -171,14 +233,14 @@ fn bands(samples: &[Sample]) -> Vec<Band> {
 }
 
 fn latency_over_time(outcome: &Outcome, samples: &[Sample]) -> String {
-    let corrected = |figure: fn(&crate::bench::timeline::Points) -> f64| {
+    let corrected = |figure: fn(&Points) -> f64| {
         move |sample: &Sample| Some(figure(&sample.latency_us.as_ref()?.corrected))
     };
     let lines = vec![
         series("p50", samples, corrected(|points| points.p50)),
         series("p99", samples, corrected(|points| points.p99)),
         series("max", samples, corrected(|points| points.max)),
-        series("p99 uncorrected", samples, |sample| Some(sample.latency_us.as_ref()?.uncorrected.p99))
+        series("p99 uncorrected", samples, |sample| Some(sample.latency_us.as_ref()?.uncorrected?.p99))
             .dashed(),
     ];
     LinePlot {
@@ -208,8 +270,7 @@ fn latency_curve(outcome: &Outcome) -> String {
         y_axis: Axis::Log,
         series: vec![
             Series::new("corrected", curve.iter().map(|point| Some(point.corrected_us)).collect()),
-            Series::new("uncorrected", curve.iter().map(|point| Some(point.uncorrected_us)).collect())
-                .dashed(),
+            Series::new("uncorrected", curve.iter().map(|point| point.uncorrected_us).collect()).dashed(),
         ],
         ..LinePlot::over_time("Latency by percentile", Vec::new(), Unit::Microseconds)
     };
@@ -246,7 +307,7 @@ fn percentiles(outcome: &Outcome) -> Table {
     table
 }
 
-fn load_plots(samples: &[Sample]) -> Vec<String> {
+fn load_plots(outcome: &Outcome, samples: &[Sample]) -> Vec<String> {
     let rate = |figure: fn(&Sample) -> u64| {
         move |sample: &Sample| Some(figure(sample) as f64 / sample.length_seconds.max(1e-3))
     };
@@ -260,7 +321,13 @@ fn load_plots(samples: &[Sample]) -> Vec<String> {
         series("connecting", samples, |sample| Some(sample.clients.connecting.into())),
     ];
     let mut plots = vec![
-        over_time("Messages a second", samples, Unit::PerSecond, rates).html(),
+        over_time(
+            if outcome.probe == "idle" { "Pings a second" } else { "Messages a second" },
+            samples,
+            Unit::PerSecond,
+            rates,
+        )
+        .html(),
         over_time("Clients", samples, Unit::Count, clients).html(),
     ];
     if samples.iter().any(|sample| sample.error_count() > 0) {
@@ -287,31 +354,61 @@ fn errors(samples: &[Sample]) -> Vec<Series> {
     kinds.into_iter().map(line).collect()
 }
 
-fn counts(outcome: &Outcome) -> Table {
-    let (connections, messages) = (&outcome.connections, &outcome.messages);
-    let mut table =
-        Table::new("Counts; of messages, those that were due in the measured part", &["", "count"]);
-    let rows = [
-        ("clients asked for", u64::from(connections.clients)),
-        ("connected", connections.opened.into()),
-        ("open at the same time, at most", connections.peak_open.into()),
-        ("could not connect", connections.failed_count()),
-        ("disconnected", connections.disconnected_count()),
-        ("messages due", messages.offered),
-        ("messages sent", messages.sent),
-        ("refused: the server did not read", messages.refused),
-        ("answers awaited", messages.awaited),
-        ("answered", messages.answered),
-        ("not answered", messages.unanswered),
-        ("lost", messages.lost),
-        ("out of order", messages.reordered),
-        ("corrupt", messages.corrupt),
-        ("messages sent in all, warm-up included", messages.sent_in_all),
-    ];
+fn clients(outcome: &Outcome) -> Table {
+    let connections = &outcome.connections;
+    counts(
+        "Clients",
+        &[
+            ("asked for", connections.clients.into()),
+            ("connected", connections.opened.into()),
+            ("open at the same time, at most", connections.peak_open.into()),
+            ("attempts to connect that failed", connections.failed_count()),
+            ("disconnected", connections.disconnected_count()),
+            ("connected again", connections.reconnected.into()),
+            ("resumed a TLS session", connections.resumed),
+        ],
+    )
+}
+
+fn messages(outcome: &Outcome) -> Table {
+    let messages = &outcome.messages;
+    let what = if outcome.probe == "idle" { "Pings" } else { "Messages" };
+    counts(
+        &format!("{what} that were due in the measured part"),
+        &[
+            ("due", messages.offered),
+            ("sent", messages.sent),
+            ("refused: the server did not read", messages.refused),
+            ("answers awaited", messages.awaited),
+            ("answered", messages.answered),
+            ("not answered", messages.unanswered),
+            ("lost echoes, warm-up included", messages.lost),
+            ("echoes out of order, warm-up included", messages.reordered),
+            ("corrupt echoes, warm-up included", messages.corrupt),
+            ("sent in all, warm-up included", messages.sent_in_all),
+        ],
+    )
+}
+
+fn counts(caption: &str, rows: &[(&str, u64)]) -> Table {
+    let mut table = Table::new(caption, &["", "count"]);
     for (name, count) in rows {
-        table.row([name.to_owned(), Unit::Count.format(count as f64)]);
+        table.row([(*name).to_owned(), Unit::Count.format(*count as f64)]);
     }
     table
+}
+
+/// What failed, by kind, and what was said of the first one.
+fn failed(outcome: &Outcome) -> Vec<Fact> {
+    let told = |name: String, failure: &Failure| {
+        let count = Unit::Count.format(failure.count as f64);
+        fact(&name, format!("{count}: {}", failure.example))
+    };
+    let connections = &outcome.connections;
+    let failed = connections.failed.iter().map(|(kind, failure)| told(format!("failed: {kind}"), failure));
+    let closed =
+        connections.disconnected.iter().map(|(code, failure)| told(format!("closed: {code}"), failure));
+    failed.chain(closed).collect()
 }
 
 fn server(page: &mut Page, outcome: &Outcome, samples: &[Sample]) {
@@ -362,28 +459,29 @@ fn cpu_lines(samples: &[Sample]) -> Vec<Series> {
     [all].into_iter().chain(lines).collect()
 }
 
-/// Memory is read less often than once a second where that takes long: a line goes on as it was last known.
+/// Memory is read less often than once a second where that takes long: a line goes on as it was last known, until the
+/// server is gone.
 fn memory_lines(samples: &[Sample]) -> Vec<Series> {
-    let line = |name, bytes: fn(&Sample) -> Option<u64>| {
+    let line = |name, bytes: fn(&Sample) -> Option<u64>, is_there: fn(&Sample) -> bool| {
         let mut known = None;
         let values = samples.iter().map(|sample| {
-            known = bytes(sample).or(known);
+            known = bytes(sample).or(known).filter(|_| is_there(sample));
             known.map(|bytes| bytes as f64)
         });
         Series::new(name, values.collect())
     };
     vec![
-        line("server", |sample| sample.server.as_ref()?.pss_bytes),
-        line("kernel, sockets", |sample| sample.kernel_socket_bytes),
+        line("server", |sample| sample.server.as_ref()?.pss_bytes, |sample| sample.server.is_some()),
+        line("kernel, sockets", |sample| sample.kernel_socket_bytes, |_| true),
     ]
 }
 
 fn server_table(outcome: &Outcome, server: &ServerUse) -> Table {
     let messages = outcome.messages.sent.max(1) as f64;
-    let opened = f64::from(outcome.connections.opened.max(1));
     let bytes = |bytes: u64| Unit::Bytes.format(bytes as f64);
-    let each_client =
-        |after: u64, before: u64| Unit::Bytes.format(after.saturating_sub(before) as f64 / opened);
+    let each_client = |after, before| {
+        bytes_a_client(after, before, outcome.connections.opened).unwrap_or_else(|| "–".into())
+    };
     let (idle, kernel) = (server.memory_idle.pss_bytes, &outcome.kernel);
     let mut table = Table::new("", &["", "in all", "a client", "a message"]);
     let mut row = |cells: [String; 4]| table.row(cells);
@@ -467,7 +565,7 @@ mod tests {
     use super::*;
     use crate::bench::outcome::CurvePoint;
     use crate::bench::outcome::tests::good;
-    use crate::bench::timeline::{Points, SampleLatency, ServerSample};
+    use crate::bench::timeline::{SampleLatency, ServerSample};
 
     fn second(at: u32) -> Sample {
         let phase = if at == 1 { Phase::Connecting } else { Phase::Measuring };
@@ -547,13 +645,13 @@ mod tests {
         let points = Points { p50: 1.0, p90: 2.0, p99: 3.0, max: 4.0 };
         let full = |at| {
             let mut sample = second(at);
-            sample.latency_us = Some(SampleLatency { corrected: points, uncorrected: points });
+            sample.latency_us = Some(SampleLatency { corrected: points, uncorrected: Some(points) });
             (sample.lag_p99_us, sample.kernel_socket_bytes) = (Some(5.0), Some(6));
             sample
         };
         outcome.timeline = (1..=1000).map(full).collect();
         outcome.latency_curve = [0.5, 0.9, 1.0]
-            .map(|quantile| CurvePoint { quantile, corrected_us: 9.0, uncorrected_us: 8.0 })
+            .map(|quantile| CurvePoint { quantile, corrected_us: 9.0, uncorrected_us: Some(8.0) })
             .to_vec();
         let text = html(&outcome);
         let plots = text.matches("<figure data-plot").count();
@@ -567,6 +665,54 @@ mod tests {
     fn a_load_without_answers_has_no_latency() {
         let mut outcome = good();
         (outcome.latency_us, outcome.probe, outcome.schedule_lag_us) = (None, "sink", None);
-        assert!(html(&outcome).contains("No answer was expected"));
+        let text = html(&outcome);
+        assert!(text.contains("No answer was expected") && !text.contains("Latency over time"));
+    }
+
+    #[test]
+    fn each_kind_of_load_is_called_what_it_is() {
+        let told = |change: fn(&mut Outcome)| {
+            let mut outcome = good();
+            change(&mut outcome);
+            html(&outcome)
+        };
+        assert!(told(|_| {}).contains("100 clients, each with 10.2 kB every 1 s; measured for 10 s."));
+        let idle = told(|it| (it.probe, it.payload_bytes, it.interval_seconds) = ("idle", 0, 20.0));
+        assert!(idle.contains("half of the pings") && idle.contains("from when a ping was due"));
+        assert!(
+            idle.contains("held open, each with a ping every 20 s") && idle.contains("<span>Pings</span>")
+        );
+        assert!(idle.contains("pings that keep the connections alive") && !idle.contains("0 B a second"));
+        let closed = told(|it| (it.model, it.interval_seconds) = (Model::Closed, 0.0));
+        assert!(closed.contains("as soon as the last message was answered") && !closed.contains("every 0 s"));
+        assert!(closed.contains("a server that stands still is asked less often"));
+        assert!(told(|it| it.connections.clients = 1).contains("the server bore 1 client."));
+        let every = told(|it| (it.probe, it.ack_every) = ("ack", Some(10)));
+        assert!(every.contains("one to every 10 messages of a client"));
+    }
+
+    #[test]
+    fn what_failed_is_told_also_where_it_is_tolerated() {
+        let mut outcome = good();
+        outcome.messages.refused = 7;
+        let failure = |example: &str| Failure { count: 3, example: example.into() };
+        outcome.connections.failed.insert("refused".into(), failure("<nobody>"));
+        outcome.connections.disconnected.insert(1006, failure("lost"));
+        outcome.verdict.tolerated = true;
+        let text = html(&outcome);
+        assert!(text.contains("<span>Failures</span><b>13</b>"));
+        assert!(text.contains("within --max-failures.") && text.contains("<li>7 messages could not be sent"));
+        assert!(text.contains("failed: refused</th><td>3: &lt;nobody&gt;</td>"));
+        assert!(text.contains("closed: 1006</th><td>3: lost</td>"));
+        assert!(!html(&good()).contains("Connections that failed"));
+    }
+
+    #[test]
+    fn memory_is_drawn_as_last_known_until_the_server_is_gone() {
+        let mut samples: Vec<Sample> = (1..=4).map(second).collect();
+        samples[0].server.as_mut().unwrap().pss_bytes = Some(5);
+        samples[2].server = None;
+        let lines = memory_lines(&samples);
+        assert_eq!(lines[0].values, [Some(5.0), Some(5.0), None, None]);
     }
 }

@@ -1,6 +1,7 @@
 for (const figure of document.querySelectorAll("figure[data-plot]")) {
   const canvas = figure.querySelector(".canvas");
   const names = [...figure.querySelectorAll("thead th")].map((cell) => cell.textContent);
+  const entries = [...figure.querySelectorAll(".legend [data-line]")];
   const rows = [...figure.querySelectorAll("tbody tr")].map((row) => ({
     x: Number(row.dataset.x),
     cells: [...row.children].map((cell) => cell.textContent),
@@ -17,7 +18,9 @@ for (const figure of document.querySelectorAll("figure[data-plot]")) {
       ...near.cells.flatMap((cell, at) => {
         const line = document.createElement("div");
         const value = Object.assign(document.createElement("b"), { textContent: cell });
-        line.append(`${names[at]} `, value);
+        const swatch = document.createElement("i");
+        swatch.style = entries[at - 1]?.querySelector("i").getAttribute("style") ?? "";
+        line.append(swatch, `${names[at]} `, value);
         return cell === "" ? [] : [line];
       }),
     );
@@ -31,4 +34,15 @@ for (const figure of document.querySelectorAll("figure[data-plot]")) {
   canvas.addEventListener("pointermove", show);
   canvas.addEventListener("pointerdown", show);
   canvas.addEventListener("pointerleave", hide);
+  if (entries.length < 2) continue;
+  for (const entry of entries) {
+    const alone = (is) => {
+      for (const line of canvas.querySelectorAll("[data-line]"))
+        line.classList.toggle("dim", is && line.dataset.line !== entry.dataset.line);
+    };
+    entry.tabIndex = 0;
+    for (const begin of ["pointerenter", "focus"]) entry.addEventListener(begin, () => alone(true));
+    entry.addEventListener("pointerleave", () => alone(document.activeElement === entry));
+    entry.addEventListener("blur", () => alone(false));
+  }
 }

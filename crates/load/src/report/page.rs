@@ -9,6 +9,9 @@ use super::bars::{Meter, meters};
 const STYLE: &str = include_str!("page.css");
 const SCRIPT: &str = include_str!("page.js");
 
+/// Figures that stand in one row on a wide page.
+const FIGURES_MAX: usize = 6;
+
 /// How a verdict is meant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Tone {
@@ -113,7 +116,9 @@ impl Page {
             format!("<li><span>{name}</span><b>{value}</b><span>{note}</span></li>")
         };
         let all: String = figures.iter().map(one).collect();
-        self.push(&format!("<ul class=\"figures\">{all}</ul>\n"));
+        // More than fit beside each other stand in two rows.
+        let columns = if figures.len() > FIGURES_MAX { figures.len().div_ceil(2) } else { figures.len() };
+        self.push(&format!("<ul class=\"figures\" style=\"--n:{columns}\">{all}</ul>\n"));
     }
 
     /// A heading, and a sentence or two below it.
@@ -135,10 +140,18 @@ impl Page {
         self.push(&format!("<div class=\"{class}\">{}</div>\n", table.html(|_| String::new())));
     }
 
-    /// Names and what belongs to them.
+    /// Tables beside each other where there is room.
+    pub fn tables(&mut self, tables: &[Table]) {
+        self.push("<div class=\"tables\">");
+        tables.iter().for_each(|table| self.table(table));
+        self.push("</div>\n");
+    }
+
+    /// Names and what belongs to them. What is called a command can be copied.
     pub fn facts(&mut self, facts: &[(String, String)]) {
         let row = |(name, value): &(String, String)| {
-            format!("<tr><th scope=\"row\">{}</th><td>{}</td></tr>", escape(name), escape(value))
+            let value = if name == "command" { command(value) } else { escape(value) };
+            format!("<tr><th scope=\"row\">{}</th><td>{value}</td></tr>", escape(name))
         };
         let rows: String = facts.iter().map(row).collect();
         self.push(&format!(
@@ -234,6 +247,12 @@ fn list(items: &[String]) -> String {
     if items.is_empty() { items } else { format!("<ul>{items}</ul>") }
 }
 
+/// Words that are not broken at the dashes of flags.
+fn command(line: &str) -> String {
+    let words: Vec<String> = line.split(' ').map(|word| format!("<span>{}</span>", escape(word))).collect();
+    format!("<code>{}</code>", words.join(" "))
+}
+
 /// Text as it stands in HTML, also inside an attribute's quotes. Control characters, which HTML has no way to write,
 /// become `�`.
 pub fn escape(text: &str) -> String {
@@ -289,6 +308,23 @@ mod tests {
             assert!(!html.contains(outside), "{outside}");
         }
         assert!(html.contains("prefers-color-scheme:dark") && html.contains("default-src 'none'"));
+    }
+
+    #[test]
+    fn figures_fill_their_rows() {
+        let columns = |count: usize| {
+            let mut page = Page::new("", "", "");
+            page.figures(&vec![Figure::new("", "", ""); count]);
+            page.body.split("--n:").nth(1).unwrap()[..1].to_owned()
+        };
+        assert_eq!([1, 4, 6, 7, 8].map(columns).concat(), "14644");
+    }
+
+    #[test]
+    fn a_command_breaks_between_its_words_alone() {
+        let mut page = Page::new("", "", "");
+        page.facts(&[("command".into(), "webscale bench --html '<a b>'".into())]);
+        assert!(page.body.contains("<span>bench</span> <span>--html</span> <span>&#39;&lt;a</span>"));
     }
 
     #[test]

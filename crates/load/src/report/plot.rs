@@ -133,8 +133,10 @@ impl LinePlot {
             html.push_str("<p class=\"note\">Nothing was measured.</p></figure>\n");
             return html;
         }
+        // There is no half client.
+        let is_one = |tick: &f64| self.y_unit != Unit::Count || tick.fract().abs() < 1e-9;
         let ticks: Vec<(f64, String)> =
-            y.ticks().into_iter().map(|tick| (y.at(tick), self.y_unit.format(tick))).collect();
+            y.ticks().into_iter().filter(is_one).map(|tick| (y.at(tick), self.y_unit.format(tick))).collect();
         let _ = write!(
             html,
             "<div class=\"frame\"><div class=\"ylabels\" aria-hidden=\"true\">{}</div><div class=\"canvas\">{}</div>\
@@ -184,7 +186,10 @@ impl LinePlot {
         for (at, series) in self.series.iter().enumerate() {
             let class = if series.dashed { "dashed" } else { "" };
             let (colour, name) = (colour(at), escape(&series.name));
-            let _ = write!(html, "<li><i class=\"{class}\" style=\"--c:{colour}\"></i>{name}</li>");
+            let _ = write!(
+                html,
+                "<li data-line=\"{at}\"><i class=\"{class}\" style=\"--c:{colour}\"></i>{name}</li>"
+            );
         }
         if let Some((limit, name)) = &self.limit {
             let name = escape(name);
@@ -266,7 +271,7 @@ impl LinePlot {
         } else {
             String::new()
         };
-        format!("{area}<path class=\"{class}\" style=\"--c:{colour}\" d=\"{line}\"/>")
+        format!("{area}<path class=\"{class}\" data-line=\"{at}\" style=\"--c:{colour}\" d=\"{line}\"/>")
     }
 
     fn x_labels_html(&self, x: &Scale) -> String {
@@ -358,6 +363,19 @@ mod tests {
                     .html();
             assert!(!lines(&html)[0].contains("inf"), "{html}");
         }
+    }
+
+    #[test]
+    fn clients_are_counted_in_whole_numbers() {
+        let of = |unit| {
+            let series = vec![Series::new("a", vec![Some(1.0), Some(0.0)])];
+            LinePlot { series, ..LinePlot::over_time("A", vec![0.0, 1.0], unit) }.html()
+        };
+        assert!(
+            !of(Unit::Count).contains(">0.2<")
+                && of(Unit::Count).contains("<span style=\"top:0.0%\">1</span>")
+        );
+        assert!(of(Unit::PerSecond).contains(">0.2/s<"));
     }
 
     #[test]

@@ -3,12 +3,14 @@
 use std::fmt::Write;
 
 use super::advice;
-use super::unit::Unit;
-use crate::bench::outcome::{Generator, LatencySummary, Messages, Outcome, ServerUse};
+use super::unit::{Unit, bytes_a_client};
+use crate::bench::judgement::failures;
+use crate::bench::outcome::{Generator, LatencySummary, Messages, Outcome, ServerUse, Verdict};
 use crate::bench::timeline::{Sample, threads_of_server};
 use crate::histogram::Summary;
 use crate::measure::group;
 use crate::observe::Phase;
+use crate::table::wrap;
 
 /// Threads of a server that are named.
 const THREADS_MAX: usize = 3;
@@ -50,16 +52,14 @@ fn connections(text: &mut String, outcome: &Outcome) {
 fn messages(text: &mut String, outcome: &Outcome) {
     let messages = &outcome.messages;
     let seconds = outcome.measured_seconds;
-    let rate = messages.sent as f64 / seconds;
-    let megabytes = rate * outcome.payload_bytes as f64 / 1e6;
+    let each_second = messages.sent as f64 / seconds;
+    let rate = Unit::PerSecond.format(each_second);
+    let bytes = Unit::Bytes.format(each_second * outcome.payload_bytes as f64);
     let (sent, offered) = (messages.sent, messages.offered);
     if outcome.probe == "idle" {
-        line!(text, "pings        {sent} of {offered} sent in {seconds:.1} s, {rate:.0}/s; no messages");
+        line!(text, "pings        {sent} of {offered} sent in {seconds:.1} s, {rate}; no messages");
     } else {
-        line!(
-            text,
-            "messages     {sent} of {offered} sent in {seconds:.1} s, {rate:.0}/s, {megabytes:.1} MB/s"
-        );
+        line!(text, "messages     {sent} of {offered} sent in {seconds:.1} s, {rate}, {bytes}/s");
     }
     if messages.awaited > 0 {
         line!(text, "answers      {} of {} awaited", messages.answered, messages.awaited);
@@ -122,7 +122,10 @@ fn probed(outcome: &Outcome) -> String {
         "ping" if outcome.probe_one_in == 1 => "pings behind the messages".to_owned(),
         "ping" => format!("pings behind the messages of one client in {}", outcome.probe_one_in),
         "idle" => "pings".to_owned(),
-        "ack" => format!("answers to each {}. message", outcome.ack_every.unwrap_or(1)),
+        "ack" => match outcome.ack_every {
+            None | Some(1) => "the answers to the messages".to_owned(),
+            Some(every) => format!("the answers, one to every {every} messages of a client"),
+        },
         probe => format!("{probe}es"),
     }
 }
@@ -151,23 +154,22 @@ fn server_use(text: &mut String, outcome: &Outcome, server: &ServerUse) {
         bytes(server.memory_loaded.pss_bytes),
         bytes(server.peak_pss_bytes)
     );
-    let grown = server.memory_loaded.pss_bytes.saturating_sub(server.memory_idle.pss_bytes);
-    line!(text, "             {} a client, loaded", each_client(outcome, grown));
-}
-
-fn each_client(outcome: &Outcome, bytes: u64) -> String {
-    Unit::Bytes.format(bytes as f64 / f64::from(outcome.connections.opened.max(1)))
+    if let Some(each) = bytes_a_client(
+        server.memory_loaded.pss_bytes,
+        server.memory_idle.pss_bytes,
+        outcome.connections.opened,
+    ) {
+        line!(text, "             {each} a client, loaded");
+    }
 }
 
 fn usage(text: &mut String, outcome: &Outcome) {
     let (machine, kernel) = (&outcome.machine, &outcome.kernel);
-    let grown = kernel.loaded.total_bytes().saturating_sub(kernel.idle.total_bytes());
-    line!(
-        text,
-        "kernel       {} more for the sockets of this machine, {} a client",
-        Unit::Bytes.format(grown as f64),
-        each_client(outcome, grown)
-    );
+    let (before, after) = (kernel.idle.total_bytes(), kernel.loaded.total_bytes());
+    if let Some(each) = bytes_a_client(after, before, outcome.connections.opened) {
+        let grown = Unit::Bytes.format((after - before) as f64);
+        line!(text, "kernel       {grown} more for the sockets of this machine, {each} a client");
+    }
     let generator = &outcome.generator;
     let busiest = Unit::Processor.format(generator.busiest_thread);
     line!(text, "generator    {busiest} of a core in its busiest thread");
@@ -204,30 +206,41 @@ fn costs(generator: &Generator) -> String {
 }
 
 fn verdict(text: &mut String, outcome: &Outcome) {
-    let verdict = &outcome.verdict;
-    if let Some(why) = &verdict.saturated {
-        line!(text, "rejected     the generator was saturated: {why}");
+    let Verdict { saturated, problems, stopped, broken, .. } = &outcome.verdict;
+    let borne = if outcome.verdict.tolerated { failures(outcome) } else { Vec::new() };
+    let all = [
+        ("saturated", saturated.iter().collect::<Vec<_>>()),
+        ("tolerated", borne.iter().collect()),
+        ("problem", problems.iter().collect()),
+        ("ended early", stopped.iter().collect()),
+        ("broken", broken.iter().collect()),
+    ];
+    for (name, sentences) in all {
+        for sentence in sentences {
+            text.push_str(&wrap(&format!("{name:<13}{sentence}"), "             "));
+        }
     }
-    for problem in &verdict.problems {
-        line!(text, "problem      {problem}");
-    }
-    if let Some(why) = &verdict.stopped {
-        line!(text, "ended early  {why}");
-    }
-    if let Some(why) = &verdict.broken {
-        line!(text, "broken       {why}");
-    }
-    if verdict.interrupted {
-        line!(text, "interrupted  before the end");
-    }
-    if verdict.held() {
-        line!(text, "verdict      held");
+    line!(text, "verdict      {}", word(&outcome.verdict, &borne));
+}
+
+fn word(verdict: &Verdict, borne: &[String]) -> &'static str {
+    match verdict.word() {
+        "held" if !borne.is_empty() => "held; what failed stayed within --max-failures",
+        "failed" => "not held",
+        "saturated" => "does not count: the load generator was saturated, not the server",
+        "broken" => "does not count: a process of the load was lost",
+        "interrupted" if verdict.saturated.is_some() => {
+            "interrupted, and does not count: the load generator was saturated"
+        }
+        "interrupted" => "interrupted: the figures are of what was done until then",
+        word => word,
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::bench::outcome::Failure;
     use crate::bench::outcome::tests::good;
     use crate::bench::timeline::{ServerSample, ThreadShare};
     use crate::measure::process::{Memory, Switches};
@@ -331,15 +344,42 @@ mod tests {
         }
     }
 
+    /// The last lines of the text, from the one that begins so.
+    fn from(outcome: &Outcome, begin: &str) -> String {
+        let text = text(outcome);
+        text[text.find(&format!("\n{begin}")).unwrap_or_else(|| panic!("{text}")) + 1..].to_owned()
+    }
+
     #[test]
     fn the_verdict_is_the_last_word() {
         assert!(text(&good()).ends_with("\nverdict      held\n"));
         let mut outcome = good();
+        outcome.verdict.problems = vec!["it was slow".into()];
+        assert_eq!(from(&outcome, "problem"), "problem      it was slow\nverdict      not held\n");
         outcome.verdict.saturated = Some("it was late".into());
-        let rejected = text(&outcome);
-        assert!(rejected.ends_with("rejected     the generator was saturated: it was late\n"), "{rejected}");
+        let saturated = from(&outcome, "saturated");
+        assert!(saturated.starts_with("saturated    it was late\nproblem "), "{saturated}");
+        assert!(saturated.contains("\nverdict      does not count: the load generator"), "{saturated}");
         outcome.verdict.interrupted = true;
-        let both = text(&outcome);
-        assert!(both.ends_with("saturated: it was late\ninterrupted  before the end\n"), "{both}");
+        assert!(from(&outcome, "verdict").starts_with("verdict      interrupted, and does not count"));
+        outcome.verdict.interrupted = false;
+        outcome.verdict.broken = Some("process 2 ended".into());
+        assert!(from(&outcome, "broken").contains("does not count: a process of the load was lost"));
+    }
+
+    #[test]
+    fn what_is_tolerated_is_told() {
+        let mut outcome = good();
+        (outcome.verdict.tolerated, outcome.messages.refused) = (true, 7);
+        let failure = Failure { count: 3, example: "connection refused by the peer ".repeat(4) };
+        outcome.connections.failed.insert("refused".into(), failure);
+        let told = from(&outcome, "tolerated");
+        assert!(told.starts_with("tolerated    3 of 103 attempts to connect failed (refused: "), "{told}");
+        assert!(told.contains("\ntolerated    7 messages could not be sent"), "{told}");
+        assert!(told.ends_with("\nverdict      held; what failed stayed within --max-failures\n"), "{told}");
+        assert!(told.lines().all(|line| line.chars().count() <= 80), "{told}");
+        outcome.connections.failed.clear();
+        outcome.messages.refused = 0;
+        assert!(text(&outcome).ends_with("\nverdict      held\n"));
     }
 }

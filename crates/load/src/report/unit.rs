@@ -37,6 +37,13 @@ impl Unit {
     }
 }
 
+/// What each of so many clients has added to so many bytes; none where there are fewer than before, as nothing can be told
+/// then.
+pub(crate) fn bytes_a_client(after: u64, before: u64, clients: u32) -> Option<String> {
+    let grown = after.checked_sub(before).filter(|grown| *grown > 0 && clients > 0)?;
+    Some(Unit::Bytes.format(grown as f64 / f64::from(clients)))
+}
+
 /// Three digits or so, without zeros at the end.
 fn digits(value: f64) -> String {
     let decimals = match value.abs() {
@@ -106,6 +113,15 @@ fn percentile(share: f64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_shrank_says_nothing_of_a_client() {
+        assert_eq!(bytes_a_client(30_000, 10_000, 5).as_deref(), Some("4 kB"));
+        assert_eq!(
+            (bytes_a_client(10, 20, 5), bytes_a_client(20, 20, 5), bytes_a_client(20, 10, 0)),
+            (None, None, None)
+        );
+    }
 
     #[test]
     fn figures_keep_three_digits() {

@@ -88,9 +88,9 @@ impl<K: Socket> Link<K> {
         matches!(&self.security, Security::Tls(tls) if tls.is_handshaking())
     }
 
-    /// A TLS record has begun and not ended, or a message of TLS itself in several of them.
+    /// A TLS record has begun and not ended.
     pub(super) fn is_mid_record(&self) -> bool {
-        !self.kept.is_empty() || matches!(&self.security, Security::Tls(tls) if tls.is_mid_message())
+        !self.kept.is_empty()
     }
 
     pub(super) fn is_congested(&self) -> bool {
@@ -116,8 +116,7 @@ impl<K: Socket> Link<K> {
 
     pub(super) fn buffered(&self) -> usize {
         let backlog = self.backlog.as_ref().map_or(0, |backlog| backlog.capacity());
-        let tls = if let Security::Tls(tls) = &self.security { tls.buffered() } else { 0 };
-        self.kept.capacity() + tls + self.egress.capacity() + backlog
+        self.kept.capacity() + self.egress.capacity() + backlog
     }
 
     pub(super) fn wants_write(&self) -> bool {

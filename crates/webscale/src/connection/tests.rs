@@ -42,8 +42,6 @@ mod tampering;
 mod time;
 #[cfg(test)]
 mod tls;
-#[cfg(test)]
-mod traffic;
 mod wire;
 #[cfg(test)]
 mod workers;

@@ -53,7 +53,6 @@ impl ClientTls {
 
     fn with(mut config: ClientConfig) -> Self {
         config.alpn_protocols = vec![ALPN.to_vec()];
-        config.enable_secret_extraction = true;
         // The library gathers entropy for 35 ms when it is first asked: now, and not in the first handshake. Should it
         // fail, that handshake says so.
         let _ = config.crypto_provider().secure_random.fill(&mut [0; 8]);
@@ -93,16 +92,14 @@ impl ClientTls {
         Self(Arc::new(config))
     }
 
-    /// Takes a rustls configuration as it is. With `enable_secret_extraction` its connections of TLS 1.3 take less memory, as
-    /// those of all other configurations do: rustls is left when the handshake is over.
+    /// Takes a rustls configuration as it is.
     #[must_use]
     pub fn from_rustls(config: Arc<ClientConfig>) -> Self {
         Self(config)
     }
 
     pub(crate) fn connect(&self, name: &ServerName<'static>) -> Result<TlsStream, rustls::Error> {
-        let connection = UnbufferedClientConnection::new(self.0.clone(), name.clone())?;
-        Ok(TlsStream::client(connection, self.0.enable_secret_extraction))
+        Ok(TlsStream::client(UnbufferedClientConnection::new(self.0.clone(), name.clone())?))
     }
 }
 

@@ -4,11 +4,7 @@ use rustls::Error;
 
 /// A TLS record's plaintext, at most (RFC 8446 §5.1).
 pub(super) const RECORD_PLAINTEXT: usize = 16 * 1024;
-/// A TLS record as it travels, at most (RFC 8446 §5.2, RFC 5246 §6.2.3).
-pub(crate) const RECORD_BYTES: usize = HEADER_BYTES + RECORD_PLAINTEXT + 2048;
-/// What protection adds to it in TLS 1.3, at most (RFC 8446 §5.2).
-const EXPANSION: usize = 256;
-pub(super) const HEADER_BYTES: usize = 5;
+const HEADER_BYTES: usize = 5;
 
 /// The record that is being opened.
 pub(super) struct Record {
@@ -17,8 +13,6 @@ pub(super) struct Record {
     pub(super) end: usize,
     /// All of it is there.
     is_whole: bool,
-    /// By its header it is longer than TLS 1.3 allows.
-    pub(super) is_oversized: bool,
     /// Nothing follows in the input.
     pub(super) is_last: bool,
     /// It may bring nothing: that is what records of a handshake do.
@@ -33,16 +27,9 @@ impl Record {
         let length = rest.first_chunk().map(|[_, _, _, high, low]: &[u8; HEADER_BYTES]| {
             HEADER_BYTES + usize::from(u16::from_be_bytes([*high, *low]))
         });
-        let is_oversized = length.is_some_and(|length| length > HEADER_BYTES + RECORD_PLAINTEXT + EXPANSION);
         let length = length.filter(|length| *length <= rest.len());
-        let (is_whole, end) = (length.is_some(), length.map_or(input.len(), |length| start + length));
-        let is_last = end == input.len();
-        Self { start, end, is_whole, is_oversized, is_last, is_handshake, content: 0 }
-    }
-
-    /// Its bytes, once all of them are there.
-    pub(super) fn whole_in<'i>(&self, input: &'i mut [u8]) -> Option<&'i mut [u8]> {
-        if self.is_whole { input.get_mut(self.start..self.end) } else { None }
+        let end = length.map_or(input.len(), |length| start + length);
+        Self { start, end, is_whole: length.is_some(), is_last: end == input.len(), is_handshake, content: 0 }
     }
 
     pub(super) fn brings(&mut self, bytes: usize) {

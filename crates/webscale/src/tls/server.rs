@@ -119,9 +119,7 @@ impl Tls {
         Self::with(vec![Identity::held(chain, key)?])
     }
 
-    /// Takes a rustls configuration as it is, but for early data, which can be replayed: none is accepted. With
-    /// `enable_secret_extraction` its connections of TLS 1.3 take less memory, as those of all other configurations do: rustls
-    /// is left when the handshake is over.
+    /// Takes a rustls configuration as it is, but for early data, which can be replayed: none is accepted.
     #[must_use]
     pub fn from_rustls(config: Arc<ServerConfig>) -> Self {
         let mut config = Arc::unwrap_or_clone(config);
@@ -251,8 +249,7 @@ impl Tls {
 
     pub(crate) fn accept(&self) -> Result<TlsStream, rustls::Error> {
         let config = self.0.config.read().unwrap_or_else(PoisonError::into_inner).clone();
-        let gives_keys = config.enable_secret_extraction;
-        Ok(TlsStream::server(UnbufferedServerConnection::new(config)?, gives_keys))
+        Ok(TlsStream::server(UnbufferedServerConnection::new(config)?))
     }
 }
 
@@ -312,7 +309,6 @@ impl Recipe {
             .with_client_cert_verifier(verifier)
             .with_cert_resolver(resolver);
         config.alpn_protocols = vec![ALPN.to_vec()];
-        config.enable_secret_extraction = true;
         // A ticket carries the session to the client: nothing is kept here. What the loops share is the lock on the tickets'
         // keys, which they only read until a period ends.
         config.session_storage = Arc::new(NoServerSessionStorage {});

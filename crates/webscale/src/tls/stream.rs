@@ -1,18 +1,25 @@
-//! One connection's TLS, over slices: two state machines behind three calls.
-//!
-//! rustls runs the handshake. One that came to TLS 1.3 then gives its keys to [`Traffic`], which owns a third of what rustls
-//! would hold on to; with TLS 1.2, rustls goes on.
+//! One connection's TLS, over slices: rustls' state machine behind three calls.
 
-use rustls::Error;
+use std::ops::Deref;
+
 use rustls::client::UnbufferedClientConnection;
 use rustls::server::UnbufferedServerConnection;
+use rustls::unbuffered::{
+    ConnectionState, EncodeError, EncodeTlsData, EncryptError, InsufficientSizeError,
+    UnbufferedConnectionCommon, UnbufferedStatus, WriteTraffic,
+};
 
 use webscale_proto::Role;
 
-use super::session::TlsSession;
-use super::traffic::{Secrets, Traffic};
-use super::unbuffered::{Payload, Unbuffered};
+use super::record::{Credit, RECORD_PLAINTEXT, Record};
+use super::session::{TlsSession, take_server_name};
+use super::tickets::expect_hello;
 use crate::egress::Sealed;
+
+/// What sealing adds to a record, at most: header, explicit nonce, content type, tag.
+const RECORD_OVERHEAD: usize = 64;
+/// A TLS record as it travels, at most (RFC 8446 §5.2, RFC 5246 §6.2.3).
+pub(crate) const RECORD_BYTES: usize = 5 + RECORD_PLAINTEXT + 2048;
 
 /// What the peer's side of a stream is at, after records were opened.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -39,44 +46,39 @@ pub(crate) enum Incoming<'a> {
     Plaintext(&'a [u8]),
 }
 
-/// The state of one connection, on the heap: connections that are not TLS do not pay for it.
+/// rustls' state of one connection, on the heap: connections that are not TLS do not pay for it.
 pub(crate) enum TlsStream {
-    Server(Box<Unbuffered<UnbufferedServerConnection>>),
-    Client(Box<Unbuffered<UnbufferedClientConnection>>),
-    /// Of either role.
-    Traffic(Box<Traffic>),
-    /// No keys were to be had.
-    Failed,
+    Server(Box<Metered<UnbufferedServerConnection>>),
+    Client(Box<Metered<UnbufferedClientConnection>>),
+}
+
+pub(crate) struct Metered<C> {
+    connection: C,
+    credit: Credit,
+    /// Bytes at the front of what was kept that are whole records, with the beginning of a message of the handshake: rustls has
+    /// taken note of them, and wants to see them all again.
+    noted: usize,
+}
+
+impl<C> Metered<C> {
+    fn new(connection: C) -> Box<Self> {
+        Box::new(Self { connection, credit: Credit::full(), noted: 0 })
+    }
 }
 
 impl TlsStream {
-    /// `gives_keys`: the configuration allows them to be taken from rustls.
-    pub(super) fn server(connection: UnbufferedServerConnection, gives_keys: bool) -> Self {
-        Self::Server(Unbuffered::new(connection, gives_keys))
+    pub(super) fn server(connection: UnbufferedServerConnection) -> Self {
+        Self::Server(Metered::new(connection))
     }
 
-    pub(super) fn client(connection: UnbufferedClientConnection, gives_keys: bool) -> Self {
-        Self::Client(Unbuffered::new(connection, gives_keys))
+    pub(super) fn client(connection: UnbufferedClientConnection) -> Self {
+        Self::Client(Metered::new(connection))
     }
 
     pub(crate) fn is_handshaking(&self) -> bool {
         match self {
-            Self::Server(stream) => stream.is_handshaking(),
-            Self::Client(stream) => stream.is_handshaking(),
-            Self::Traffic(_) | Self::Failed => false,
-        }
-    }
-
-    /// A message of TLS itself has begun and not ended.
-    pub(crate) fn is_mid_message(&self) -> bool {
-        matches!(self, Self::Traffic(traffic) if traffic.is_mid_message())
-    }
-
-    /// Bytes of the peer that it keeps.
-    pub(crate) fn buffered(&self) -> usize {
-        match self {
-            Self::Traffic(traffic) => traffic.buffered(),
-            Self::Server(_) | Self::Client(_) | Self::Failed => 0,
+            Self::Server(stream) => stream.connection.is_handshaking(),
+            Self::Client(stream) => stream.connection.is_handshaking(),
         }
     }
 
@@ -91,89 +93,200 @@ impl TlsStream {
         input: &mut [u8],
         out: &mut Sealed,
         sink: &mut dyn FnMut(Incoming<'_>),
-    ) -> Result<Opened, Error> {
-        let opened = match self {
-            Self::Traffic(traffic) => return traffic.open_records(input, out, sink),
-            Self::Failed => return Err(Error::General("TLS has failed before".into())),
-            Self::Server(stream) => stream.open(
-                Role::Server,
-                |connection, input| connection.process_tls_records(input),
-                input,
-                out,
-                sink,
-            )?,
-            Self::Client(stream) => stream.open(
-                Role::Client,
-                |connection, input| connection.process_tls_records(input),
-                input,
-                out,
-                sink,
-            )?,
-        };
-        let Some(behind) = input.get_mut(opened.consumed..).filter(|_| self.is_ready()) else {
-            return Ok(opened);
-        };
-        self.hand_over()?;
-        let Opened { consumed, peer } = self.open_records(behind, out, sink)?;
-        Ok(Opened { consumed: opened.consumed + consumed, peer })
-    }
-
-    /// The handshake is over, and rustls is needed no more.
-    fn is_ready(&self) -> bool {
+    ) -> Result<Opened, rustls::Error> {
         match self {
-            Self::Server(stream) => stream.is_ready(),
-            Self::Client(stream) => stream.is_ready(),
-            Self::Traffic(_) | Self::Failed => false,
-        }
-    }
-
-    fn hand_over(&mut self) -> Result<(), Error> {
-        let traffic = match std::mem::replace(self, Self::Failed) {
             Self::Server(stream) => {
-                let (connection, credit) = stream.into_parts();
-                let (keys, kernel) = connection.dangerous_into_kernel_connection()?;
-                Box::new(Traffic::new(keys, Secrets::Server(kernel), credit)?)
+                open(Role::Server, stream, |c, input| c.process_tls_records(input), input, out, sink)
             }
             Self::Client(stream) => {
-                let (connection, credit) = stream.into_parts();
-                let (keys, kernel) = connection.dangerous_into_kernel_connection()?;
-                Box::new(Traffic::new(keys, Secrets::Client(kernel), credit)?)
+                open(Role::Client, stream, |c, input| c.process_tls_records(input), input, out, sink)
             }
-            Self::Traffic(traffic) => traffic,
-            Self::Failed => return Ok(()),
-        };
-        *self = Self::Traffic(traffic);
-        Ok(())
+        }
     }
 
     /// Seals `plaintext` behind what is in `out`. `kept` is the incomplete record that [`TlsStream::open_records`] left:
     /// rustls remembers places in it. False: the stream cannot carry data (any more).
     pub(crate) fn seal(&mut self, plaintext: &[u8], kept: &mut Vec<u8>, out: &mut Sealed) -> bool {
-        match self {
-            Self::Traffic(traffic) => traffic.seal(plaintext, out),
-            _ => self.write(Payload::Data(plaintext), kept, out),
-        }
+        self.write(Payload::Data(plaintext), kept, out)
     }
 
     /// Tells the peer that nothing follows (RFC 8446 §6.1).
     pub(crate) fn seal_close(&mut self, kept: &mut Vec<u8>, out: &mut Sealed) {
-        match self {
-            Self::Traffic(traffic) => traffic.seal_close(out),
-            _ => {
-                self.write(Payload::CloseNotify, kept, out);
-            }
-        }
+        self.write(Payload::CloseNotify, kept, out);
     }
 
     fn write(&mut self, payload: Payload<'_>, kept: &mut Vec<u8>, out: &mut Sealed) -> bool {
         match self {
             Self::Server(stream) => {
-                stream.write(|connection, input| connection.process_tls_records(input), payload, kept, out)
+                write(stream, |c, input| c.process_tls_records(input), payload, kept, out)
             }
             Self::Client(stream) => {
-                stream.write(|connection, input| connection.process_tls_records(input), payload, kept, out)
+                write(stream, |c, input| c.process_tls_records(input), payload, kept, out)
             }
-            Self::Traffic(_) | Self::Failed => false,
+        }
+    }
+}
+
+/// `process_tls_records` of either role.
+type Process<C, D> = for<'c, 'i> fn(&'c mut C, &'i mut [u8]) -> UnbufferedStatus<'c, 'i, D>;
+
+/// Shows rustls one record more at a time: by itself it would go through several before it says what they brought, and
+/// plaintext could come before the end of the handshake was announced.
+#[expect(
+    clippy::indexing_slicing,
+    reason = "rustls consumes no more than it is shown, and a record ends where the input does"
+)]
+fn open<C, D>(
+    role: Role,
+    stream: &mut Metered<C>,
+    process: Process<C, D>,
+    input: &mut [u8],
+    out: &mut Sealed,
+    sink: &mut dyn FnMut(Incoming<'_>),
+) -> Result<Opened, rustls::Error>
+where
+    C: Deref<Target = UnbufferedConnectionCommon<D>>,
+{
+    let Metered { connection, credit, noted } = stream;
+    let mut consumed = 0;
+    let mut peer = PeerSide::Open;
+    let mut record = Record::at(input, *noted, connection.is_handshaking());
+    loop {
+        let was_handshaking = connection.is_handshaking();
+        if was_handshaking {
+            expect_hello();
+        }
+        let UnbufferedStatus { mut discard, state } = process(connection, &mut input[consumed..record.end]);
+        let server_name = if was_handshaking { take_server_name() } else { None };
+        let mut is_done = false;
+        match state {
+            Ok(ConnectionState::ReadTraffic(mut traffic)) => {
+                while let Some(next) = traffic.next_record() {
+                    let next = next?;
+                    discard += next.discard;
+                    record.brings(next.payload.len());
+                    sink(Incoming::Plaintext(next.payload));
+                }
+                is_done = consumed + discard == record.end && !record.is_last;
+            }
+            Ok(ConnectionState::EncodeTlsData(data)) => encode(data, out),
+            // What was encoded lies in `out`, which reaches the socket before anything else does.
+            Ok(ConnectionState::TransmitTlsData(data)) => data.done(),
+            Ok(ConnectionState::PeerClosed) => peer = PeerSide::Finished,
+            // Early data is off in every configuration made here; in one that was handed in it is not read.
+            Ok(_) => is_done = true,
+            Err(error) => {
+                last_words(connection, process, &mut input[consumed + discard..record.end], out);
+                return Err(error);
+            }
+        }
+        consumed += discard;
+        if let Some(name) = server_name {
+            sink(Incoming::ServerName(name));
+        }
+        if was_handshaking && !connection.is_handshaking() {
+            sink(Incoming::Secured(TlsSession::of(connection, role)));
+        }
+        if is_done {
+            credit.settle(&record)?;
+            if record.is_last || peer == PeerSide::Finished {
+                *noted = record.whole_end().saturating_sub(consumed);
+                return Ok(Opened { consumed, peer });
+            }
+            record = Record::at(input, record.end, connection.is_handshaking());
+        }
+    }
+}
+
+/// What rustls has for the peer after a failure: an alert, behind what it had queued before. It hands that out before it looks
+/// at input, which it must not do again.
+fn last_words<C, D>(connection: &mut C, process: Process<C, D>, input: &mut [u8], out: &mut Sealed)
+where
+    C: Deref<Target = UnbufferedConnectionCommon<D>>,
+{
+    while connection.wants_write() {
+        match process(connection, input).state {
+            Ok(ConnectionState::EncodeTlsData(data)) => encode(data, out),
+            Ok(ConnectionState::TransmitTlsData(data)) => data.done(),
+            _ => return,
+        }
+    }
+}
+
+#[derive(Clone, Copy)]
+enum Payload<'a> {
+    Data(&'a [u8]),
+    CloseNotify,
+}
+
+fn write<C, D>(
+    stream: &mut Metered<C>,
+    process: Process<C, D>,
+    payload: Payload<'_>,
+    kept: &mut Vec<u8>,
+    out: &mut Sealed,
+) -> bool {
+    loop {
+        let UnbufferedStatus { discard, state } = process(&mut stream.connection, kept);
+        let written = match state {
+            Ok(ConnectionState::EncodeTlsData(data)) => {
+                encode(data, out);
+                None
+            }
+            Ok(ConnectionState::TransmitTlsData(data)) => {
+                data.done();
+                None
+            }
+            Ok(ConnectionState::WriteTraffic(traffic)) => Some(encrypt(traffic, payload, out)),
+            Ok(ConnectionState::PeerClosed) => None,
+            Ok(_) | Err(_) => Some(false),
+        };
+        kept.drain(..discard);
+        stream.noted = stream.noted.saturating_sub(discard);
+        if let Some(written) = written {
+            return written;
+        }
+    }
+}
+
+fn encode<D>(mut data: EncodeTlsData<'_, D>, out: &mut Sealed) {
+    emit(out, |room| {
+        data.encode(room).map_err(|error| match error {
+            EncodeError::InsufficientSize(size) => Some(size),
+            EncodeError::AlreadyEncoded => None,
+        })
+    });
+}
+
+/// False: the keys are used up.
+fn encrypt<D>(mut traffic: WriteTraffic<'_, D>, payload: Payload<'_>, out: &mut Sealed) -> bool {
+    let before = out.as_slice().len();
+    let room = match payload {
+        Payload::Data(bytes) => bytes.len() + (bytes.len() / RECORD_PLAINTEXT + 1) * RECORD_OVERHEAD,
+        Payload::CloseNotify => RECORD_OVERHEAD,
+    };
+    out.spare(room);
+    emit(out, |room| {
+        let result = match payload {
+            Payload::Data(bytes) => traffic.encrypt(bytes, room),
+            Payload::CloseNotify => traffic.queue_close_notify(room),
+        };
+        result.map_err(|error| match error {
+            EncryptError::InsufficientSize(size) => Some(size),
+            EncryptError::EncryptExhausted => None,
+        })
+    });
+    out.as_slice().len() > before
+}
+
+/// Runs `encode` on the spare room of `out`, and again with more if that is too little.
+fn emit(out: &mut Sealed, mut encode: impl FnMut(&mut [u8]) -> Result<usize, Option<InsufficientSizeError>>) {
+    let mut room = 0;
+    for _ in 0..2 {
+        match encode(out.spare(room)) {
+            Ok(written) => return out.advance(written),
+            Err(Some(InsufficientSizeError { required_size })) => room = required_size,
+            Err(None) => return,
         }
     }
 }

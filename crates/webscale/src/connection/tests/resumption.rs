@@ -21,7 +21,7 @@ fn process(secret: u8, hand: &Arc<Hand>) -> Tls {
 }
 
 /// Connects, takes the tickets with the answer to the upgrade, and tells whether the session was resumed.
-pub(super) fn visit(client: &ClientTls, server: &Tls) -> bool {
+fn visit(client: &ClientTls, server: &Tls) -> bool {
     let mut world = World::accepted(Limits::default(), Some(server.accept().unwrap()));
     Raw::open(&mut world, client.connect(&server_name("127.0.0.1").unwrap()).unwrap());
     world.metrics.resumed.get() == 1
