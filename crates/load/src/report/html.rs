@@ -397,10 +397,8 @@ fn messages(outcome: &Outcome) -> Table {
 /// The whole load as both sides counted it.
 fn both_counts(counted: &Reconciled) -> Table {
     let agrees = if counted.agrees { "they agree" } else { "they disagree" };
-    let mut table = Table::new(
-        &format!("In all, as both sides counted: {agrees}"),
-        &["", "by the load", "by the server"],
-    );
+    let mut table =
+        Table::new(format!("In all, as both sides counted: {agrees}"), &["", "by the load", "by the server"]);
     let rows = [
         ("connections", counted.handshakes),
         ("open once all had connected", counted.open),
