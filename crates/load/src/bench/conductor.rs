@@ -205,7 +205,7 @@ impl<'a> Conductor<'a> {
         match self.watch.lost() {
             // That explains the others.
             Some(ProcessError::Gone { pid }) => {
-                problems.insert(0, format!("the server's process {pid} ended under the load"))
+                problems.insert(0, format!("the server's process {pid} ended under the load"));
             }
             Some(lost) => problems.push(format!("the server could not be measured to the end: {lost}")),
             None => {}
