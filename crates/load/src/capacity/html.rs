@@ -128,9 +128,11 @@ fn facts(capacity: &Capacity) -> Vec<Fact> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::ClientMemory;
     use super::super::binding::{Binding, Resource};
     use super::*;
     use crate::bench::provenance::Provenance;
+    use crate::report::documented::{assert_documented, json};
 
     fn step(value: u32, held: bool) -> StepReport {
         let binding = || Binding::new(Resource::Latency, value, "p99 <script>");
@@ -180,6 +182,15 @@ mod tests {
         );
         assert!(!html.contains("<b>") || !html.contains("host/<b>"));
         assert!(html.contains("p99 &lt;script&gt;"));
+    }
+
+    #[test]
+    fn every_field_is_documented_and_every_documented_field_is_there() {
+        let mut capacity = capacity(Some(1000), vec![step(2000, false)]);
+        let memory = ClientMemory { server_bytes: 1.0, kernel_bytes: 1.0, base_bytes: 1.0, r_squared: 1.0 };
+        (capacity.memory, capacity.projection) = (Some(memory), Some(memory.project(1)));
+        let page = include_str!("../../../../docs/capacity-json.md");
+        assert_documented(page, &[json(&capacity)], &["provenance"]);
     }
 
     #[test]
