@@ -5,12 +5,12 @@ use std::io::BufRead;
 use std::sync::Arc;
 use std::sync::mpsc::{Sender, channel};
 
+#[path = "../../webscale/tests/sockets/authority.rs"]
+mod authority;
 mod common;
+use authority::{authority, list};
 use common::{Directory, Server, assert_fails, children, webscale};
-use rcgen::{
-    BasicConstraints, CertificateParams, CertificateRevocationListParams, CertifiedIssuer, IsCa, KeyIdMethod,
-    KeyPair, RevokedCertParams, SerialNumber, date_time_ymd,
-};
+use rcgen::{CertificateParams, KeyPair};
 use webscale::{Client, ClientTls, Close, Handler, Message, Peer, Target};
 
 /// Says how a connection went.
@@ -137,31 +137,10 @@ fn clients_show_certificates_where_that_was_asked_for() {
     assert!(outcome(&server.url, known("one")).unwrap_err().contains("TLS failed"));
 }
 
-/// The certificate revocation list of an authority.
-fn list(authority: &CertifiedIssuer<'_, KeyPair>, revoked: &[u64]) -> String {
-    let revoked = revoked.iter().map(|number| RevokedCertParams {
-        serial_number: SerialNumber::from(*number),
-        revocation_time: date_time_ymd(2001, 1, 1),
-        reason_code: None,
-        invalidity_date: None,
-    });
-    let list = CertificateRevocationListParams {
-        this_update: date_time_ymd(2002, 1, 1),
-        next_update: date_time_ymd(3000, 1, 1),
-        crl_number: SerialNumber::from(1),
-        issuing_distribution_point: None,
-        revoked_certs: revoked.collect(),
-        key_identifier_method: KeyIdMethod::Sha256,
-    };
-    list.signed_by(authority).unwrap().pem().unwrap()
-}
-
 #[test]
 fn clients_that_were_revoked_are_turned_away_by_every_process() {
     let directory = Directory::new("client-crl");
-    let mut params = CertificateParams::default();
-    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    let authority = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
+    let authority = authority("ours");
     let mut params = CertificateParams::new(vec!["device-7".into()]).unwrap();
     params.serial_number = Some(7.into());
     let key = KeyPair::generate().unwrap();
@@ -171,7 +150,7 @@ fn clients_that_were_revoked_are_turned_away_by_every_process() {
     let device = ClientTls::insecure().unwrap().identity(cert, key).unwrap();
     let (ca, crl) = (write("ca.pem", &authority.pem()), directory.file("crl.pem"));
     for processes in [1, 2] {
-        write("crl.pem", &list(&authority, &[]));
+        write("crl.pem", &list(&authority, &[], 3000));
         let count = processes.to_string();
         let (server, mut stderr) = Server::start_heard(&[
             "--client-ca",
@@ -184,7 +163,7 @@ fn clients_that_were_revoked_are_turned_away_by_every_process() {
             "1",
         ]);
         assert_eq!(outcome(&server.url, device.clone()), Ok(()));
-        write("crl.pem", &list(&authority, &[7]));
+        write("crl.pem", &list(&authority, &[7], 3000));
         server.signal("HUP");
         for _ in 0..processes {
             let mut line = String::new();

@@ -24,7 +24,6 @@ pub mod histogram;
 mod http;
 pub mod measure;
 pub mod observe;
-mod random;
 pub mod report;
 pub mod schedule;
 pub mod table;

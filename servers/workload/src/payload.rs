@@ -1,10 +1,9 @@
 //! The telemetry message as text, made from a seed.
 
 mod json;
-mod random;
 
+use crate::random::Random;
 use json::Json;
-use random::Random;
 
 /// Length of every message, in bytes.
 pub const PAYLOAD_BYTES: usize = 10_240;
@@ -88,7 +87,7 @@ pub fn payload(seed: u64) -> String {
 }
 
 fn device(json: &mut Json, random: &mut Random, time_ms: u64) {
-    let (high, low) = (random.next(), random.next());
+    let (high, low) = (random.draw(), random.draw());
     let id = format!(
         "{:08x}-{:04x}-4{:03x}-a{:03x}-{:012x}",
         high >> 32,

@@ -173,6 +173,11 @@ impl<'a> Conductor<'a> {
         self.watch.mark(self.counts().sent)
     }
 
+    /// Connections that were open at the last look.
+    pub(crate) fn open(&self) -> u32 {
+        self.census.open
+    }
+
     /// Closes all connections and sums up.
     pub(crate) fn finish(mut self, marks: &Marks, connect_time: Duration) -> Outcome {
         self.census = self.fleet.census();

@@ -117,7 +117,7 @@ pub(crate) fn failures(outcome: &Outcome) -> Vec<String> {
         (unanswered, "messages were not answered"),
         (lost, "echoes were lost"),
         (messages.reordered, "echoes came out of order"),
-        (messages.corrupt, "echoes had other bytes than what was sent"),
+        (messages.corrupt, "messages came that are no echo of what was sent"),
     ];
     problems
         .extend(counts.iter().filter(|(count, _)| *count > 0).map(|(count, what)| format!("{count} {what}")));
@@ -196,7 +196,7 @@ mod tests {
             "4 messages",
             "dropped 7",
             "5 echoes",
-            "6 echoes",
+            "6 messages came",
             "100.0 ms",
         ] {
             assert!(problems.contains(part), "{part}: {problems}");

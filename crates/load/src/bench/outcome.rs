@@ -395,11 +395,11 @@ pub(crate) mod tests {
     fn full() -> Outcome {
         let failure = || Failure { count: 1, example: "refused".into() };
         let points = Points { p50: 1.0, p90: 2.0, p99: 3.0, max: 4.0 };
-        let pair = Pair { load: 1, server: 1 };
+        let pair = Some(Pair { load: 1, server: 1 });
         let mut outcome = good();
         outcome.connections.failed.insert("refused".into(), failure());
         outcome.connections.disconnected.insert(1006, failure());
-        outcome.counted = Some(Reconciled { handshakes: pair, messages: pair, agrees: true });
+        outcome.counted = Some(Reconciled { handshakes: pair, open: pair, messages: pair, agrees: true });
         outcome.closed_loop = Some(ClosedLoop { cycles: 1.0, clients_by_littles_law: 1.0, accounted: 1.0 });
         outcome.latency_curve =
             vec![CurvePoint { quantile: 0.5, corrected_us: 1.0, uncorrected_us: Some(1.0) }];

@@ -9,6 +9,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::BenchError;
+use super::counts::Counting;
 use super::endpoint::{Endpoint, Handshake, TlsOptions};
 use super::payload::Payload;
 use super::stop::StopConditions;
@@ -138,9 +139,8 @@ pub struct Plan {
     pub sources: Vec<IpAddr>,
     /// The server's processes, if they are to be measured, with all that they start.
     pub pids: Vec<u32>,
-    /// Where a webscale server tells its counts to Prometheus (`http://HOST:PORT/metrics`), for all its processes: to be held
-    /// against the load's.
-    pub counts: Vec<String>,
+    /// Where the server tells its counts to Prometheus: to be held against the load's.
+    pub counts: Counting,
     /// One event loop for each entry, on that processor if one is named.
     pub loops: Vec<Option<usize>>,
     /// Processes that make the load, over which the clients and the loops are spread. By default this one alone while it may
@@ -174,7 +174,7 @@ impl Plan {
             latency_limit: Duration::from_millis(100),
             sources: Vec::new(),
             pids: Vec::new(),
-            counts: Vec::new(),
+            counts: Counting::default(),
             loops: vec![None],
             processes: None,
             program: None,

@@ -224,16 +224,16 @@ fn timestamp(unit: Unit, time: Duration, out: &mut String) -> fmt::Result {
 }
 
 /// What a message looks like is decided by who sends it, and by its number.
-struct Random(crate::random::Random);
+struct Random(workload::random::Random);
 
 impl Random {
     fn new(id: Id, part: u64) -> Random {
-        let first = crate::random::Random::new(u64::from(id.client) << 32 ^ part).next();
-        Random(crate::random::Random::new(first ^ id.number))
+        let first = workload::random::Random::new(u64::from(id.client) << 32 ^ part).draw();
+        Random(workload::random::Random::new(first ^ id.number))
     }
 
     fn next(&mut self) -> u64 {
-        self.0.next()
+        self.0.draw()
     }
 
     fn letter(&mut self) -> char {

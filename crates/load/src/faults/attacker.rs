@@ -19,7 +19,7 @@ use webscale_sys::{Events, Poller, TcpSocket};
 
 use super::row::Arena;
 use hostile::{Entry, Hostile, Standing};
-use script::Script;
+use script::{Move, Script};
 pub(super) use toll::{End, Toll};
 
 /// All attacks are shorter, and the longest soak.
@@ -75,6 +75,19 @@ pub(super) fn attack_repeatedly(
 ) -> io::Result<Toll> {
     let begun = Instant::now();
     attack_until(arena, assault, script, || begun.elapsed() >= arena.scale.attack_min())
+}
+
+/// The same for so long, by connections each of which makes the next of several lists of moves.
+pub(super) fn attack_in_turn(
+    arena: &Arena<'_>,
+    assault: &Assault,
+    lists: &[Vec<Move>],
+    lasts: Duration,
+) -> io::Result<Toll> {
+    let begun = Instant::now();
+    let mut script =
+        |number| -> Script { Box::new(lists[number as usize % lists.len()].clone().into_iter()) };
+    attack_until(arena, assault, &mut script, || begun.elapsed() >= lasts)
 }
 
 /// The same, again and again until it is over. The numbers begin anew each time.

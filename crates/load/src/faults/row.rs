@@ -117,6 +117,8 @@ pub(crate) struct Findings {
     pub(crate) sent_bytes: u64,
     /// Connections that should have been made too, and for which this machine had no port or no descriptor.
     pub(crate) not_begun: u64,
+    /// Connections that never came as far as the attack.
+    pub(crate) late: u64,
     /// What the server may take in all at full scale, in bytes; without it only what holds for every row.
     pub(crate) memory_at_most: Option<f64>,
     /// What the server was told to keep within, in bytes, whatever the scale.
@@ -136,10 +138,12 @@ pub(crate) struct Findings {
 impl Findings {
     /// What the attack could see, and how much of it was not made.
     pub(crate) fn figures(&self) -> Vec<Figure> {
-        let not_begun = (self.not_begun > 0).then(|| {
-            Figure::count("connections this machine could not make", self.not_begun, Bar::Exactly(0.0))
-                .of_attack()
-        });
-        self.figures.iter().cloned().chain(not_begun).collect()
+        let missing = [
+            ("connections this machine could not make", self.not_begun),
+            ("connections that came too late for the attack", self.late),
+        ];
+        let missing = missing.into_iter().filter(|(_, count)| *count > 0);
+        let missing = missing.map(|(name, count)| Figure::count(name, count, Bar::Exactly(0.0)).of_attack());
+        self.figures.iter().cloned().chain(missing).collect()
     }
 }

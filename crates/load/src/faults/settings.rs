@@ -42,9 +42,12 @@ impl Scale {
         self.either(1.0, 0.1)
     }
 
-    /// How long the honest clients are watched before the attack.
-    pub(crate) fn baseline(self) -> Duration {
-        self.either(Duration::from_secs(5), Duration::from_secs(2))
+    /// How long the honest clients are watched before the attack; where time is not judged, it is enough that they are served.
+    pub(crate) fn baseline(self, timed: bool) -> Duration {
+        match timed {
+            true => self.either(Duration::from_secs(5), Duration::from_secs(2)),
+            false => Duration::from_millis(500),
+        }
     }
 
     /// How long an attack that is over sooner is repeated: percentiles need messages.

@@ -158,7 +158,7 @@ impl Trial<'_> {
     ) -> Result<(Before, During, Option<After>), FaultsError> {
         let mut bystanders = Bystanders::gather(subject.url(), &self.stage.certificate, self.row.mode)?;
         let account = self.account(subject)?;
-        bystanders.watch(self.scale.baseline())?;
+        bystanders.watch(self.scale.baseline(self.timed))?;
         let before = Before { window: bystanders.end_window()?, gauge: subject.gauge()?, account };
         let during = self.attack(subject, &mut bystanders, observer)?;
         if during.finale || during.findings.skipped.is_some() {
@@ -289,11 +289,17 @@ impl Trial<'_> {
             f64::INFINITY => Figure::noted(HONEST_P99, p99, Unit::Seconds),
             _ => Figure::new(HONEST_P99, p99, Unit::Seconds, Bar::AtMost(most)).of_time(),
         };
+        let before_it = match self.timed {
+            // What is slow by itself cannot be seen to be slowed down.
+            true => {
+                Figure::new(HONEST_P99_BEFORE, baseline, Unit::Seconds, Bar::AtMost(BASELINE_MAX)).of_attack()
+            }
+            false => Figure::noted(HONEST_P99_BEFORE, baseline, Unit::Seconds),
+        };
         let windows = [&before.window, &during.window, &after.window];
         let sum = |count: fn(&Window) -> u64| -> u64 { windows.into_iter().map(count).sum() };
         vec![
-            // What is slow by itself cannot be seen to be slowed down.
-            Figure::new(HONEST_P99_BEFORE, baseline, Unit::Seconds, Bar::AtMost(BASELINE_MAX)).of_attack(),
+            before_it,
             p99,
             Figure::noted("honest messages answered", during.window.answered as f64, Unit::Count),
             Figure::count(
@@ -401,7 +407,8 @@ fn recovery_figures(before: &Before, after: &After) -> Vec<Figure> {
     ]
 }
 
-fn log_figures(heard: &Heard, provoked: bool) -> Vec<Figure> {
+/// What it wrote on stderr; whether its handlers were made to panic.
+pub(crate) fn log_figures(heard: &Heard, provoked: bool) -> Vec<Figure> {
     vec![
         match provoked {
             true => Figure::noted("panics in the log", heard.panics as f64, Unit::Count),

@@ -8,6 +8,7 @@ use super::facts::{Fact, fact, host, run};
 use super::page::{Figure, Page, Table, Tone};
 use super::plot::{Axis, Band, LinePlot, Series};
 use super::unit::{Unit, bytes_a_client};
+use crate::bench::counts::Reconciled;
 use crate::bench::judgement::{CORE_SHARE_MAX, LAG_SHARE_MAX, failures};
 use crate::bench::outcome::{Failure, Outcome, ServerUse};
 use crate::bench::plan::Model;
@@ -36,6 +37,9 @@ pub fn html(outcome: &Outcome) -> String {
     page.section("Load", "What was due, and what became of it.");
     page.plots(&load_plots(outcome, &samples));
     page.tables(&[clients(outcome), messages(outcome)]);
+    if let Some(counted) = &outcome.counted {
+        page.table(&both_counts(counted));
+    }
     let failed = failed(outcome);
     if !failed.is_empty() {
         page.note("Connections that failed, by kind, and what was said of the first one of each:");
@@ -391,6 +395,23 @@ fn messages(outcome: &Outcome) -> Table {
             ("sent in all, warm-up included", messages.sent_in_all),
         ],
     )
+}
+
+/// The whole load as both sides counted it.
+fn both_counts(counted: &Reconciled) -> Table {
+    let agrees = if counted.agrees { "they agree" } else { "they disagree" };
+    let mut table =
+        Table::new(format!("In all, as both sides counted: {agrees}"), &["", "by the load", "by the server"]);
+    let rows = [
+        ("connections", counted.handshakes),
+        ("open once all had connected", counted.open),
+        ("messages", counted.messages),
+    ];
+    for (name, pair) in rows.into_iter().filter_map(|(name, pair)| Some((name, pair?))) {
+        let counts = [pair.load, pair.server].map(|count| Unit::Count.format(count as f64));
+        table.row([name.to_owned()].into_iter().chain(counts));
+    }
+    table
 }
 
 fn counts(caption: &str, rows: &[(&str, u64)]) -> Table {

@@ -13,7 +13,8 @@ use rustls::pki_types::CertificateDer;
 use rustls::sign::SingleCertAndKey;
 use webscale::{ClientAuth, ClientTls, Message, Target, Tls, TlsConfigError, TlsVersions};
 
-use super::identity::{authority, identity};
+use super::authority::authority;
+use super::identity::identity;
 use super::support::{
     self, Files, Other, Secure, Serving, builder, certified, client, failure, hear, over, say, secure,
     server_config, tcp, visit,

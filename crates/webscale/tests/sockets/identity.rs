@@ -3,14 +3,12 @@
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 
-use rcgen::{
-    BasicConstraints, Certificate, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa,
-    KeyPair, date_time_ymd,
-};
+use rcgen::{Certificate, CertificateParams, ExtendedKeyUsagePurpose, KeyPair, date_time_ymd};
 use webscale::{
     Accept, ClientAuth, ClientTls, Handler, Message, Peer, Reject, Request, Target, TlsSession, TlsVersions,
 };
 
+use super::authority::{Authority, authority};
 use super::support::{CERTIFICATE, Files, Serving, builder, failure, until, visit};
 
 /// Passes on what each client's TLS came to.
@@ -27,19 +25,6 @@ impl Handler for Doorman {
     fn message(&self, peer: &mut Peer<'_, ()>, message: Message<'_>) {
         let _ = peer.send(message);
     }
-}
-
-pub(crate) type Authority = CertifiedIssuer<'static, KeyPair>;
-
-pub(crate) fn authority(name: &str) -> Authority {
-    CertifiedIssuer::self_signed(authority_params(name), KeyPair::generate().unwrap()).unwrap()
-}
-
-pub(crate) fn authority_params(name: &str) -> CertificateParams {
-    let mut params = CertificateParams::new(Vec::new()).unwrap();
-    params.distinguished_name.push(DnType::CommonName, name);
-    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    params
 }
 
 /// A client's configuration with a certificate of `authority`, and that certificate.

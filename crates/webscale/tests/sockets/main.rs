@@ -4,6 +4,7 @@
 
 mod addresses;
 mod admission;
+mod authority;
 mod certificates;
 mod counters;
 mod deflate;

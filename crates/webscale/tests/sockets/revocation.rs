@@ -3,34 +3,13 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use rcgen::{
-    CertificateRevocationListParams, CertifiedIssuer, KeyIdMethod, KeyPair, RevokedCertParams, SerialNumber,
-    date_time_ymd,
-};
+use rcgen::{CertifiedIssuer, KeyPair};
 use webscale::{ClientAuth, ClientTls, Message, Target, TlsVersions};
 
+use super::authority::{Authority, authority, authority_params, list};
 use super::certificates::Made;
-use super::identity::{Authority, VERSIONS, authority, authority_params, issued, serving, showing};
+use super::identity::{VERSIONS, issued, serving, showing};
 use super::support::{Event, Files, Serving, builder, client, failure, until, visit};
-
-/// What an authority says of certificates with these serial numbers, until that year.
-fn list(authority: &Authority, revoked: &[u64], until: i32) -> String {
-    let revoked = revoked.iter().map(|number| RevokedCertParams {
-        serial_number: SerialNumber::from(*number),
-        revocation_time: date_time_ymd(2001, 1, 1),
-        reason_code: None,
-        invalidity_date: None,
-    });
-    let list = CertificateRevocationListParams {
-        this_update: date_time_ymd(2002, 1, 1),
-        next_update: date_time_ymd(until, 1, 1),
-        crl_number: SerialNumber::from(1),
-        issuing_distribution_point: None,
-        revoked_certs: revoked.collect(),
-        key_identifier_method: KeyIdMethod::Sha256,
-    };
-    list.signed_by(authority).unwrap().pem().unwrap()
-}
 
 /// A client with the certificate of this serial number.
 fn numbered(files: &Files, authority: &Authority, versions: TlsVersions, number: u64) -> ClientTls {

@@ -2,7 +2,8 @@
 
 use std::fs;
 use std::io;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -20,8 +21,12 @@ use crate::cert;
 
 const CLIENTS: u32 = 1_000;
 const PER_SECOND: f64 = 500.0;
-/// When the server is asked to end, all clients are there and send.
-const TERMINATED_AFTER: Duration = Duration::from_secs(4);
+/// Until all clients are there.
+const COME_WITHIN: Duration = Duration::from_secs(10);
+/// So long they send before the server is asked to end.
+const SEND_FOR: Duration = Duration::from_secs(1);
+/// How often it is looked whether they are.
+const LOOK_EVERY: Duration = Duration::from_millis(20);
 /// Time for the shutdown, by default, and some more.
 const ENDED_WITHIN: Duration = Duration::from_secs(12);
 
@@ -34,17 +39,11 @@ pub(super) const SIGTERM: Row = Row {
     for_others: true,
     connections: CLIENTS,
     slower_at_most: 2.0,
-    attack: sigterm,
+    attack: |arena| {
+        let findings = terminated(arena, 1, figures_of_end)?;
+        Ok(Findings { says_farewell: true, ..findings })
+    },
 };
-
-fn sigterm(arena: &Arena<'_>) -> io::Result<Findings> {
-    let (toll, took) = terminated(arena, 1)?;
-    let mut findings = toll.findings();
-    findings.figures.push(toll.all_entered(arena.scale.of(CLIENTS)));
-    findings.figures.extend(figures_of_end(&toll, took));
-    findings.says_farewell = true;
-    Ok(findings)
-}
 
 pub(super) fn figures_of_end(toll: &Toll, took_seconds: f64) -> [Figure; 2] {
     let within = Bar::AtMost(ENDED_WITHIN.as_secs_f64());
@@ -69,56 +68,64 @@ pub(super) const SECOND_SIGTERM: Row = Row {
     for_others: false,
     connections: CLIENTS,
     slower_at_most: 2.0,
-    attack: insisted,
+    attack: |arena| terminated(arena, 2, figures_of_force),
 };
 
-fn insisted(arena: &Arena<'_>) -> io::Result<Findings> {
-    let (toll, took) = terminated(arena, 2)?;
-    let mut findings = toll.findings();
-    findings.figures.push(toll.all_entered(arena.scale.of(CLIENTS)));
-    findings.figures.extend(figures_of_force(&toll, took));
-    Ok(findings)
-}
-
 pub(super) fn figures_of_force(toll: &Toll, took_seconds: f64) -> [Figure; 2] {
-    let (dropped, within) = (toll.ended(End::Dropped), Bar::AtMost(FORCED_WITHIN.as_secs_f64()));
+    // In a second of the hour hardly anybody's turn came.
+    let most = Bar::AtLeast(toll.entered as f64 * 0.9);
+    let within = Bar::AtMost(FORCED_WITHIN.as_secs_f64());
     [
-        // In a second of the hour hardly anybody's turn came.
-        Figure::count(
-            "clients that only the second signal ended",
-            dropped,
-            Bar::AtLeast(toll.entered as f64 * 0.9),
-        ),
+        Figure::count("clients that only the second signal ended", toll.ended(End::Dropped), most),
         Figure::new("all ended after", took_seconds, Unit::Seconds, within).of_time(),
     ]
 }
 
-/// Clients send all the time, and the server gets so many SIGTERM. How many seconds behind the last one all have ended.
-fn terminated(arena: &Arena<'_>, signals: u32) -> io::Result<(Toll, f64)> {
-    let last = TERMINATED_AFTER + INSISTED_AFTER * (signals - 1);
+/// Clients send all the time, and the server gets so many SIGTERM: what `figures` makes of their ends, and of how many seconds
+/// behind the last signal there was none left.
+fn terminated(
+    arena: &Arena<'_>,
+    signals: u32,
+    figures: fn(&Toll, f64) -> [Figure; 2],
+) -> io::Result<Findings> {
+    let clients = arena.scale.of(CLIENTS);
+    let patience = COME_WITHIN + SEND_FOR + INSISTED_AFTER * (signals - 1) + ENDED_WITHIN;
     let assault = Assault {
-        lasts: TERMINATED_AFTER / 2,
-        ..Assault::all_at_once(arena.scale.of(CLIENTS), PER_SECOND, Entry::WEBSOCKET, last + ENDED_WITHIN)
+        lasts: COME_WITHIN,
+        ..Assault::all_at_once(clients, PER_SECOND, Entry::WEBSOCKET, patience)
     };
-    let begun = Instant::now();
+    let come = Arc::new(AtomicU32::new(0));
     let terminate = || {
-        thread::sleep(TERMINATED_AFTER);
+        arena.wait_for(COME_WITHIN, LOOK_EVERY, || Ok(come.load(Ordering::Relaxed) >= clients))?;
+        thread::sleep(SEND_FOR);
         arena.finale.store(true, Ordering::Relaxed);
         for _ in 1..signals {
             arena.signal(Signal::TERM)?;
             thread::sleep(INSISTED_AFTER);
         }
-        arena.signal(Signal::TERM)
+        arena.signal(Signal::TERM)?;
+        Ok::<_, io::Error>(Instant::now())
     };
-    let (signalled, toll) = both(terminate, || {
-        attack(arena, &assault, &mut |_| {
-            let message = frame(OpCode::Data(Data::Text), true, &[b'x'; 1_000]);
-            let rest = Duration::from_millis(500);
-            Box::new((0..).flat_map(move |_| [Move::Send(message.clone()), Move::Rest(rest)]))
-        })
-    });
-    signalled?;
-    Ok((toll?, begun.elapsed().saturating_sub(last).as_secs_f64()))
+    let (signalled, toll) = both(terminate, || attack(arena, &assault, &mut |_| sender(&come)));
+    let (signalled, toll) = (signalled?, toll?);
+    let took = signalled.elapsed().as_secs_f64();
+    let mut findings = toll.findings();
+    findings.figures.push(toll.all_entered(clients));
+    findings.figures.extend(figures(&toll, took));
+    Ok(findings)
+}
+
+/// Sends all the time, and counts itself when it begins.
+fn sender(come: &Arc<AtomicU32>) -> Script {
+    const REST: Duration = Duration::from_millis(500);
+    let come = come.clone();
+    let message = frame(OpCode::Data(Data::Text), true, &[b'x'; 1_000]);
+    Box::new((0_u64..).flat_map(move |round| {
+        if round == 0 {
+            come.fetch_add(1, Ordering::Relaxed);
+        }
+        [Move::Send(message.clone()), Move::Rest(REST)]
+    }))
 }
 
 const SWAPS: u32 = 100;

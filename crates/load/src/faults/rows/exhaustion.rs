@@ -13,6 +13,7 @@ use workload::Mode;
 use super::super::attacker::hostile::Entry;
 use super::super::attacker::script::{Move, Script, frame, header};
 use super::super::attacker::{Assault, End, FOR_EVER, attack, attack_while};
+use super::super::counts::Counts;
 use super::super::figure::{Bar, Figure, Unit};
 use super::super::row::{Arena, Findings, Row};
 use super::super::settings::Scale;
@@ -160,23 +161,28 @@ fn memory(arena: &Arena<'_>) -> io::Result<Findings> {
     let connections = arena.scale.of(HOLDERS);
     let assault = Assault::all_at_once(connections, 200.0, Entry::WEBSOCKET, FOR_EVER);
     let all_came = Duration::from_secs_f64(f64::from(connections) / assault.per_second);
+    // More held than it may have in all: it will not begin to refuse.
+    let has_no_limit = |counts: &Counts| counts.get("held_bytes") as f64 > budget(arena.scale);
     let before = arena.counts()?.closed("overload");
     let (toll, waited) = attack_while(arena, &assault, &mut |_| unfinished(), || {
         let begun = Instant::now();
         // From then on the server is full, and those who are left press on.
         arena.wait_for(all_came + FULL_WITHIN, LOOK_EVERY, || {
-            let is_full = arena.counts().is_ok_and(|counts| counts.closed("overload") > before);
+            let is_full = arena.counts().is_ok_and(|it| it.closed("overload") > before || has_no_limit(&it));
             Ok(is_full && begun.elapsed() >= all_came + PRESSED_FOR)
         })
     })?;
     waited?;
     let released = released(arena)?;
     let told = toll.ended(End::Closed(1013));
-    let kept_away =
-        [End::Open, End::Refused, End::Dropped].into_iter().map(|end| toll.ended(end)).sum::<u64>();
+    let kept_away = [End::Open, End::Refused, End::Late, End::Dropped]
+        .into_iter()
+        .map(|end| toll.ended(end))
+        .sum::<u64>();
     let held = toll.sent_bytes as f64;
     let closed = Figure::count("clients closed with 1013", told, Bar::AtLeast(1.0));
-    let mut findings = toll.findings();
+    // Who is not let in while the server is full never comes to the attack.
+    let mut findings = Findings { late: 0, ..toll.findings() };
     findings.figures = vec![
         Figure::new("bytes to hold", held, Unit::Bytes, Bar::AtLeast(budget(arena.scale))).of_attack(),
         // Less than it may hold is no reason to close anything.

@@ -34,12 +34,9 @@ fn handshakes(arena: &Arena<'_>) -> io::Result<Findings> {
     let old = rounds(arena, Entry::Tcp, &[vec![Move::Send(hello_of_tls_1_1())]])?;
     let flood: Vec<Move> = (0..1_000).map(|_| Move::UpdateKeys).collect();
     let updates = rounds(arena, Entry::WEBSOCKET, &[flood])?;
-    let mut all = Toll::default();
-    all.join(&old);
-    all.join(&updates);
-    let mut findings = all.findings();
+    let mut findings = Toll::of([&old, &updates]).findings();
     let (ended, renegotiations) = renegotiations(arena)?;
-    findings.ends = vec![("tls", old.begun + ended)];
+    findings.ends = vec![("tls", old.in_time() + ended)];
     findings.figures = figures_of_old_tls(&old, &updates).to_vec();
     findings.figures.push(renegotiations);
     if arena.is_own {
@@ -113,12 +110,9 @@ fn certificates(arena: &Arena<'_>) -> io::Result<Findings> {
     let expired = cert::expired(&fs::read_to_string(&files.ca_key)?).map_err(io::Error::other)?;
     let valid = Pair { cert_pem: fs::read_to_string(&files.cert)?, key_pem: fs::read_to_string(&files.key)? };
     let (refused, let_in) = (visits(&expired)?, visits(&valid)?);
-    let mut all = Toll::default();
-    all.join(&refused);
-    all.join(&let_in);
-    let mut findings = all.findings();
+    let mut findings = Toll::of([&refused, &let_in]).findings();
     findings.figures = figures_of_certificates(&refused, &let_in).to_vec();
-    findings.ends = vec![("tls", refused.begun)];
+    findings.ends = vec![("tls", refused.in_time())];
     Ok(findings)
 }
 

@@ -8,8 +8,8 @@ use workload::Mode;
 
 use super::super::attacker::hostile::Entry;
 use super::super::attacker::script::{Move, Script};
-use super::super::attacker::{Assault, End, Toll, attack_repeatedly};
-use super::super::figure::{Bar, Figure};
+use super::super::attacker::{Assault, End, Toll, attack_in_turn, attack_repeatedly};
+use super::super::figure::Figure;
 use super::super::row::{Arena, Findings, Row};
 
 const PATIENCE: Duration = Duration::from_secs(15);
@@ -45,7 +45,7 @@ pub(super) fn found_of_long(toll: &Toll) -> Findings {
     findings.figures.push(toll.all_ended("connections answered with 431", &[End::Answered(431)]));
     // The head, and what TLS takes until the handshake is done.
     findings.memory_each_at_most = Some(8_192.0 + 16_384.0);
-    findings.ends = vec![("upgrade", toll.begun)];
+    findings.ends = vec![("upgrade", toll.in_time())];
     findings
 }
 
@@ -63,30 +63,27 @@ pub(super) const SMUGGLING: Row = Row {
 
 fn smuggling(arena: &Arena<'_>) -> io::Result<Findings> {
     let (wrong, versions) = (wrong_heads(), other_versions());
-    let heads: Vec<&String> = wrong.iter().chain(&versions).collect();
-    let mut of_version = 0;
-    let toll = attack_repeatedly(arena, &assault(arena.scale.of(1_000), 250.0), &mut |number| {
-        let kind = number as usize % heads.len();
-        of_version += u64::from(kind >= wrong.len());
-        let bytes = heads[kind].as_bytes().to_vec();
-        match number as usize / heads.len() % 2 {
-            0 => Box::new(iter::once(Move::Send(bytes))),
-            _ => Box::new(bytes.into_iter().map(|byte| Move::Send(vec![byte]))),
-        }
-    })?;
-    let mut findings = toll.findings();
-    findings.done.push(format!("{} heads in turn, every second time byte by byte", heads.len()));
-    findings.figures = figures_of_smuggling(&toll, of_version).to_vec();
-    findings.ends = vec![("upgrade", toll.begun)];
+    let send = |heads: &[String], connections| {
+        let whole = heads.iter().map(|head| vec![Move::Send(head.clone().into_bytes())]);
+        let bytewise = heads.iter().map(|head| head.bytes().map(|byte| Move::Send(vec![byte])).collect());
+        let lists: Vec<Vec<Move>> = whole.chain(bytewise).collect();
+        let assault = assault(arena.scale.of(connections), 250.0);
+        attack_in_turn(arena, &assault, &lists, arena.scale.attack_min() / 2)
+    };
+    let (ambiguous, of_versions) = (send(&wrong, 1_000)?, send(&versions, 200)?);
+    let all = Toll::of([&ambiguous, &of_versions]);
+    let mut findings = all.findings();
+    let heads = wrong.len() + versions.len();
+    findings.done.push(format!("{heads} heads in turn, whole and byte by byte"));
+    findings.figures = figures_of_smuggling(&ambiguous, &of_versions).to_vec();
+    findings.ends = vec![("upgrade", all.in_time())];
     Ok(findings)
 }
 
-/// `of_version` of the heads asked for another version.
-pub(super) fn figures_of_smuggling(toll: &Toll, of_version: u64) -> [Figure; 2] {
-    let with_400 = Bar::Exactly((toll.begun - of_version) as f64);
+pub(super) fn figures_of_smuggling(ambiguous: &Toll, of_versions: &Toll) -> [Figure; 2] {
     [
-        Figure::count("answered with 400", toll.ended(End::Answered(400)), with_400),
-        Figure::count("answered with 426", toll.ended(End::Answered(426)), Bar::Exactly(of_version as f64)),
+        ambiguous.all_ended("answered with 400", &[End::Answered(400)]),
+        of_versions.all_ended("answered with 426", &[End::Answered(426)]),
     ]
 }
 

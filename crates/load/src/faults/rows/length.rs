@@ -9,8 +9,8 @@ use workload::Mode;
 use workload::payload;
 
 use super::super::attacker::hostile::Entry;
-use super::super::attacker::script::{KEY, Move, Script, frame, header};
-use super::super::attacker::{Assault, End, Toll, attack, attack_repeatedly};
+use super::super::attacker::script::{KEY, Move, frame, header};
+use super::super::attacker::{Assault, End, Toll, attack, attack_in_turn, attack_repeatedly};
 use super::super::figure::{Bar, Figure};
 use super::super::row::{Arena, Findings, Row};
 
@@ -47,7 +47,7 @@ pub(super) fn found_of_fragments(toll: &Toll) -> Findings {
     findings.figures.push(toll.all_ended("connections closed with 1009", &[End::Closed(1009)]));
     // A vector that grows holds the old bytes and the new for a moment.
     findings.memory_each_at_most = Some(2.25 * MESSAGE_BYTES as f64);
-    findings.ends = vec![("protocol", toll.begun)];
+    findings.ends = vec![("protocol", toll.in_time())];
     findings
 }
 
@@ -87,10 +87,13 @@ fn crumbs(arena: &Arena<'_>) -> io::Result<Findings> {
 }
 
 pub(super) fn figures_of_crumbs(toll: &Toll) -> [Figure; 2] {
+    // Which of the four never came cannot be told.
+    let weigh = |figure: Figure| if toll.ended(End::Late) > 0 { figure.of_attack() } else { figure };
     [
         Figure::count("messages taken whole", toll.ended(WHOLE), Bar::Exactly(2.0)),
         Figure::count("connections that ended in peace", toll.ended(IN_PEACE), Bar::Exactly(2.0)),
     ]
+    .map(weigh)
 }
 
 /// What is small is sent many at a time.
@@ -150,27 +153,26 @@ pub(super) const BOMB: Row = Row {
 fn bomb(arena: &Arena<'_>) -> io::Result<Findings> {
     const BOMB_BYTES: usize = 64 << 20;
     let messages = [BOMB_BYTES, MESSAGE_BYTES + 1, MESSAGE_BYTES].map(compressed);
+    let sizes = messages.each_ref().map(|message| message.len().to_string()).join(", ");
+    let [bomb, above, just] = messages.map(|message| vec![Move::Send(message)]);
     let assault = assault(arena.scale.of(300), 100.0, true);
-    let mut at_the_limit = 0;
-    let toll = attack_repeatedly(arena, &assault, &mut |number| -> Script {
-        let kind = number as usize % messages.len();
-        at_the_limit += u64::from(kind == 2);
-        Box::new(iter::once(Move::Send(messages[kind].clone())))
-    })?;
-    let mut findings = toll.findings();
-    let sizes = messages.map(|message| message.len().to_string()).join(", ");
+    let lasts = arena.scale.attack_min() / 2;
+    let too_long = attack_in_turn(arena, &assault, &[bomb, above], lasts)?;
+    let at_the_limit = attack_in_turn(arena, &assault, &[just], lasts)?;
+    let mut findings = Toll::of([&too_long, &at_the_limit]).findings();
     findings
         .done
         .push(format!("messages of {sizes} bytes, which inflate to 64 MiB, 1 MiB and a byte, 1 MiB"));
-    findings.figures = vec![
-        Figure::count(
-            "closed with 1009",
-            toll.ended(End::Closed(1009)),
-            Bar::Exactly((toll.begun - at_the_limit) as f64),
-        ),
-        Figure::count("taken at the limit", toll.ended(WHOLE), Bar::Exactly(at_the_limit as f64)),
-    ];
+    findings.figures = figures_of_bombs(&too_long, &at_the_limit).to_vec();
+    findings.ends = vec![("protocol", too_long.in_time())];
     Ok(findings)
+}
+
+pub(super) fn figures_of_bombs(too_long: &Toll, at_the_limit: &Toll) -> [Figure; 2] {
+    [
+        too_long.all_ended("closed with 1009", &[End::Closed(1009)]),
+        at_the_limit.all_ended("taken at the limit", &[WHOLE]),
+    ]
 }
 
 /// A client's frame with so many zeros, compressed.

@@ -8,7 +8,7 @@ use workload::Mode;
 
 use super::super::attacker::hostile::Entry;
 use super::super::attacker::script::{Move, frame};
-use super::super::attacker::{Assault, End, Toll, attack_repeatedly};
+use super::super::attacker::{Assault, End, Toll, attack_in_turn};
 use super::super::row::{Arena, Findings, Row};
 
 /// In one round; then the next one begins.
@@ -39,7 +39,7 @@ pub(super) fn judged(toll: &Toll, done: String, code: u16) -> Findings {
     let mut findings = toll.findings();
     findings.done.push(done);
     findings.figures.push(toll.all_ended(&format!("connections closed with {code}"), &[End::Closed(code)]));
-    findings.ends = vec![("protocol", toll.begun)];
+    findings.ends = vec![("protocol", toll.in_time())];
     findings
 }
 
@@ -47,10 +47,8 @@ pub(super) fn judged(toll: &Toll, done: String, code: u16) -> Findings {
 fn each(arena: &Arena<'_>, faults: &[Vec<u8>]) -> io::Result<Toll> {
     let connections = arena.scale.of(A_ROUND);
     let assault = Assault::all_at_once(connections, PER_SECOND, Entry::WEBSOCKET, PATIENCE);
-    attack_repeatedly(arena, &assault, &mut |number| {
-        let fault = faults[number as usize % faults.len()].clone();
-        Box::new(std::iter::once(Move::Send(fault)))
-    })
+    let lists: Vec<Vec<Move>> = faults.iter().map(|fault| vec![Move::Send(fault.clone())]).collect();
+    attack_in_turn(arena, &assault, &lists, arena.scale.attack_min())
 }
 
 /// Frames that no client may send (RFC 6455 §5).

@@ -7,7 +7,7 @@ use webscale_proto::{Data, OpCode};
 use workload::Mode;
 
 use super::super::attacker::hostile::Entry;
-use super::super::attacker::script::{Move, Script, close, frame};
+use super::super::attacker::script::{Move, close, frame};
 use super::super::attacker::{Assault, End, Toll, attack, tls};
 use super::super::figure::{Bar, Figure};
 use super::super::row::{Arena, Findings, Row};
@@ -62,22 +62,30 @@ fn phases(hello: &[u8]) -> Vec<(&'static str, Entry, Vec<Move>)> {
     ]
 }
 
+/// Rounds in which each of `kinds` has its turn, until percentiles of the honest clients can be told; what became of each.
+fn rounds(arena: &Arena<'_>, kinds: &[(Entry, Vec<Move>)]) -> io::Result<Vec<Toll>> {
+    let mut tolls: Vec<Toll> = kinds.iter().map(|_| Toll::default()).collect();
+    let begun = Instant::now();
+    loop {
+        for ((entry, moves), toll) in kinds.iter().zip(&mut tolls) {
+            let round = Assault::all_at_once(arena.scale.of(A_ROUND), PER_SECOND, *entry, PATIENCE);
+            toll.join(&attack(arena, &round, &mut |_| Box::new(moves.clone().into_iter()))?);
+        }
+        if begun.elapsed() >= arena.scale.attack_min() || arena.is_stopped() {
+            return Ok(tolls);
+        }
+    }
+}
+
 fn storm(arena: &Arena<'_>) -> io::Result<Findings> {
     let hello = tls::hello(&arena.tls).map_err(io::Error::other)?;
     let phases = phases(&hello);
-    let mut toll = Toll::default();
-    let begun = Instant::now();
-    while begun.elapsed() < arena.scale.attack_min() && !arena.is_stopped() {
-        for (_, entry, moves) in &phases {
-            let round = assault(*entry, arena.scale.of(A_ROUND));
-            toll.join(&attack(arena, &round, &mut |_| {
-                Box::new(moves.clone().into_iter().chain([Move::Leave]))
-            })?);
-        }
-    }
-    let names: Vec<&str> = phases.iter().map(|(name, ..)| *name).collect();
+    let names = phases.iter().map(|(name, ..)| *name).collect::<Vec<_>>().join(", ");
+    let leave = |(_, entry, moves): (_, _, Vec<Move>)| (entry, [moves, vec![Move::Leave]].concat());
+    let kinds: Vec<(Entry, Vec<Move>)> = phases.into_iter().map(leave).collect();
+    let toll = Toll::of(&rounds(arena, &kinds)?);
     let mut findings = toll.findings();
-    findings.done.push(format!("{} phases, in turn: {}", names.len(), names.join(", ")));
+    findings.done.push(format!("{} phases, in turn: {names}", kinds.len()));
     findings.figures = figures_of_storm(&toll).to_vec();
     // At least those that had not said goodbye, nor sent what the server could not take.
     findings.ends = vec![("lost", toll.ended(End::Left) / 2)];
@@ -93,54 +101,53 @@ pub(super) fn figures_of_storm(toll: &Toll) -> [Figure; 2] {
     ]
 }
 
-fn assault(entry: Entry, connections: u32) -> Assault {
-    Assault::all_at_once(connections, PER_SECOND, entry, PATIENCE)
+/// A way to close, and what the client has to see of it.
+pub(super) struct Race {
+    name: &'static str,
+    moves: Vec<Move>,
+    pub(super) end: End,
 }
 
-/// A way to close, and what the client has to see of it.
-fn races() -> Vec<(&'static str, Vec<Move>, &'static [End])> {
+impl Race {
+    pub(super) fn figure(&self, toll: &Toll) -> Figure {
+        toll.all_ended(self.name, &[self.end])
+    }
+}
+
+pub(super) fn races() -> Vec<Race> {
     let text = frame(OpCode::Data(Data::Text), true, b"{\"late\":1}");
     // Without a mask, which no client may send.
     let wrong = b"\x81\x02{}".to_vec();
     let send = |parts: &[&[u8]]| Move::Send(parts.concat());
-    let normal: &[End] = &[End::Closed(1000)];
-    let protocol: &[End] = &[End::Closed(1002)];
+    let race = |name, moves, end| Race { name, moves, end };
+    let (normal, protocol) = (End::Closed(1000), End::Closed(1002));
     vec![
-        ("a close frame", vec![send(&[&close(1000)])], normal),
-        ("messages behind it", vec![send(&[&close(1000), &text, &text, &wrong])], normal),
-        ("two of them", vec![send(&[&close(1000), &close(1001)])], normal),
-        ("both sides at once", vec![send(&[&wrong, &close(1000)])], protocol),
-        ("the server's, and no answer", vec![send(&[&wrong])], protocol),
-        ("the server's, and messages instead of an answer", vec![send(&[&wrong, &text, &text])], protocol),
-        ("TCP's end behind it, without close_notify", vec![send(&[&close(1000)]), Move::ShutDown], normal),
-        ("TCP's end in a message", vec![send(&[&text[..5]]), Move::ShutDown], &[End::Dropped]),
-        ("TCP's end without a word", vec![Move::ShutDown], &[End::Dropped]),
+        race("a close frame", vec![send(&[&close(1000)])], normal),
+        race("messages behind it", vec![send(&[&close(1000), &text, &text, &wrong])], normal),
+        race("two of them", vec![send(&[&close(1000), &close(1001)])], normal),
+        race("both sides at once", vec![send(&[&wrong, &close(1000)])], protocol),
+        race("the server's, and no answer", vec![send(&[&wrong])], protocol),
+        race(
+            "the server's, and messages instead of an answer",
+            vec![send(&[&wrong, &text, &text])],
+            protocol,
+        ),
+        race(
+            "TCP's end behind it, without close_notify",
+            vec![send(&[&close(1000)]), Move::ShutDown],
+            normal,
+        ),
+        race("TCP's end in a message", vec![send(&[&text[..5]]), Move::ShutDown], End::Dropped),
+        race("TCP's end without a word", vec![Move::ShutDown], End::Dropped),
     ]
 }
 
 fn closes(arena: &Arena<'_>) -> io::Result<Findings> {
     let races = races();
-    let (mut all, mut figures) = (Toll::default(), Vec::new());
-    let begun = Instant::now();
-    while figures.is_empty() || (begun.elapsed() < arena.scale.attack_min() && !arena.is_stopped()) {
-        let mut wrong = 0;
-        for (name, moves, ends) in &races {
-            let round = assault(Entry::WEBSOCKET, arena.scale.of(A_ROUND));
-            let mut script = |_| -> Script { Box::new(moves.clone().into_iter()) };
-            let toll = attack(arena, &round, &mut script)?;
-            let right: u64 = ends.iter().map(|end| toll.ended(*end)).sum();
-            if right < toll.begun {
-                figures.push(Figure::count(*name, right, Bar::Exactly(toll.begun as f64)));
-                wrong += toll.begun - right;
-            }
-            all.join(&toll);
-        }
-        figures.push(Figure::count("ended otherwise than they should", wrong, Bar::Exactly(0.0)));
-    }
-    figures.dedup();
-    let names: Vec<&str> = races.iter().map(|(name, ..)| *name).collect();
-    let mut findings = all.findings();
-    findings.done.push(format!("{} ways to close, in turn: {}", names.len(), names.join(", ")));
-    findings.figures = figures;
+    let kinds: Vec<_> = races.iter().map(|race| (Entry::WEBSOCKET, race.moves.clone())).collect();
+    let tolls = rounds(arena, &kinds)?;
+    let mut findings = Toll::of(&tolls).findings();
+    findings.done.push(format!("{} ways to close, in turn", races.len()));
+    findings.figures = races.iter().zip(&tolls).map(|(race, toll)| race.figure(toll)).collect();
     Ok(findings)
 }

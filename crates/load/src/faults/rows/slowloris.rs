@@ -84,6 +84,6 @@ pub(super) fn found(scale: Scale, toll: &Toll, memory_at_most: f64) -> Findings 
     findings.figures.push(toll.all_entered(scale.of(CONNECTIONS)));
     findings.figures.extend(toll.reaped_within(deadline(scale) + GRACE));
     findings.memory_at_most = Some(memory_at_most);
-    findings.ends = vec![("timeout", toll.begun)];
+    findings.ends = vec![("timeout", toll.in_time())];
     findings
 }

@@ -2,13 +2,13 @@
 
 use std::io;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use workload::Mode;
 
 use super::super::attacker::hostile::Entry;
-use super::super::attacker::script::{Move, Script, close};
-use super::super::attacker::{Assault, End, Toll, attack_until};
+use super::super::attacker::script::{Move, close};
+use super::super::attacker::{Assault, End, Toll, attack_in_turn};
 use super::super::figure::{Bar, Figure};
 use super::super::row::{Arena, Findings, Row};
 
@@ -42,20 +42,17 @@ pub(super) const ORIGINS: Row = Row {
     attack: origins,
 };
 
-/// Rounds in which each connection makes the next of several lists of moves, until percentiles can be told.
+/// One of two attacks of a row, in rounds.
 pub(super) fn rounds(arena: &Arena<'_>, entry: Entry, moves: &[Vec<Move>]) -> io::Result<Toll> {
     let connections = arena.scale.of(A_ROUND);
     let assault = Assault::all_at_once(connections, PER_SECOND, entry, PATIENCE);
-    let begun = Instant::now();
-    let mut script =
-        |number| -> Script { Box::new(moves[number as usize % moves.len()].clone().into_iter()) };
-    attack_until(arena, &assault, &mut script, || begun.elapsed() >= arena.scale.attack_min() / 2)
+    attack_in_turn(arena, &assault, moves, arena.scale.attack_min() / 2)
 }
 
 /// Each was told why.
 pub(super) fn alerts(toll: &Toll) -> Figure {
     let told = toll.received_bytes / ALERT_BYTES;
-    Figure::count("alerts", told, Bar::AtLeast(toll.begun as f64))
+    Figure::count("alerts", told, Bar::AtLeast(toll.in_time() as f64))
 }
 
 fn other_protocols(arena: &Arena<'_>) -> io::Result<Findings> {
@@ -70,12 +67,10 @@ fn other_protocols(arena: &Arena<'_>) -> io::Result<Findings> {
     let mut tls = (*arena.tls).clone();
     tls.alpn_protocols = vec![b"h2".to_vec()];
     let h2 = rounds(&Arena { tls: Arc::new(tls), ..arena.clone() }, Entry::Tls, &[vec![]])?;
-    let mut all = Toll::default();
-    all.join(&plain);
-    all.join(&h2);
+    let all = Toll::of([&plain, &h2]);
     let mut findings = all.findings();
     findings.figures = figures_of_others(&plain, &h2).to_vec();
-    findings.ends = vec![("tls", all.begun)];
+    findings.ends = vec![("tls", all.in_time())];
     Ok(findings)
 }
 
@@ -115,15 +110,12 @@ fn origins(arena: &Arena<'_>) -> io::Result<Findings> {
     let openings: Vec<Vec<Move>> = wrong.iter().map(|origin| opening(port, origin)).collect();
     let hijacks = rounds(arena, Entry::Tls, &openings)?;
     let own = rounds(arena, Entry::Tls, &[opening(port, &format!("https://localhost:{port}"))])?;
-    let mut all = Toll::default();
-    all.join(&hijacks);
-    all.join(&own);
-    let mut findings = all.findings();
+    let mut findings = Toll::of([&hijacks, &own]).findings();
     findings.done.push(format!("{} wrong origins in turn: {}", wrong.len(), wrong.join(", ")));
     findings.figures = vec![
         hijacks.all_ended("refused with 403", &[End::Answered(403)]),
         own.all_ended("pages of its own let in", &[End::Answered(101)]),
     ];
-    findings.ends = vec![("upgrade", hijacks.begun)];
+    findings.ends = vec![("upgrade", hijacks.in_time())];
     Ok(findings)
 }

@@ -87,7 +87,7 @@ pub(super) fn judged(scale: Scale, toll: &Toll) -> Findings {
     findings.figures.push(toll.all_ended("connections closed with 1008", &[End::Closed(1008)]));
     findings.figures.extend(toll.reaped_within(deadline(scale) + GRACE));
     findings.memory_each_at_most = Some(EACH_BYTES);
-    findings.ends = vec![("timeout", toll.begun)];
+    findings.ends = vec![("timeout", toll.in_time())];
     findings
 }
 

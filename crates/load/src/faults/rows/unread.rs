@@ -13,7 +13,7 @@ use super::super::attacker::{Assault, FOR_EVER, Toll, attack_while};
 use super::super::figure::{Bar, Figure, Unit};
 use super::super::row::{Arena, Findings, Row};
 use super::super::settings::Scale;
-use super::flood::{GRACE, unread};
+use super::flood::{GRACE, SHORT_SILENCE, unread};
 use crate::measure::kernel::Sockets;
 
 const CONNECTIONS: u32 = 1_000;
@@ -30,8 +30,8 @@ pub(super) const SILENT_READERS: Row = Row {
     expected: "a queue with an end, then 1008",
     mode: Mode::Echo,
     flags: |scale| {
-        let short = vec!["--max-message", "64KiB"];
-        scale.either(short.clone(), [short, vec!["--ping-after", "1s", "--pong-time", "1s"]].concat())
+        let short = ["--max-message", "64KiB"];
+        scale.either(short.to_vec(), [&short[..], &SHORT_SILENCE].concat())
     },
     for_others: true,
     connections: CONNECTIONS,

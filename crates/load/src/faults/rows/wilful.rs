@@ -56,7 +56,7 @@ fn panics(arena: &Arena<'_>) -> io::Result<Findings> {
     findings.figures =
         vec![Figure::new("panics a second", made, Unit::Count, Bar::AtLeast(per_second * 0.9)).of_attack()];
     findings.figures.extend(figures_of_panics(&toll, counted));
-    findings.ends = vec![("panic", toll.begun)];
+    findings.ends = vec![("panic", toll.in_time())];
     findings.panics_provoked = true;
     Ok(findings)
 }
@@ -64,7 +64,7 @@ fn panics(arena: &Arena<'_>) -> io::Result<Findings> {
 pub(super) fn figures_of_panics(toll: &Toll, counted: u64) -> [Figure; 2] {
     [
         toll.all_ended("clients closed with 1011", &[End::Closed(1011)]),
-        Figure::count("panics that the server counted", counted, Bar::Exactly(toll.begun as f64)),
+        Figure::count("panics that the server counted", counted, Bar::Exactly(toll.in_time() as f64)),
     ]
 }
 
@@ -194,8 +194,7 @@ fn queue(arena: &Arena<'_>) -> io::Result<Findings> {
         || both(|| ping_when_full(arena), || attack(arena, &queued, &mut script)),
     );
     let (blocked, (pinged, in_hand), waiting) = (blocked?, pinged?, waiting?);
-    let mut all = blocked;
-    all.join(&waiting);
+    let all = Toll::of([&blocked, &waiting]);
     let mut findings = all.findings();
     findings.done.push(format!(
         "all {WORKERS} workers held, while {WAITING} clients sent {MESSAGE_BYTES} bytes each, and one sent {PINGS} pings"

@@ -7,13 +7,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use webscale_proto::{Data, Deflater, OpCode};
+use workload::random::Random;
 
 use super::super::attacker::hostile::Entry;
 use super::super::attacker::script::{Move, Script, close, frame, trickle};
 use super::super::attacker::{Assault, End, Toll, attack};
 use super::super::row::Arena;
 use super::super::rows::wrong_frames;
-use crate::random::Random;
 
 const NICENESS: u8 = 10;
 /// A round begins connections for so long; then their ends are awaited, and the next one is made.
@@ -156,7 +156,9 @@ pub(super) static HABITS: [Habit; 12] = [
         entry: Entry::WEBSOCKET,
         per_second: 10.0,
         at_once: 50,
-        script: |random| Box::new(iter::once(Move::Send(any(&WRONG_FRAMES, random)))),
+        script: |random| {
+            Box::new(iter::once(Move::Send(WRONG_FRAMES[random.index(WRONG_FRAMES.len())].clone())))
+        },
         ends: &[End::Closed(1002)],
         cause: "protocol",
     },
@@ -201,19 +203,17 @@ fn declared() -> Vec<u8> {
     frame(TEXT, true, &[b'x'; 10_000])[..28].to_vec()
 }
 
-fn any(list: &[Vec<u8>], random: &mut Random) -> Vec<u8> {
-    let index = random.below(u32::try_from(list.len()).unwrap_or(u32::MAX));
-    list.get(index as usize).cloned().unwrap_or_default()
+fn part_of(time: Duration, random: &mut Random) -> Duration {
+    time.mul_f64(random.between(0.0, 1.0))
 }
 
 fn visit(random: &mut Random) -> Script {
     const REST_MAX: Duration = Duration::from_millis(500);
     let mut moves = Vec::new();
     for _ in 0..=random.below(8) {
-        let letter = b"etaoinshrdlu"[random.below(12) as usize];
-        let payload = vec![letter; random.below(20_000) as usize];
+        let payload = vec![random.choose(b"etaoinshrdlu"); random.index(20_000)];
         moves.push(Move::Send(frame(TEXT, true, &payload)));
-        moves.push(Move::Rest(random.time(REST_MAX)));
+        moves.push(Move::Rest(part_of(REST_MAX, random)));
     }
     moves.push(Move::Send(close(1000)));
     Box::new(moves.into_iter())
@@ -222,14 +222,13 @@ fn visit(random: &mut Random) -> Script {
 /// Some of `bytes`, a rest, and a reset.
 fn leave_behind(bytes: &[u8], random: &mut Random) -> Script {
     const REST_MAX: Duration = Duration::from_millis(200);
-    let some = random.below(u32::try_from(bytes.len()).unwrap_or(1)) as usize;
-    let begun = Move::Send(bytes.get(..=some).unwrap_or(bytes).to_vec());
-    Box::new([begun, Move::Rest(random.time(REST_MAX)), Move::Leave].into_iter())
+    let begun = Move::Send(bytes[..=random.index(bytes.len())].to_vec());
+    Box::new([begun, Move::Rest(part_of(REST_MAX, random)), Move::Leave].into_iter())
 }
 
 fn drawn_out(bytes: &[u8], random: &mut Random) -> Script {
     const REST: Duration = Duration::from_millis(200);
-    Box::new(trickle(bytes.to_vec(), REST + random.time(REST), Move::Send))
+    Box::new(trickle(bytes.to_vec(), REST + part_of(REST, random), Move::Send))
 }
 
 fn do_not_read(_: &mut Random) -> Script {

@@ -1,9 +1,11 @@
 //! What a soak comes to, in figures.
 
+use super::super::attacker::End;
 use super::super::bystanders::{BYSTANDERS, Window};
 use super::super::counts::Counts;
 use super::super::figure::{Bar, Figure, Unit};
 use super::super::subject::Gauge;
+use super::super::trial::log_figures;
 use super::churn::Account;
 use super::report::SoakReport;
 use super::{Reloads, Slope};
@@ -13,7 +15,6 @@ use crate::compare::server::Heard;
 pub(super) const OPEN_IN_THE_END: u64 = BYSTANDERS as u64 + 1;
 /// An hour, in bytes.
 const MEMORY_SLOPE_MAX: f64 = 1e6;
-const LOG_LINES_MAX: f64 = 10.0;
 /// Of what was begun; the rest is the machine's doing.
 const ENTERED_MIN: f64 = 0.999;
 
@@ -40,8 +41,7 @@ pub(super) fn findings(report: &SoakReport, ending: &Ending, heard: &Heard) -> V
     ));
     figures.extend(reconciled(ending));
     figures.extend(ending.churns.iter().flat_map(conduct));
-    figures.push(Figure::count("panics", heard.panics, Bar::Exactly(0.0)));
-    figures.push(Figure::count("log lines in a second", heard.lines_a_second, Bar::AtMost(LOG_LINES_MAX)));
+    figures.extend(log_figures(heard, false));
     figures
 }
 
@@ -132,7 +132,9 @@ fn reconciled(ending: &Ending) -> Vec<Figure> {
 /// Whether those of one kind were treated as they should.
 fn conduct(churn: &Account) -> [Figure; 2] {
     let Account { habit, toll } = churn;
-    let other = toll.ends.iter().filter(|(end, _)| !habit.ends.contains(end)).map(|(_, count)| count).sum();
+    // Who was too late is among those that came not so far.
+    let other = |end: &End| *end != End::Late && !habit.ends.contains(end);
+    let other = toll.ends.iter().filter(|(end, _)| other(end)).map(|(_, count)| count).sum();
     let entered = toll.entered as f64 / (toll.begun as f64).max(1.0);
     [
         Figure::count(format!("{}: ended otherwise than they should", habit.name), other, Bar::Exactly(0.0))

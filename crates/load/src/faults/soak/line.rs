@@ -48,8 +48,9 @@ impl Slope {
 
 #[cfg(test)]
 mod tests {
+    use workload::random::Random;
+
     use super::*;
-    use crate::random::Random;
 
     #[test]
     fn a_line_is_found_exactly() {
@@ -66,7 +67,7 @@ mod tests {
         let (mut random, mut noise) = (Random::new(seed), 0.0);
         let points: Vec<_> = (0..400)
             .map(|x| {
-                noise = noise * stays + f64::from(random.below(2001)) - 1000.0;
+                noise = noise * stays + random.between(-1000.0, 1000.0);
                 (f64::from(x), f64::from(x) + noise)
             })
             .collect();

@@ -1,6 +1,7 @@
 //! The page of one load, of every kind.
 
 use super::*;
+use crate::bench::counts::Pair;
 use crate::bench::outcome::CurvePoint;
 use crate::bench::outcome::tests::good;
 use crate::bench::timeline::{SampleLatency, ServerSample};
@@ -24,6 +25,17 @@ fn the_verdict_comes_first() {
     failed.verdict.problems.push("3 of <b>100</b>".into());
     let text = html(&failed);
     assert!(text.contains("Not held") && text.contains("3 of &lt;b&gt;100&lt;/b&gt;"));
+}
+
+#[test]
+fn both_counts_stand_side_by_side() {
+    let pair = Some(Pair { load: 71, server: 70 });
+    let counted = Some(Reconciled { handshakes: pair, open: None, messages: pair, agrees: false });
+    let text = html(&Outcome { counted, ..good() });
+    assert!(text.contains("they disagree"));
+    assert_eq!(text.matches("<td>71</td><td>70</td>").count(), 2);
+    assert!(!text.contains("open once all had connected"));
+    assert!(!html(&good()).contains("both sides counted"));
 }
 
 #[test]
