@@ -341,7 +341,8 @@ mod tests {
 
     #[test]
     fn columns_are_parted_where_they_do_not_fit() {
-        assert_eq!(parts(&[5, 5, 5], None), [0..3]);
+        let whole = 0..3;
+        assert_eq!(parts(&[5, 5, 5], None), [whole]);
         // 28 for the names, 8 for each.
         assert_eq!(parts(&[5, 5, 5], Some(44)), [0..2, 2..3]);
         assert_eq!(parts(&[50, 5, 5], Some(44)), [0..1, 1..3]);
