@@ -1,13 +1,13 @@
 //! A peer that takes again what was queued for it.
 
-use super::{Connection, Handler, Phase, Socket, Turn};
+use super::{Connection, Handler, Liveness, Phase, Socket, Turn};
 
 impl<K: Socket, S: Send + 'static> Connection<K, S> {
     /// The socket takes bytes again.
     pub(super) fn drain<H: Handler<Session = S>>(&mut self, turn: &mut Turn<'_, H>) {
         match self.link.drain(turn) {
             // The socket takes bytes because the peer has acknowledged others.
-            Ok(true) => self.heard(turn.context.now),
+            Ok(true) => self.liveness = Liveness::Heard(turn.context.now),
             Ok(false) => {}
             Err(error) => return self.lost(turn, error.kind()),
         }
