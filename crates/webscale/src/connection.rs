@@ -6,9 +6,10 @@
 //! both.
 //!
 //! ```text
-//!  link:     Connecting ──> Live ──> Finishing ──> Lingering ──> Dead
-//!            (client)      ^ │     flush, then FIN   read to EOF   ^
-//!            Proxied ──────┘ └─────────── lost, timed out ─────────┘
+//!  link:     Connecting ──> Live ──> Closing ──> Finishing ──> Lingering ──> Dead
+//!            (client)      ^ │ └───────────────>  flush, then    read to EOF   ^
+//!            Proxied ──────┘ │                    FIN                          │
+//!            (server)        └───────────────── lost, timed out ───────────────┘
 //!  channel:  Opening ──> Open ──> Over
 //!            TLS, HTTP   frames    the handler's `close` was called
 //! ```
@@ -62,10 +63,6 @@ pub(crate) struct Connection<K, S> {
     liveness: Liveness,
     /// Since when a message is incomplete.
     message_since: Option<Time>,
-    /// The handler may have stopped sending, and waits for [`Handler::drained`].
-    owes_drained: bool,
-    /// How the connection ended, for the counters.
-    ended: Option<CloseKind>,
     /// What the loop keeps about this connection.
     pub(crate) registered: Registered,
 }
@@ -106,7 +103,7 @@ impl Pace {
 }
 
 // What an open connection costs besides rustls' state and the session.
-const _: () = assert!(size_of::<Connection<TcpSocket, ()>>() <= 336);
+const _: () = assert!(size_of::<Connection<TcpSocket, ()>>() <= 304);
 
 /// A connection's entries in the loop's tables.
 #[derive(Default)]
@@ -161,8 +158,6 @@ impl<K: Socket, S: Send + 'static> Connection<K, S> {
             phase_deadline: now + limits.handshake_time,
             liveness: Liveness::Heard(now),
             message_since: None,
-            owes_drained: false,
-            ended: None,
             registered: Registered::default(),
         }
     }
@@ -199,7 +194,7 @@ impl<K: Socket, S: Send + 'static> Connection<K, S> {
 
     /// How it ended; one that was never told is lost.
     pub(crate) fn ended_as(&self) -> CloseKind {
-        self.ended.unwrap_or(CloseKind::Lost)
+        self.channel.ended.unwrap_or(CloseKind::Lost)
     }
 
     /// What the loop should watch the socket for.
@@ -332,7 +327,7 @@ impl<K: Socket, S: Send + 'static> Connection<K, S> {
         self.begin(turn);
         match done.work {
             Ok(work) => {
-                self.owes_drained |= work.overflowed;
+                self.channel.owes_drained |= work.overflowed;
                 self.channel.done(&mut turn.context, work);
             }
             Err(Panicked) => self.channel.faulted(&mut turn.context),

@@ -23,12 +23,12 @@ impl<K: Socket, S: Send + 'static> Connection<K, S> {
     /// with nothing on the way, nothing will be gone either.
     pub(super) fn watch_queue<H: Handler>(&mut self, turn: &Turn<'_, H>, wrote: bool) {
         let is_refused = turn.context.outgoing.refused && (wrote || self.link.queued() > 0);
-        self.owes_drained |= self.link.is_congested() || is_refused;
+        self.channel.owes_drained |= self.link.is_congested() || is_refused;
     }
 
     /// The handler is to be told that the queue is empty, and can be.
     pub(super) fn is_drained(&self) -> bool {
-        self.owes_drained
+        self.channel.owes_drained
             && self.link.queued() == 0
             && self.link.phase() == Phase::Live
             && self.channel.is_free()
@@ -36,7 +36,7 @@ impl<K: Socket, S: Send + 'static> Connection<K, S> {
 
     pub(super) fn tell_drained<H: Handler<Session = S>>(&mut self, turn: &mut Turn<'_, H>) {
         if self.is_drained() {
-            self.owes_drained = false;
+            self.channel.owes_drained = false;
             self.channel.drained(&mut turn.context);
         }
     }

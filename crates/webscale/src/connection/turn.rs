@@ -113,7 +113,7 @@ impl<K: Socket, S: Send + 'static> Connection<K, S> {
         self.channel.lost(context, CloseCause::Fault);
         self.link.kill();
         // Also where the handler was told before how its session ended.
-        self.ended = Some(CloseKind::Fault);
+        self.channel.ended = Some(CloseKind::Fault);
         journal::write(
             Level::Error,
             format_args!("connection {}: a panic outside of the handler ended it", context.id),
@@ -163,8 +163,5 @@ impl<K: Socket, S: Send + 'static> Connection<K, S> {
             Fate::Drop => self.link.kill(),
         }
         context.fate = Fate::Live;
-        if let Some(kind) = self.channel.take_end() {
-            self.ended = Some(kind);
-        }
     }
 }
