@@ -1,6 +1,7 @@
 //! `webscale capacity`: the search, its table and its JSON.
 
-use webscale_load::capacity::{self, Capacity, html, text};
+use webscale_load::capacity::{self, Capacity, Settings, html, text};
+use webscale_load::observe::Observer;
 
 use crate::args::CapacityArgs;
 use crate::bench::failed;
@@ -18,10 +19,7 @@ pub(crate) fn run(args: &CapacityArgs) -> anyhow::Result<()> {
     args.output.prepare()?;
     let mut stderr = Stderr::with_notes_alone()?;
     args.machine.find_server(&mut settings.plan, &mut stderr).map_err(failed)?;
-    if settings.memory.is_some() && settings.plan.pids.is_empty() {
-        let text = "--memory is projected from the server's memory: name its process by --pid";
-        return Err(Usage(text.into()).into());
-    }
+    check_seen(&settings, &mut stderr)?;
     let capacity = capacity::run(&settings, &mut stderr);
     stderr.finish();
     let capacity = capacity.map_err(failed)?;
@@ -33,6 +31,25 @@ pub(crate) fn run(args: &CapacityArgs) -> anyhow::Result<()> {
         Some(why) => Err(NotFound(why).into()),
         None => Ok(()),
     }
+}
+
+/// Says what cannot be seen of a server whose process is not known.
+///
+/// # Errors
+/// When that is what was asked for.
+fn check_seen(settings: &Settings, observer: &mut dyn Observer) -> anyhow::Result<()> {
+    if !settings.plan.pids.is_empty() {
+        return Ok(());
+    }
+    let is_near = settings.plan.is_near();
+    if settings.memory.is_some() {
+        let mend = if is_near { "name its process by --pid" } else { "run this on its machine" };
+        return Err(Usage(format!("--memory is projected from the server's memory: {mend}")).into());
+    }
+    if !is_near {
+        observer.note("the server is on another machine: what it has too little of is not seen from here");
+    }
+    Ok(())
 }
 
 /// Why the result is none, if so.

@@ -284,6 +284,10 @@ fn what_cannot_be_done_is_said() {
     assert_fails(&["capacity", &url, "--find", "rate", "--interval", "1s"], 2, &["--interval"]);
     assert_fails(&["capacity", &url, "--find", "rate", "--memory", "4GiB"], 2, &["--memory"]);
     assert_fails(&["capacity", &url, "--memory", "4GiB"], 2, &["--memory", "--pid"]);
+    // An address of nobody (RFC 5737): nothing is asked of it.
+    assert_fails(&["capacity", "ws://192.0.2.1:9", "--memory", "4GiB"], 2, &["--memory", "on its machine"]);
+    assert_fails(&["capacity", &url, "--memory", "0"], 2, &["--memory", "above zero"]);
+    assert_fails(&["capacity", &url, "--latency-limit", "0s"], 2, &["--latency-limit", "above zero"]);
     assert_fails(&["capacity", &url, "--from", "9", "--most", "8"], 2, &["--from", "--most"]);
     assert_fails(&["capacity", &url, "--hold", "0s"], 2, &["--hold", "above zero"]);
     assert_fails(&["capacity", &url, "--resolution", "2"], 2, &["0.001"]);

@@ -9,23 +9,26 @@ mod figures;
 pub mod html;
 pub mod search;
 mod text;
+mod traffic;
 pub(crate) mod witness;
 
+use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
 use crate::bench::outcome::Outcome;
+use crate::bench::payload::Kind;
 use crate::bench::plan::CLIENTS_PER_SOURCE;
 use crate::bench::provenance::Provenance;
 use crate::bench::{self, BenchError, Plan};
-use crate::doctor::{self, Need, Root, Verdict};
+use crate::doctor::{self, Diagnosis, Need, Root, Verdict};
 use crate::measure::kernel::{KernelError, Limits, Sockets};
 use crate::observe::Observer;
 use crate::report::redact;
 use crate::report::unit::Unit;
-use binding::{Binding, Resource, judge};
+use binding::{Binding, End, Resource, judge};
 pub use figures::{ClientMemory, Projection, StepReport};
 use search::{Range, Search, Step, Trial};
 pub use text::text;
@@ -80,17 +83,19 @@ pub struct Capacity {
     pub url: String,
     /// What was looked for.
     pub find: Find,
+    /// What every client did.
+    pub load: Load,
     /// The most that was held; none if nothing was.
     pub found: Option<u32>,
     /// It was held twice, the second time for the whole time.
     pub confirmed: bool,
-    /// The load was at its end before the server was: it holds at least what was found.
+    /// The server may hold more: what stopped the search was the load's, or shared with it, or --most.
     pub at_least: bool,
     /// What stopped more.
     pub binding: Option<Binding>,
     /// What the server and the kernel took a client, where it could be measured.
     pub memory: Option<ClientMemory>,
-    /// The clients of a machine with the memory that was asked for: projected, not measured.
+    /// The clients of a machine with the memory that was asked for, where `memory` is known: projected, not measured.
     pub projection: Option<Projection>,
     /// Corrected p99 above this is not held, in seconds.
     pub latency_limit_seconds: f64,
@@ -104,6 +109,38 @@ pub struct Capacity {
     pub interrupted: bool,
     /// What made the load, when, and where.
     pub provenance: Provenance,
+}
+
+/// The load of every step.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Load {
+    /// Length of a message, at most, in bytes.
+    pub message_bytes: usize,
+    /// Text or binary.
+    pub message_kind: Kind,
+    /// Where clients are looked for, the time between two messages of one, in seconds.
+    pub interval_seconds: Option<f64>,
+    /// Where the rate is looked for, how many clients there are.
+    pub clients: Option<u32>,
+    /// How latency was learnt: `ping`, `echo`, `ack`, `sink` or `idle`.
+    pub probe: &'static str,
+    /// With `ack`, each so many-th message of a client was acknowledged.
+    pub ack_every: Option<u32>,
+}
+
+impl Load {
+    fn of(settings: &Settings) -> Load {
+        let Settings { plan, find, .. } = settings;
+        let by_clients = *find == Find::Clients;
+        Load {
+            message_bytes: plan.payload.len_max(),
+            message_kind: plan.payload.kind(),
+            interval_seconds: by_clients.then_some(plan.interval.as_secs_f64()),
+            clients: (!by_clients).then_some(plan.clients),
+            probe: plan.probe.name(),
+            ack_every: plan.probe.ack_every(),
+        }
+    }
 }
 
 /// Looks for the most that the server of `settings` holds.
@@ -135,36 +172,43 @@ struct Hunt<'a> {
     /// Source addresses of 127/8 that were used.
     used: u32,
     steps: Vec<StepReport>,
-    held: Vec<Outcome>,
+    /// The most clients that were open in a step.
+    most_open: u32,
+    /// Of the steps that were held, those with more clients than any before.
+    grown: Vec<Outcome>,
     /// Address space of the server after each load that was held, with its clients.
     growth: Vec<(f64, f64)>,
     /// What the server holds and may hold without clients, as far as it was seen.
     descriptors: Option<InAll>,
+    /// The rows of the machine's examination that are tight, as far as they were told.
+    told: BTreeSet<&'static str>,
+    is_near: bool,
     provenance: Provenance,
 }
 
 impl<'a> Hunt<'a> {
     fn new(settings: &'a Settings, observer: &'a mut dyn Observer) -> Result<Hunt<'a>, BenchError> {
-        let (address, limits) = (settings.plan.address()?, Limits::read()?);
-        let provenance = Provenance::now();
         Ok(Hunt {
-            provenance,
+            provenance: Provenance::now(),
+            address: settings.plan.address()?,
+            is_near: settings.plan.is_near(),
+            limits: Limits::read()?,
             settings,
             observer,
-            address,
-            limits,
             used: 0,
             steps: Vec::new(),
-            held: Vec::new(),
+            most_open: 0,
+            grown: Vec::new(),
             growth: Vec::new(),
             descriptors: None,
+            told: BTreeSet::new(),
         })
     }
 
     /// Makes one step; none when the user has stopped.
     fn step(&mut self, step: Step) -> Result<Option<Trial>, BenchError> {
         let plan = self.plan(step);
-        if let Some((refusal, clients)) = too_large(&plan, step.value) {
+        if let Some((refusal, clients)) = self.beyond_machine(&plan, step.value) {
             // Another rate does not mend what is too little for the clients.
             let most = if self.settings.find == Find::Clients { clients } else { 0 };
             return Ok(Some(self.refuse(step, refusal, most)));
@@ -173,7 +217,7 @@ impl<'a> Hunt<'a> {
         if self.observer.stopped() {
             return Ok(None);
         }
-        let witness = Witness::new(Root::default(), &plan.pids, &self.growth);
+        let witness = Witness::new(Root::default(), &plan.pids, &self.growth, self.is_near);
         if let Some((refusal, most)) = self.beyond_descriptors(step, &witness) {
             return Ok(Some(self.refuse(step, refusal, most)));
         }
@@ -186,6 +230,18 @@ impl<'a> Hunt<'a> {
             Ok(outcome) => Ok(Some(self.judged(step, outcome, &witness))),
             Err(error) => self.refused(step, error, &witness).map(Some),
         }
+    }
+
+    /// What this machine says against a load of this size, if anything, and about how many clients it has room for.
+    fn beyond_machine(&mut self, plan: &Plan, at: u32) -> Option<(Binding, u32)> {
+        let diagnosis = doctor::before_load(&Root::default(), &Need::of_plan(plan).ok()?);
+        for tight in diagnosis.with(Verdict::Tight) {
+            if self.told.insert(tight.name) {
+                self.observer.note(&format!("tight: {}", tight.sentence()));
+            }
+        }
+        let end = if self.is_near { End::Both } else { End::Load };
+        too_large(&diagnosis, plan.clients, at, end)
     }
 
     /// Refuses a step without making the clients that are too many wait for their handshakes.
@@ -240,6 +296,10 @@ impl<'a> Hunt<'a> {
             return Ok(());
         }
         let ports = self.limits.ports() * plan.sources.len().max(1) as u64;
+        // No waiting makes them more: the load will say so.
+        if u64::from(plan.clients) > ports {
+            return Ok(());
+        }
         let until = Instant::now() + TIME_WAIT;
         let mut told = false;
         while Sockets::read()?.tcp_time_wait + u64::from(plan.clients) > ports
@@ -260,18 +320,26 @@ impl<'a> Hunt<'a> {
         let report = StepReport::new(step, &outcome, binding.clone());
         self.note(step, &report.summary());
         self.steps.push(report);
+        let stranger = is_stranger(&outcome);
+        let open = outcome.connections.peak_open;
         if held {
-            self.growth.push((outcome.connections.peak_open.into(), witness.address_space()));
-            self.held.push(outcome);
+            self.growth.push((open.into(), witness.address_space()));
         }
+        if held && open > self.most_open {
+            self.grown.push(outcome);
+        }
+        self.most_open = self.most_open.max(open);
         match binding {
+            Some(binding) if stranger => {
+                Trial::Over(Binding { resource: Resource::Generator, end: End::Load, ..binding })
+            }
             None => Trial::Held,
             Some(binding) if witness.is_gone() => Trial::Over(binding),
             Some(binding) => Trial::NotHeld(binding),
         }
     }
 
-    /// A step that could not be made at all.
+    /// A step that could not be made at all. That ends a search that has begun, but not what it has found.
     fn refused(&mut self, step: Step, error: BenchError, witness: &Witness) -> Result<Trial, BenchError> {
         let text = error.to_string();
         let most = |most: u64| u32::try_from(most).unwrap_or(u32::MAX);
@@ -289,6 +357,10 @@ impl<'a> Hunt<'a> {
             BenchError::NoClient(_) if !self.steps.is_empty() => {
                 Trial::NotHeld(Binding::new(Resource::Connections, step.value, text))
             }
+            BenchError::Process(_) if witness.is_gone() && !self.steps.is_empty() => {
+                Trial::Over(Binding::new(Resource::Death, step.value, text))
+            }
+            _ if !self.steps.is_empty() => Trial::Over(Binding::new(Resource::Generator, step.value, text)),
             error => return Err(error),
         };
         if let Some(binding) = trial.binding() {
@@ -305,12 +377,13 @@ impl<'a> Hunt<'a> {
 
     fn report(self, search: &Search) -> Capacity {
         let (settings, found) = (self.settings, search.found());
-        let memory = ClientMemory::of(&self.held, settings.plan.is_near());
+        let memory = ClientMemory::of(&self.grown, self.is_near);
         let projection = settings.memory.zip(memory).map(|(budget, memory)| memory.project(budget));
-        let at_least = found.binding.as_ref().is_none_or(|binding| binding.resource.is_ours());
+        let at_least = found.binding.as_ref().is_none_or(|binding| binding.end != End::Server);
         Capacity {
             url: redact::url(&settings.plan.url),
             find: settings.find,
+            load: Load::of(settings),
             found: found.most,
             confirmed: found.confirmed,
             at_least,
@@ -327,9 +400,13 @@ impl<'a> Hunt<'a> {
     }
 }
 
-/// What the machine says against a load of this size, if anything, and about how many clients it has room for.
-fn too_large(plan: &Plan, at: u32) -> Option<(Binding, u32)> {
-    let diagnosis = doctor::before_load(&Root::default(), &Need::of_plan(plan).ok()?);
+/// Whether a process was named that has nothing to do with the load.
+fn is_stranger(outcome: &Outcome) -> bool {
+    outcome.messages.sent > 0 && outcome.server.as_ref().is_some_and(|server| server.cpu_seconds == 0.0)
+}
+
+/// What the machine has too little of for so many clients, if anything, and about how many it has room for.
+fn too_large(diagnosis: &Diagnosis, clients: u32, at: u32, end: End) -> Option<(Binding, u32)> {
     let short = diagnosis.with(Verdict::Short).next()?;
     let resource = match short.name {
         "tcp_mem" => Resource::TcpMemory,
@@ -337,6 +414,36 @@ fn too_large(plan: &Plan, at: u32) -> Option<(Binding, u32)> {
         "fs.file-max, free" | "epoll max_user_watches" => Resource::LoadDescriptors,
         _ => Resource::Memory,
     };
-    let fits = short.fitting(plan.clients).min(plan.clients.saturating_sub(1));
-    Some((Binding::new(resource, at, short.sentence()), fits))
+    let fits = short.fitting(clients).min(clients.saturating_sub(1));
+    Some((Binding { end, ..Binding::new(resource, at, short.sentence()) }, fits))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::doctor::machine::Machine;
+
+    #[test]
+    fn what_does_not_fit_on_the_machine_is_not_the_servers_end() {
+        let machine = Machine::new("capacity-large", &[("proc/meminfo", "MemAvailable: 10000 kB\n")]);
+        let diagnosis = doctor::before_load(&machine.root(), &Need::of(1_000));
+        let (binding, fits) = too_large(&diagnosis, 1_000, 1_000, End::Both).unwrap();
+        assert_eq!((binding.resource, binding.end), (Resource::Memory, End::Both));
+        assert!(
+            binding.sentence().contains("MemAvailable") && (500..600).contains(&fits),
+            "{binding:?} {fits}"
+        );
+        let diagnosis = doctor::before_load(&machine.root(), &Need::of(10));
+        assert_eq!(too_large(&diagnosis, 10, 10, End::Both), None);
+    }
+
+    #[test]
+    fn a_process_that_does_nothing_is_no_server() {
+        let mut outcome = bench::outcome::tests::good();
+        assert!(!is_stranger(&outcome));
+        outcome.server = Some(binding::tests::server(0.0));
+        assert!(is_stranger(&outcome));
+        outcome.server = Some(binding::tests::server(0.001));
+        assert!(!is_stranger(&outcome));
+    }
 }

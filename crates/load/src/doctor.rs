@@ -20,6 +20,7 @@ use crate::bench::endpoint::Endpoint;
 use crate::bench::{BenchError, Plan};
 pub use check::{Check, Value, Verdict};
 pub(crate) use descriptors::ProcessLimits;
+pub(crate) use memory::KERNEL_BYTES;
 pub use root::Root;
 pub use table::text;
 

@@ -85,9 +85,24 @@ impl Cgroups {
         limits.into_iter().min_by_key(Limit::left)
     }
 
+    /// How many processors the group may use, where a quota bounds them (CFS bandwidth).
+    #[must_use]
+    pub fn processors(&self) -> Option<f64> {
+        let read = |directory: &str, file| fs::read_to_string(self.root.join(directory).join(file)).ok();
+        let quotas = self.limits("cpu", |directory, is_unified| match is_unified {
+            true => {
+                let both = read(directory, "cpu.max")?;
+                let (quota, period) = both.trim().split_once(' ')?;
+                share(quota, period)
+            }
+            false => share(&read(directory, "cpu.cfs_quota_us")?, &read(directory, "cpu.cfs_period_us")?),
+        });
+        quotas.into_iter().min_by(f64::total_cmp)
+    }
+
     /// What `limit` finds in the directories of a controller, which is told whether they are of version 2.
-    fn limits(&self, controller: &str, limit: impl Fn(&str, bool) -> Option<Limit>) -> Vec<Limit> {
-        let in_version = |is_unified: bool| -> Vec<Limit> {
+    fn limits<T>(&self, controller: &str, limit: impl Fn(&str, bool) -> Option<T>) -> Vec<T> {
+        let in_version = |is_unified: bool| -> Vec<T> {
             let groups = self.groups.iter().filter(|group| group.is_unified() == is_unified);
             let directories = groups.flat_map(|group| group.directories(controller));
             directories.filter_map(|directory| limit(&directory, is_unified)).collect()
@@ -137,6 +152,12 @@ impl Group {
         mounts.dedup();
         mounts.iter().flat_map(|mount| below(mount, &self.path)).collect()
     }
+}
+
+/// Processors, by two times in µs. No quota is written as `max` or -1.
+fn share(quota: &str, period: &str) -> Option<f64> {
+    let us = |text: &str| text.trim().parse::<u32>().ok().map(f64::from);
+    us(period).filter(|period| *period > 0.0).and_then(|period| Some(us(quota)? / period))
 }
 
 /// `mount`, and each directory on the way from there along `path`.
@@ -209,6 +230,25 @@ mod tests {
             let groups = files.groups().unwrap();
             assert_eq!(groups.memory(), Some(Limit { limit: 4096, used: 0, file }));
         }
+    }
+
+    #[test]
+    fn the_tightest_quota_of_processors() {
+        let unified = [
+            ("proc/7/cgroup", "0::/a/b\n"),
+            ("sys/fs/cgroup/a/cpu.max", "150000 100000\n"),
+            ("sys/fs/cgroup/a/b/cpu.max", "max 100000\n"),
+        ];
+        assert_eq!(Files::new("quota-two", &unified).groups().unwrap().processors(), Some(1.5));
+        let old = [
+            ("proc/7/cgroup", "4:cpu,cpuacct:/a\n"),
+            ("sys/fs/cgroup/cpu/cpu.cfs_quota_us", "-1\n"),
+            ("sys/fs/cgroup/cpu/cpu.cfs_period_us", "100000\n"),
+            ("sys/fs/cgroup/cpu/a/cpu.cfs_quota_us", "25000\n"),
+            ("sys/fs/cgroup/cpu/a/cpu.cfs_period_us", "100000\n"),
+        ];
+        assert_eq!(Files::new("quota-one", &old).groups().unwrap().processors(), Some(0.25));
+        assert_eq!(Files::new("quota-none", &old[..3]).groups().unwrap().processors(), None);
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use clap::ValueEnum;
+use webscale_load::bench::Probe;
 use webscale_load::capacity::search::{Range, STEPS_MAX};
 use webscale_load::capacity::{Find, Settings};
 use webscale_load::schedule::Ramp;
@@ -19,7 +20,9 @@ use crate::exit::Usage;
 /// steps on the way take a quarter of it. Every step is a load of its own with fresh connections.
 ///
 /// Run it on a machine that does nothing else. It sees what a server on this machine has too little of, in all processes
-/// that listen at the URL's address or are named by --pid; without its process it can name only what is its own, and that the server was slow.
+/// that listen at the URL's address or are named by --pid. Of a server elsewhere it sees the answers alone: it names what
+/// the load or the way there had too little of, or else that answers were slow. Where it was not the server that was at
+/// its end, the result is `at least` so many.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -28,8 +31,11 @@ Examples:
   webscale capacity ws://127.0.0.1:9001 --find rate --clients 100 --size 128 --probe echo
   webscale capacity wss://127.0.0.1:9001 --from 5000 --most 40000 --html capacity.html
 
-Exit code 0 when a number was found and confirmed, also if the load was at its end first (`at least`); 1 when nothing
-was held, the server ended, or the search was interrupted.")]
+--find rate times the answers to one client in 10, from 100 clients on: pings behind all messages would be half of the
+load. --sample says otherwise.
+
+Exit code 0 when a number was found and confirmed, also one that the server may exceed (`at least`); 1 when nothing was
+held, the server ended, or the search was interrupted.")]
 pub(crate) struct CapacityArgs {
     #[command(flatten)]
     pub(crate) endpoint: EndpointArgs,
@@ -56,6 +62,10 @@ pub(crate) struct SearchArgs {
     /// With --find clients: time between two messages of one client [default: 1s]
     #[arg(long, short, value_name = "TIME", value_parser = units::duration, conflicts_with = "idle")]
     pub(crate) interval: Option<Duration>,
+    /// Have clients that are due within so long send together: small bursts, which cost the load much less CPU time than
+    /// messages one by one [default: each at its own time]
+    #[arg(long, value_name = "TIME", value_parser = units::duration, conflicts_with = "idle")]
+    pub(crate) tick: Option<Duration>,
     /// The result is held for this time; steps on the way for a quarter of it [default: 60s]
     #[arg(long, value_name = "TIME", value_parser = units::duration)]
     pub(crate) hold: Option<Duration>,
@@ -80,7 +90,8 @@ pub(crate) struct SearchArgs {
     /// Corrected p99 latency above this is not held
     #[arg(long, value_name = "TIME", default_value = "100ms", value_parser = units::duration)]
     pub(crate) latency_limit: Duration,
-    /// How many clients would a machine with so much memory hold? Projected from the memory of the steps
+    /// How many clients would a machine with so much memory hold? Projected by the slope of the server's memory over the
+    /// clients of the steps, with what that may be off
     #[arg(long, value_name = "SIZE", value_parser = units::size)]
     pub(crate) memory: Option<usize>,
 }
@@ -102,6 +113,9 @@ fn share(text: &str) -> Result<f64, String> {
 /// The first number that is tried, and all clients of a search for the rate.
 const FIRST: u32 = 1000;
 const RATE_CLIENTS: u32 = 100;
+/// In a search for the rate of so many clients or more, one in so many sends pings.
+const RATE_SAMPLE_FROM: u32 = 100;
+const RATE_SAMPLE: u32 = 10;
 
 impl CapacityArgs {
     /// What is to be done, once everything that was typed has been checked.
@@ -123,6 +137,10 @@ impl CapacityArgs {
             |given: Option<Duration>, full, quick| given.unwrap_or(if search.quick { quick } else { full });
         let s = Duration::from_secs;
         plan.clients = search.clients.unwrap_or(RATE_CLIENTS);
+        if find == Find::Rate && plan.clients >= RATE_SAMPLE_FROM && plan.probe == Probe::Ping {
+            plan.probe_one_in = plan.probe_one_in.or(Some(RATE_SAMPLE));
+        }
+        plan.tick = search.tick.unwrap_or_default();
         plan.warmup = or(search.warmup, s(2), s(1));
         plan.latency_limit = search.latency_limit;
         plan.ramp = search.connect_rate.map_or(Ramp::AtOnce, Ramp::Rate);
@@ -151,8 +169,12 @@ impl SearchArgs {
         if find == Find::Rate && self.memory.is_some() {
             return refuse("--memory needs different numbers of clients: leave --find rate away");
         }
-        if [self.hold, self.interval].into_iter().flatten().any(|time| time.is_zero()) {
-            return refuse("--hold and --interval must be above zero");
+        let times = [self.hold, self.interval, Some(self.latency_limit)];
+        if times.into_iter().flatten().any(|time| time.is_zero()) {
+            return refuse("--hold, --interval and --latency-limit must be above zero");
+        }
+        if self.memory == Some(0) {
+            return refuse("--memory must be above zero");
         }
         if self.from.zip(self.most).is_some_and(|(from, most)| from > most) {
             return refuse("--from must not be above --most");

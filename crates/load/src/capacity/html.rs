@@ -31,14 +31,16 @@ fn verdict(page: &mut Page, capacity: &Capacity) {
     let unit = capacity.find.unit();
     let evidence = capacity.binding.as_ref().map(|binding| {
         let stopped = format!("Stopped at {} {unit} by {}.", binding.at, binding.resource.words());
-        [vec![stopped], binding.evidence.clone()].concat()
+        let more =
+            [binding.reservation(), binding.resource.advice()].into_iter().flatten().map(str::to_owned);
+        [stopped].into_iter().chain(binding.evidence.iter().cloned()).chain(more).collect::<Vec<_>>()
     });
     let (tone, sentence) = match (capacity.found, capacity.confirmed, capacity.at_least) {
         _ if capacity.interrupted => (Tone::Warning, "Interrupted: what was tried until then.".to_owned()),
         (None, ..) => (Tone::Bad, format!("No number of {unit} was held.")),
         (Some(found), false, _) => (Tone::Warning, format!("{found} {unit} were held once, not confirmed.")),
         (Some(found), true, true) => {
-            (Tone::Warning, format!("At least {found} {unit}: the load was at its end first."))
+            (Tone::Warning, format!("At least {found} {unit} are held; the server may hold more."))
         }
         (Some(found), true, false) => (Tone::Good, format!("{found} {unit} are held.")),
     };
@@ -49,14 +51,19 @@ fn figures(capacity: &Capacity) -> Vec<Figure> {
     let found = capacity.found.map_or("–".into(), |found| Unit::Count.format(found.into()));
     let mut figures = vec![Figure::new("Capacity", found, capacity.find.unit())];
     if let Some(memory) = &capacity.memory {
-        let kernel = format!("and {} in the kernel", Unit::Bytes.format(memory.kernel_bytes));
+        let kernel = format!("in the server, and {} in the kernel", Unit::Bytes.format(memory.kernel_bytes));
         figures.push(Figure::new("Memory a client", Unit::Bytes.format(memory.server_bytes), kernel));
     }
     if let Some(projection) = &capacity.projection {
-        let clients = Unit::Count.format(projection.clients as f64);
-        let budget =
-            format!("clients with {}; not measured", Unit::Bytes.format(projection.budget_bytes as f64));
-        figures.push(Figure::new("Projected by memory", clients, budget));
+        let count = |clients: u64| Unit::Count.format(clients as f64);
+        let budget = Unit::Bytes.format(projection.budget_bytes as f64);
+        let between = match (projection.clients_least, projection.clients_most) {
+            (Some(least), Some(most)) => format!(", {} to {} with 95 %", count(least), count(most)),
+            _ => String::new(),
+        };
+        let clients = projection.clients.map_or("–".into(), count);
+        let what = format!("clients with {budget}{between}; not measured");
+        figures.push(Figure::new("Projected by memory", clients, what));
     }
     figures
 }
@@ -127,12 +134,14 @@ fn facts(capacity: &Capacity) -> Vec<Fact> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::super::binding::{Binding, Resource};
     use super::*;
+    use crate::bench::payload::Kind;
     use crate::bench::provenance::Provenance;
+    use crate::capacity::Load;
 
-    fn step(value: u32, held: bool) -> StepReport {
+    pub(crate) fn step(value: u32, held: bool) -> StepReport {
         let binding = || Binding::new(Resource::Latency, value, "p99 <script>");
         StepReport {
             value,
@@ -152,10 +161,18 @@ mod tests {
         }
     }
 
-    fn capacity(found: Option<u32>, steps: Vec<StepReport>) -> Capacity {
+    pub(crate) fn capacity(found: Option<u32>, steps: Vec<StepReport>) -> Capacity {
         Capacity {
             url: "wss://host/<b>".into(),
             find: Find::Clients,
+            load: Load {
+                message_bytes: 10_240,
+                message_kind: Kind::Text,
+                interval_seconds: Some(1.0),
+                clients: None,
+                probe: "ping",
+                ack_every: None,
+            },
             found,
             confirmed: found.is_some(),
             at_least: false,
@@ -176,7 +193,7 @@ mod tests {
         let html = html(&capacity(Some(1000), vec![step(1000, true), step(2000, false), step(1000, true)]));
         assert!(
             html.contains("1000 clients are held.")
-                && html.contains("Stopped at 2000 clients by server slow.")
+                && html.contains("Stopped at 2000 clients by slow answers.")
         );
         assert!(!html.contains("<b>") || !html.contains("host/<b>"));
         assert!(html.contains("p99 &lt;script&gt;"));

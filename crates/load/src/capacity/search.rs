@@ -189,7 +189,7 @@ mod tests {
     use super::*;
 
     fn slow(value: u32) -> Binding {
-        Binding { resource: Resource::Latency, at: value, evidence: Vec::new() }
+        Binding { evidence: Vec::new(), ..Binding::new(Resource::Latency, value, "") }
     }
 
     const RANGE: Range = Range { first: 1000, most: 1_000_000, resolution: 0.03, steps: STEPS_MAX };

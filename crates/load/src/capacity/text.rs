@@ -4,61 +4,117 @@ use std::fmt::Write;
 
 use comfy_table::CellAlignment;
 
-use super::{Capacity, StepReport};
+use super::{Capacity, ClientMemory, Load, Projection, StepReport};
+use crate::bench::payload::Kind;
 use crate::report::unit::Unit;
-use crate::table::Look;
-
-/// A line that explains less of the spread is no basis for a projection.
-const STRAIGHT: f64 = 0.95;
+use crate::table::{Look, wrap};
 
 /// The steps as a table, then the result with what stopped more.
 pub fn text(capacity: &Capacity, look: Look) -> String {
-    let mut text = format!("{}\n\n{}\n\n", capacity.url, table(capacity, look));
-    let mut line = |line: String| {
-        let _ = writeln!(text, "{line}");
+    let mut text = format!("{}\n\n", capacity.url);
+    if !capacity.steps.is_empty() {
+        let _ = writeln!(text, "{}\n", table(capacity, look));
+    }
+    let mut line = |name: &str, line: &str| {
+        text += &wrap(&format!("{name:<13}{line}"), "             ");
     };
-    line(result(capacity));
-    if let Some(binding) = &capacity.binding {
-        line(format!(
-            "stopped by   {}, at {} {}",
-            binding.resource.words(),
-            binding.at,
-            capacity.find.unit()
-        ));
-        binding.evidence.iter().for_each(|evidence| line(format!("             {evidence}")));
+    line("load", &load(capacity));
+    line("capacity", &result(capacity));
+    for (nth, sentence) in stopped(capacity).iter().enumerate() {
+        line(if nth == 0 { "stopped by" } else { "" }, sentence);
     }
     if let Some(memory) = &capacity.memory {
-        let (server, kernel) = (memory.server_bytes / 1e3, memory.kernel_bytes / 1e3);
-        let base = memory.base_bytes / 1e6;
-        line(format!(
-            "memory       {server:.1} kB a client in the server, {kernel:.1} kB in the kernel; {base:.1} MB besides"
-        ));
-    }
-    if let Some(memory) = capacity.memory.filter(|memory| memory.r_squared < STRAIGHT) {
-        let share = memory.r_squared * 100.0;
-        line(format!("             a poor line: it explains {share:.0} % of the spread; try more clients"));
+        line("memory", &taken(memory));
     }
     if let Some(projection) = &capacity.projection {
-        let (clients, budget) = (projection.clients, projection.budget_bytes as f64 / 1e9);
-        line(format!(
-            "projected    {clients} clients would fit into {budget:.2} GB by memory alone; not measured"
-        ));
+        line("projected", &projected(projection, capacity.memory.as_ref()));
     }
     text
+}
+
+/// What every client did.
+fn load(capacity: &Capacity) -> String {
+    let Load { message_bytes, message_kind, interval_seconds, clients, probe, ack_every } = &capacity.load;
+    let who = match (clients, interval_seconds) {
+        (Some(clients), _) => format!("by {clients} clients"),
+        (None, seconds) => {
+            format!("by each client every {}", Unit::Seconds.format(seconds.unwrap_or_default()))
+        }
+    };
+    let bytes = Unit::Count.format(*message_bytes as f64);
+    let kind = match message_kind {
+        Kind::Text => "text",
+        Kind::Binary => "binary",
+    };
+    let answers = match (*probe, ack_every) {
+        ("idle", _) => return format!("a ping {who}, no messages; latency until the pong"),
+        ("ping", _) => "latency by pings behind them".to_owned(),
+        ("echo", _) => "latency by their echoes".to_owned(),
+        (_, Some(every)) => format!("latency by the answer to each {every}th"),
+        _ => "latency not measured".to_owned(),
+    };
+    format!("a {kind} message of {bytes} bytes {who}; {answers}")
+}
+
+/// What stopped more, one sentence each.
+fn stopped(capacity: &Capacity) -> Vec<String> {
+    let Some(binding) = &capacity.binding else {
+        let is_whole = capacity.found.is_some() && !capacity.interrupted;
+        return is_whole.then(|| "nothing: more was not to be tried (--most)".into()).into_iter().collect();
+    };
+    let what = format!("{}, at {} {}", binding.resource.words(), binding.at, capacity.find.unit());
+    let more = [binding.reservation(), binding.resource.advice()].into_iter().flatten().map(str::to_owned);
+    [what].into_iter().chain(binding.evidence.iter().cloned()).chain(more).collect()
+}
+
+fn taken(memory: &ClientMemory) -> String {
+    let kb = |bytes: f64| format!("{:.1}", bytes / 1e3);
+    let error = memory.server_bytes_error.map(|error| format!(" ± {}", kb(error))).unwrap_or_default();
+    let source = if memory.kernel_measured { "" } else { " (not measured: that takes root)" };
+    let ClientMemory { steps, clients_least, clients_most, .. } = memory;
+    format!(
+        "{}{error} kB a client in the server, by the slope over {steps} steps of {clients_least} to {clients_most} \
+         clients; {} kB in the kernel{source}; {:.1} MB besides",
+        kb(memory.server_bytes),
+        kb(memory.kernel_bytes),
+        memory.base_bytes / 1e6
+    )
+}
+
+fn projected(projection: &Projection, memory: Option<&ClientMemory>) -> String {
+    let budget = Unit::Bytes.format(projection.budget_bytes as f64);
+    let count = |clients: u64| Unit::Count.format(clients as f64);
+    let Some(clients) = projection.clients else {
+        return format!("nothing for {budget}: the server's memory did not grow with the clients; try more");
+    };
+    let between = match (projection.clients_least, projection.clients_most) {
+        (Some(least), Some(most)) => format!("{} to {} with 95 %", count(least), count(most)),
+        (Some(least), None) => format!("{} or more with 95 %: the slope is uncertain", count(least)),
+        (None, _) => "how far that may be off cannot be told of two steps".into(),
+    };
+    let most = memory.map_or(0, |memory| memory.clients_most).max(1);
+    let beyond = match clients as f64 / f64::from(most) {
+        times if times >= 2.0 => format!(", {} times what was measured", Unit::Count.format(times.round())),
+        _ => String::new(),
+    };
+    format!(
+        "{} clients would fit into {budget} by memory alone ({between}){beyond}; not measured",
+        count(clients)
+    )
 }
 
 fn result(capacity: &Capacity) -> String {
     let unit = capacity.find.unit();
     let hold = Unit::Seconds.format(capacity.hold_seconds);
     let limit = Unit::Microseconds.format(capacity.latency_limit_seconds * 1e6);
-    let Some(found) = capacity.found else { return format!("capacity     no number of {unit} was held") };
+    let Some(found) = capacity.found else { return format!("no number of {unit} was held") };
     let at_least = if capacity.at_least { "at least " } else { "" };
     let how = match (capacity.interrupted, capacity.confirmed) {
         (true, _) => "interrupted before it was confirmed".to_owned(),
         (false, true) => format!("held for {hold} and confirmed"),
         (false, false) => "held once, not confirmed".to_owned(),
     };
-    format!("capacity     {at_least}{found} {unit}, {how}; p99 below {limit}")
+    format!("{at_least}{found} {unit}, {how}; p99 below {limit}")
 }
 
 fn table(capacity: &Capacity, look: Look) -> comfy_table::Table {
@@ -87,4 +143,77 @@ fn cells(step: &StepReport) -> [String; 8] {
         percent(step.server_busiest_thread),
         some(step.server_pss_bytes.map(|bytes| format!("{:.0} MB", bytes as f64 / 1e6))),
     ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::binding::{Binding, End, Resource};
+    use super::super::html::tests::{capacity, step};
+    use super::*;
+
+    fn lines(capacity: &Capacity) -> String {
+        let text = text(capacity, Look::Plain);
+        assert!(text.lines().all(|line| line.chars().count() <= 80), "{text}");
+        text.split_whitespace().collect::<Vec<_>>().join(" ")
+    }
+
+    #[test]
+    fn whose_end_it_was_is_said() {
+        let mut capacity = capacity(Some(1000), vec![step(1000, true), step(2000, false)]);
+        let text = lines(&capacity);
+        assert!(
+            text.contains("capacity 1000 clients, held for 60 s and confirmed; p99 below 100 ms"),
+            "{text}"
+        );
+        assert!(text.contains("stopped by slow answers, at 2000 clients p99 <script>"), "{text}");
+        assert!(
+            text.contains("a text message of 10,240 bytes by each client every 1 s; latency by pings"),
+            "{text}"
+        );
+        assert!(!text.contains("may hold more"), "{text}");
+        capacity.binding = Some(Binding::new(Resource::Generator, 2000, "it was late"));
+        let text = lines(&capacity);
+        assert!(
+            text.contains("it was the load's end: the server may hold more more load: --threads"),
+            "{text}"
+        );
+        capacity.binding = Some(Binding { end: End::Both, ..Binding::new(Resource::Memory, 2000, "64 MB") });
+        assert!(lines(&capacity).contains("64 MB server and load share it"));
+        capacity.binding = None;
+        assert!(lines(&capacity).contains("nothing: more was not to be tried (--most)"));
+    }
+
+    #[test]
+    fn a_projection_says_by_what_and_how_far_it_may_be_off() {
+        let memory = ClientMemory {
+            server_bytes: 4_000.0,
+            server_bytes_error: Some(120.0),
+            kernel_bytes: 3_900.0,
+            kernel_measured: true,
+            base_bytes: 3e6,
+            r_squared: 0.999,
+            steps: 4,
+            clients_least: 1_000,
+            clients_most: 8_000,
+        };
+        let mut capacity = capacity(Some(8000), vec![step(8000, true)]);
+        let with = |capacity: &mut Capacity, memory: ClientMemory| {
+            capacity.projection = Some(memory.project(4_000_000_000));
+            capacity.memory = Some(memory);
+            lines(capacity)
+        };
+        let text = with(&mut capacity, memory);
+        assert!(
+            text.contains("4.0 ± 0.1 kB a client in the server, by the slope over 4 steps of 1000 to 8000"),
+            "{text}"
+        );
+        let projected = "projected 505,949 clients would fit into 4 GB by memory alone (498,379 to 513,753 with 95 %), \
+                         63 times what was measured; not measured";
+        assert!(text.contains(projected), "{text}");
+        let text =
+            with(&mut capacity, ClientMemory { server_bytes_error: None, kernel_measured: false, ..memory });
+        assert!(text.contains("cannot be told of two steps") && text.contains("takes root"), "{text}");
+        let text = with(&mut capacity, ClientMemory { server_bytes: -1.0, ..memory });
+        assert!(text.contains("projected nothing for 4 GB: the server's memory did not grow"), "{text}");
+    }
 }

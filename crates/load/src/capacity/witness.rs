@@ -1,12 +1,12 @@
 //! Looks at limits while a step runs: those of the server's processes and those of the machine.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use webscale_sys::cgroup::Cgroups;
 
-use super::binding::DESCRIPTORS_SPARE;
+use super::binding::{DESCRIPTORS_SPARE, End};
+use super::traffic::Traffic;
 use crate::compare::figures::Line;
 use crate::doctor::{ProcessLimits, Root};
 use crate::measure::family::{PROCESSES_MAX, family};
@@ -16,13 +16,17 @@ use crate::observe::{Observer, Phase, Progress};
 
 /// Memory is exhausted when less than this share of the machine's is available.
 const MEMORY_LEFT_MIN: f64 = 0.02;
-/// A limit of memory is reached when this share of it is taken: what did not fit is missing.
-const LIMIT_REACHED: f64 = 0.8;
+/// Who lives has reached a limit of memory when this share of it is taken.
+const LIMIT_REACHED: f64 = 0.95;
+/// Who has died had reached it with less: what did not fit is missing, and it was seen once a second.
+const LIMIT_REACHED_IN_DEATH: f64 = 0.8;
 
 /// What was seen of the limits, at its worst.
 #[derive(Debug, Clone)]
 pub(crate) struct Witness {
     root: Root,
+    /// Whether the server is on this machine.
+    is_near: bool,
     /// The server's processes that were named.
     pids: Vec<u32>,
     /// The same, and all that they have started.
@@ -33,7 +37,7 @@ pub(crate) struct Witness {
     tcp_limits: Option<Vec<u64>>,
     tcp_bytes: u64,
     tracked: Option<(u64, u64)>,
-    interfaces_before: Vec<Interface>,
+    traffic: Traffic,
     growth: Vec<(f64, f64)>,
 }
 
@@ -65,21 +69,13 @@ pub(crate) struct InAll {
     pub(crate) processes: u64,
 }
 
-/// What an interface has carried so far, and its speed in bytes a second.
-#[derive(Debug, Clone)]
-struct Interface {
-    name: String,
-    received: u64,
-    sent: u64,
-    speed: u64,
-}
-
 impl Witness {
-    /// Looks for the first time. Without `pids` only the machine is seen. `growth` is what [`Witness::address_space`] was
-    /// after earlier loads, with their clients.
-    pub(crate) fn new(root: Root, pids: &[u32], growth: &[(f64, f64)]) -> Witness {
+    /// Looks for the first time. Without `pids` only the machine is seen, on which the server `is_near`, or is not. `growth`
+    /// is what [`Witness::address_space`] was after earlier loads, with their clients.
+    pub(crate) fn new(root: Root, pids: &[u32], growth: &[(f64, f64)], is_near: bool) -> Witness {
         let meminfo = root.text("proc/meminfo").unwrap_or_default();
         let mut witness = Witness {
+            is_near,
             pids: pids.to_vec(),
             servers: Vec::new(),
             ooms_before: ooms(&root),
@@ -88,7 +84,7 @@ impl Witness {
             tcp_limits: root.numbers("proc/sys/net/ipv4/tcp_mem"),
             tcp_bytes: 0,
             tracked: None,
-            interfaces_before: interfaces(&root),
+            traffic: Traffic::new(&root),
             growth: growth.to_vec(),
             root,
         };
@@ -105,6 +101,7 @@ impl Witness {
     pub(crate) fn look(&mut self) {
         self.look_at_servers();
         let root = &self.root;
+        self.traffic.look(root);
         let meminfo = root.text("proc/meminfo").unwrap_or_default();
         if let Some(available) = kilobytes(&meminfo, "MemAvailable:") {
             self.memory_available =
@@ -140,6 +137,16 @@ impl Witness {
         })
     }
 
+    /// Whether the server is on this machine.
+    pub(super) fn is_near(&self) -> bool {
+        self.is_near
+    }
+
+    /// Which ends share what this machine has.
+    pub(super) fn machine(&self) -> End {
+        if self.is_near { End::Both } else { End::Load }
+    }
+
     /// Descriptors and their limit of the process that is closest to its own.
     pub(super) fn descriptors(&self) -> Option<(u64, u64)> {
         let fullest = |server: &Seen| Some((server.descriptors, server.limits?.files_soft));
@@ -167,40 +174,42 @@ impl Witness {
         if let Some((before, now)) =
             self.ooms_before.zip(ooms(&self.root)).filter(|(before, now)| now > before)
         {
-            return Some(format!("the kernel killed {} process(es) for want of memory", now - before));
+            let killed = format!("the kernel killed {} process(es) for want of memory", now - before);
+            let group = self.fullest_group().map(|group| format!("; {}", group_text(group)));
+            return Some(killed + &group.unwrap_or_default());
         }
         let limit = self.servers.iter().filter_map(|server| Some(server.limits?.address_space)).min()?;
         // It grew until it ended, and was seen once a second: the loads before tell how far.
         let by_growth =
             Line::through(&self.growth).map_or(0.0, |line| line.intercept + line.slope * f64::from(clients));
         let had = self.address_space().max(by_growth);
-        let text = || format!("it had about {:.0} of {:.0} MB (RLIMIT_AS)", had / 1e6, limit as f64 / 1e6);
-        reached(had, limit).then(text)
+        let text = || format!("it had about {} of {} (RLIMIT_AS)", mb(had), mb(limit as f64));
+        reached(had, limit, LIMIT_REACHED_IN_DEATH).then(text)
     }
 
-    /// What says that there is no memory left while the server lives.
-    pub(super) fn memory_exhausted(&self) -> Option<String> {
-        let mb = |bytes: u64| format!("{:.0} MB", bytes as f64 / 1e6);
-        if let Some((used, limit)) = self
-            .servers
-            .iter()
-            .filter_map(|server| server.group)
-            .find(|(used, limit)| reached(*used as f64, *limit))
-        {
-            return Some(format!("its cgroup has {} of {}", mb(used), mb(limit)));
+    /// What says that there is no memory left while the server lives, and whose that was.
+    pub(super) fn memory_exhausted(&self) -> Option<(End, String)> {
+        let is_full = |(used, limit): &(u64, u64)| reached(*used as f64, *limit, LIMIT_REACHED);
+        if let Some(group) = self.fullest_group().filter(is_full) {
+            return Some((End::Server, group_text(group)));
         }
         let (available, total) = self.memory_available.zip(self.memory_total)?;
         let exhausted = (available as f64) < total as f64 * MEMORY_LEFT_MIN;
-        exhausted.then(|| format!("{} of {} were available", mb(available), mb(total)))
+        let text = || format!("{} of {} were available", mb(available as f64), mb(total as f64));
+        exhausted.then(|| (self.machine(), text()))
+    }
+
+    /// Memory taken in the control group that is closest to its limit, and the limit.
+    fn fullest_group(&self) -> Option<(u64, u64)> {
+        let groups = self.servers.iter().filter_map(|server| server.group);
+        groups.min_by_key(|(used, limit)| limit.saturating_sub(*used))
     }
 
     /// What says that the kernel shrank TCP's windows for want of memory.
     pub(super) fn tcp_memory_pressed(&self) -> Option<String> {
         let pressure = self.tcp_limits.as_ref()?.get(1)? * page_bytes();
-        let mb = |bytes: u64| bytes as f64 / 1e6;
-        let text = || {
-            format!("sockets held {:.0} MB, pressure begins at {:.0} MB", mb(self.tcp_bytes), mb(pressure))
-        };
+        let (held, from) = (mb(self.tcp_bytes as f64), mb(pressure as f64));
+        let text = || format!("sockets held {held}, pressure begins at {from} (net.ipv4.tcp_mem)");
         (self.tcp_bytes >= pressure).then(text)
     }
 
@@ -209,9 +218,14 @@ impl Witness {
         self.servers.iter().map(|server| server.runnable).fold(0.0, f64::max)
     }
 
-    /// Forgets what threads did until now: the server was busy with handshakes.
-    fn begin_again(&mut self) {
-        self.servers.iter_mut().for_each(|server| server.threads = None);
+    /// Forgets what threads and the network did before the phase that follows: the server was busy with handshakes.
+    fn forget(&mut self, phase: Phase) {
+        if phase == Phase::Connecting {
+            self.servers.iter_mut().for_each(|server| server.threads = None);
+        }
+        if matches!(phase, Phase::Connecting | Phase::Resting | Phase::WarmingUp) {
+            self.traffic = Traffic::new(&self.root);
+        }
     }
 
     /// Processors that the server may use; those of the machine if it is not known.
@@ -220,15 +234,11 @@ impl Witness {
         if most > 0.0 { most } else { 1.0 }
     }
 
-    /// The interface that carried the greatest share of its speed, over `seconds`.
-    pub(super) fn interface(&self, seconds: f64) -> Option<(String, f64)> {
-        let share = |now: &Interface| {
-            let before = self.interfaces_before.iter().find(|before| before.name == now.name)?;
-            let carried =
-                (now.received - before.received.min(now.received)).max(now.sent - before.sent.min(now.sent));
-            Some((now.name.clone(), carried as f64 / seconds / now.speed as f64))
-        };
-        interfaces(&self.root).iter().filter_map(share).max_by(|a, b| a.1.total_cmp(&b.1))
+    /// What says that the network between load and server carries no more, while it was measured.
+    pub(super) fn network_exhausted(&self) -> Option<String> {
+        // Nothing is lost on loopback, and the machine's other connections are not of this load.
+        let lost = || self.traffic.segments_lost().filter(|_| !self.is_near);
+        self.traffic.interface_full().or_else(lost)
     }
 }
 
@@ -306,8 +316,16 @@ impl Seen {
     }
 }
 
-fn reached(used: f64, limit: u64) -> bool {
-    limit < u64::MAX && used >= limit as f64 * LIMIT_REACHED
+fn reached(used: f64, limit: u64, share: f64) -> bool {
+    limit < u64::MAX && used >= limit as f64 * share
+}
+
+fn group_text((used, limit): (u64, u64)) -> String {
+    format!("its cgroup has {} of {}", mb(used as f64), mb(limit as f64))
+}
+
+fn mb(bytes: f64) -> String {
+    format!("{:.0} MB", bytes / 1e6)
 }
 
 /// How often the kernel has killed for want of memory.
@@ -315,7 +333,7 @@ fn ooms(root: &Root) -> Option<u64> {
     value(&root.text("proc/vmstat")?, "oom_kill ")?.trim().parse().ok()
 }
 
-/// How many processors a process may use.
+/// How many processors a process may use: those of its affinity, as far as its control group lets it.
 fn processors(root: &Root, pid: u32) -> f64 {
     let status = root.text(&format!("proc/{pid}/status")).unwrap_or_default();
     let list = value(&status, "Cpus_allowed_list:").unwrap_or("").trim();
@@ -323,23 +341,9 @@ fn processors(root: &Root, pid: u32) -> f64 {
         Some((first, last)) => Some(last.parse::<u32>().ok()?.checked_sub(first.parse().ok()?)? + 1),
         None => part.parse::<u32>().ok().map(|_| 1),
     };
-    f64::from(list.split(',').filter_map(count).sum::<u32>())
-}
-
-/// Interfaces that have a speed: not loopback.
-fn interfaces(root: &Root) -> Vec<Interface> {
-    let text = root.text("proc/net/dev").unwrap_or_default();
-    let interface = |line: &str| {
-        let (name, counters) = line.split_once(':')?;
-        let name = name.trim().to_owned();
-        let megabits =
-            root.number(&PathBuf::from("sys/class/net").join(&name).join("speed").display().to_string())?;
-        let counters: Vec<u64> =
-            counters.split_ascii_whitespace().filter_map(|word| word.parse().ok()).collect();
-        let (received, sent) = (*counters.first()?, *counters.get(8)?);
-        (megabits > 0).then_some(Interface { name, received, sent, speed: megabits * 125_000 })
-    };
-    text.lines().filter_map(interface).collect()
+    let allowed = f64::from(list.split(',').filter_map(count).sum::<u32>());
+    let quota = Cgroups::of(root.directory(), &pid.to_string()).and_then(|groups| groups.processors());
+    quota.map_or(allowed, |quota| quota.min(allowed))
 }
 
 /// Passes on what a load says, and looks at the limits once a second.
@@ -354,9 +358,7 @@ impl Observer for Witnessed<'_> {
     }
 
     fn progress(&mut self, progress: &Progress) {
-        if progress.phase == Phase::Connecting {
-            self.witness.begin_again();
-        }
+        self.witness.forget(progress.phase);
         self.witness.look();
         self.observer.progress(progress);
     }
@@ -386,7 +388,7 @@ mod tests {
     }
 
     fn witness(machine: &Machine, growth: &[(f64, f64)]) -> Witness {
-        Witness::new(machine.root(), &[7], growth)
+        Witness::new(machine.root(), &[7], growth, true)
     }
 
     #[test]
@@ -425,7 +427,7 @@ mod tests {
         }
         // What a named process has started is of the server.
         machine.write("proc/8/stat", "8 (worker) S 7 7 7 0 -1 0 0 0 0 0 7 5 0 0 20 0 1 0 99 1");
-        let witness = Witness::new(machine.root(), &[7], &[]);
+        let witness = Witness::new(machine.root(), &[7], &[], true);
         let all = witness.descriptors_in_all().unwrap();
         assert_eq!(all, InAll { held: 30, limit: 300, processes: 2 });
         assert_eq!(all.refuse(270), None);
@@ -440,8 +442,8 @@ mod tests {
         let without = witness.descriptors_without_clients().unwrap();
         assert_eq!((without, without.most()), (InAll { held: 20, limit: 200, processes: 1 }, 172));
         // Of a process whose limit is not known nothing can be said.
-        assert_eq!(Witness::new(machine.root(), &[7, 9], &[]).descriptors_in_all(), None);
-        assert_eq!(Witness::new(machine.root(), &[], &[]).descriptors_in_all(), None);
+        assert_eq!(Witness::new(machine.root(), &[7, 9], &[], true).descriptors_in_all(), None);
+        assert_eq!(Witness::new(machine.root(), &[], &[], true).descriptors_in_all(), None);
     }
 
     #[test]
@@ -451,10 +453,20 @@ mod tests {
         machine.write("proc/7/limits", limits);
         let witness = witness(&machine, &[(100.0, 120e6), (200.0, 220e6)]);
         // It had grown by a megabyte a client.
-        assert!(witness.memory_limit(360).is_some_and(|text| text.contains("380 of 400 MB")));
+        assert!(witness.memory_limit(360).is_some_and(|text| text.contains("380 MB of 400 MB")));
         assert_eq!(witness.memory_limit(210), None);
         machine.write("proc/vmstat", "oom_kill 4\n");
-        assert!(witness.memory_limit(210).is_some_and(|text| text.contains("killed 1 process")));
+        // Of its group the last look is known.
+        machine.write("proc/7/cgroup", "4:memory:/a\n");
+        machine.write("sys/fs/cgroup/memory/a/memory.limit_in_bytes", "100000000\n");
+        machine.write("sys/fs/cgroup/memory/a/memory.usage_in_bytes", "90000000\n");
+        let mut witness = witness;
+        witness.look();
+        assert!(
+            witness
+                .memory_limit(210)
+                .is_some_and(|text| text.contains("killed 1 process") && text.ends_with("90 MB of 100 MB"))
+        );
         machine.remove("proc/7/statm");
         assert!(witness.is_gone());
     }

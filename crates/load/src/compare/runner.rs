@@ -133,7 +133,7 @@ impl Runner {
             }
         };
         let plan = self.plan(&server, purpose, stage);
-        let witness = Witness::new(Root::default(), &plan.pids, &[]);
+        let witness = Witness::new(Root::default(), &plan.pids, &[], true);
         let mut watched = Witnessed { witness, observer };
         let mut outcome = match bench::run(&plan, &mut watched) {
             Ok(outcome) => outcome,

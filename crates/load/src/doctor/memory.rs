@@ -10,7 +10,7 @@ use crate::measure::process::kilobytes;
 /// What the load takes for one TLS client in its process, at most.
 const LOAD_BYTES: u64 = 5_000;
 /// What the kernel takes for one end of an idle connection: measured at 3.8 to 4.6 kB.
-const KERNEL_BYTES: u64 = 4_600;
+pub(crate) const KERNEL_BYTES: u64 = 4_600;
 
 /// Memory for all clients, in bytes.
 pub(super) fn needed_bytes(need: &Need) -> u64 {

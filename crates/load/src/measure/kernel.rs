@@ -186,7 +186,7 @@ pub fn listen_overflows() -> Result<u64, KernelError> {
 }
 
 /// A counter in a file of pairs of lines: the names, and below each its number.
-fn parse_netstat(text: &str, group: &str, name: &str) -> Option<u64> {
+pub(crate) fn parse_netstat(text: &str, group: &str, name: &str) -> Option<u64> {
     let mut lines = text.lines().filter(|line| line.starts_with(group)).map(str::split_ascii_whitespace);
     let (names, numbers) = (lines.next()?, lines.next()?);
     names.zip(numbers).find(|(known, _)| *known == name)?.1.parse().ok()
