@@ -8,7 +8,7 @@ mod csv;
 mod findings;
 mod html;
 mod line;
-mod report;
+pub(super) mod report;
 
 use std::fs;
 use std::sync::Arc;
