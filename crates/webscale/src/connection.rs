@@ -392,7 +392,7 @@ impl<K: Socket, S: Send + 'static> Connection<K, S> {
         match self.channel.dial().and_then(|dial| dial.next(turn.context.now)) {
             Some(Ok((socket, give_up))) => {
                 self.link.socket = socket;
-                self.registered.interest = None;
+                (self.registered.interest, self.registered.is_put_off) = (None, false);
                 self.phase_deadline = give_up;
                 return;
             }

@@ -409,6 +409,7 @@ impl<H: Handler, K: Kernel> EventLoop<H, K> {
         for _ in 0..self.stalled.len() {
             if !self.pool.as_ref().is_some_and(Pool::has_room) {
                 self.pool_retry = (2 * self.pool_retry).min(POOL_RETRY_MAX);
+                self.forget_stalled();
                 break;
             }
             self.pool_retry = POOL_RETRY;
@@ -417,6 +418,13 @@ impl<H: Handler, K: Kernel> EventLoop<H, K> {
                 connection.registered.in_stalled_list = false;
                 self.turn(token, |connection, turn| connection.on_room(turn));
             }
+        }
+    }
+
+    /// Where handlers do not return, connections come, wait and go: the list keeps no more of them than live.
+    fn forget_stalled(&mut self) {
+        if self.stalled.len() > 2 * self.connections.len() {
+            self.stalled.retain(|token| self.connections.get_mut(*token).is_some());
         }
     }
 

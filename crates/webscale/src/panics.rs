@@ -15,7 +15,13 @@ pub(crate) struct Panicked;
 
 /// Runs `work`; a panic in it ends here. The caller gives up whatever `work` may have left half done.
 pub(crate) fn caught<T>(work: impl FnOnce() -> T) -> Result<T, Panicked> {
-    catch_unwind(AssertUnwindSafe(work)).map_err(|_| Panicked)
+    catch_unwind(AssertUnwindSafe(work)).map_err(|payload| {
+        // What was thrown may be a value of the user's, whose destructor panics as well.
+        if let Err(payload) = catch_unwind(AssertUnwindSafe(|| drop(payload))) {
+            std::mem::forget(payload);
+        }
+        Panicked
+    })
 }
 
 thread_local! {

@@ -323,3 +323,76 @@ impl Work {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use webscale_sys::Waker;
+
+    use super::*;
+    use crate::slots::Token;
+
+    /// Panics with a value whose destructor panics.
+    struct Malicious;
+
+    struct Bomb;
+
+    impl Drop for Bomb {
+        fn drop(&mut self) {
+            std::panic::resume_unwind(Box::new("as the test asked, once more"));
+        }
+    }
+
+    impl Handler for Malicious {
+        type Session = u8;
+
+        fn message(&self, peer: &mut Peer<'_, u8>, _: Message<'_>) {
+            *peer.session() += 1;
+            std::panic::resume_unwind(Box::new(Bomb));
+        }
+    }
+
+    fn job(done: &DoneMailbox<u8>) -> Job<u8> {
+        let delivery = Delivery { data: OwnedMessage::Text("hello".into()), part: Part::Whole };
+        let waker = Arc::new(Waker::new().expect("a descriptor"));
+        Job {
+            id: ConnectionId { event_loop: 0, token: Token::from_u64(1) },
+            session: 7,
+            delivery,
+            room: 100,
+            backlog: None,
+            compression: Compression::Off,
+            unfinished: None,
+            commands: Arc::new(Mailbox::new(waker, 1, 1)),
+            reply_to: done.clone(),
+        }
+    }
+
+    /// What becomes of a job on a worker with this `outgoing`.
+    fn outcome(outgoing: &mut Outgoing) -> Done<u8> {
+        let waker = Arc::new(Waker::new().expect("a descriptor"));
+        let done = Arc::new(Mailbox::new(waker, usize::MAX, usize::MAX));
+        run(job(&done), &Malicious, outgoing);
+        let mut list = VecDeque::new();
+        done.take(&mut list);
+        list.pop_front().expect("an answer")
+    }
+
+    #[test]
+    fn a_handler_that_throws_what_panics_again_costs_no_more_than_another_panic() {
+        let done = outcome(&mut Outgoing::new(Role::Server, 1000));
+        assert_eq!((done.session, done.bytes), (8, 5));
+        assert!(done.work.is_ok_and(|work| work.panicked && !work.failed));
+    }
+
+    #[test]
+    fn a_panic_outside_of_the_handler_gives_the_session_back_and_leaves_nothing_behind() {
+        let mut outgoing = Outgoing::new(Role::Server, 1000);
+        // A worker's is empty between two jobs: it says so.
+        outgoing.frames.push(0);
+        let done = outcome(&mut outgoing);
+        assert_eq!((done.session, done.bytes), (7, 5), "the handler was not reached");
+        assert!(matches!(done.work, Err(Panicked)));
+        assert!(outgoing.frames.is_empty());
+        assert!(outcome(&mut outgoing).work.is_ok());
+    }
+}

@@ -2,6 +2,7 @@
 
 use super::machine::Machine;
 use super::*;
+use crate::report::documented::assert_documented;
 use crate::table::Look;
 
 /// As a stock server with 16 GB: each line is a file and its text.
@@ -390,7 +391,7 @@ fn a_load_asks_only_what_it_does_not_find_out() {
 #[test]
 fn the_table_fits_eighty_columns() {
     let machine = Machine::stock("table").with("proc/meminfo", "MemAvailable: 1000 kB\n");
-    for look in [Look::Lines, Look::Plain] {
+    for look in [Look::Lines { columns: 80 }, Look::Plain] {
         let text = text(&machine.examine(&Need::of(1_000_000)), look);
         // A command is not to be broken.
         let lines = text.lines().filter(|line| !line.contains(" && "));
@@ -418,5 +419,6 @@ fn json_tells_numbers_from_words() {
     assert_eq!(row("RLIMIT_NOFILE, soft")["now"], 1024);
     assert_eq!(row("RLIMIT_NOFILE, soft")["mend"], serde_json::json!([{ "command": "ulimit -n 11070" }]));
     assert_eq!(row("processor: governor")["now"], "performance");
+    assert_documented(include_str!("../../../../docs/doctor-json.md"), std::slice::from_ref(&json), &[]);
     assert_eq!((json["fits"].as_bool(), &json["need"]["role"]), (Some(true), &"both".into()));
 }

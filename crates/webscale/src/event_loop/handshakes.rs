@@ -38,7 +38,10 @@ impl<H: Handler, K: Kernel> EventLoop<H, K> {
             && let Some(token) = self.put_off.pop_front()
         {
             let Some(connection) = self.connections.get_mut(token) else { continue };
-            connection.registered.is_put_off = false;
+            // What was ready may be another socket by now, of the next address.
+            if !std::mem::take(&mut connection.registered.is_put_off) {
+                continue;
+            }
             budget -= 1;
             // Whichever it was: one that could write and only read would be put off for ever, in turn with another.
             let ready = Ready { readable: true, writable: true, hung_up: false };

@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use webscale_sys::Interest;
 
+use super::mail::begin;
 use super::{EventLoop, LISTENER};
 use crate::clock::Time;
-use crate::close::CloseCause;
 use crate::connection::Connection;
 use crate::handler::Handler;
 use crate::journal::{self, Level};
@@ -104,12 +104,11 @@ impl<H: Handler, K: Kernel> EventLoop<H, K> {
             Err(refusal) => return self.metrics.count_refusal(refusal),
         };
         self.metrics.accepted.add(1);
-        let tls = match self.shared.tls.as_ref().map(Tls::accept).transpose() {
+        let tls = match begin(|| self.shared.tls.as_ref().map(Tls::accept).transpose()) {
             Ok(tls) => tls,
-            Err(error) => {
-                journal::write(Level::Error, format_args!("TLS cannot begin: {error}"));
-                self.metrics.count_close(CloseCause::Tls(error).kind());
-                return;
+            Err(cause) => {
+                journal::write(Level::Error, format_args!("a connection cannot begin: {cause}"));
+                return self.metrics.count_close(cause.kind());
             }
         };
         let limits = &self.shared.config.limits;

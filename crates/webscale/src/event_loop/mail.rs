@@ -15,6 +15,7 @@ use crate::handler::Handler;
 use crate::kernel::Kernel;
 use crate::mailbox::Mailbox;
 use crate::metrics::Metrics;
+use crate::panics::{Panicked, caught};
 use crate::pulse::Pulse;
 use crate::sender::Command;
 use crate::target::Target;
@@ -28,6 +29,11 @@ pub(crate) struct Connect<S> {
     pub(crate) session: S,
     /// [`Target::begin_tls`], by pointer: a program that only serves then links no TLS client.
     pub(crate) begin_tls: BeginTls,
+}
+
+/// Begins TLS. A user's session store has a part in it, and may panic.
+pub(super) fn begin<T>(tls: impl FnOnce() -> Result<T, rustls::Error>) -> Result<T, CloseCause> {
+    caught(tls).map_err(|Panicked| CloseCause::Fault)?.map_err(CloseCause::Tls)
 }
 
 type BeginTls = fn(&Target) -> Result<Option<TlsStream>, rustls::Error>;
@@ -104,9 +110,9 @@ impl<H: Handler, K: Kernel> EventLoop<H, K> {
         if !self.stage.is_running() {
             return refuse(session, CloseCause::Shutdown);
         }
-        let tls = match begin_tls(&target) {
+        let tls = match begin(|| begin_tls(&target)) {
             Ok(tls) => tls,
-            Err(error) => return refuse(session, CloseCause::Tls(error)),
+            Err(cause) => return refuse(session, cause),
         };
         let limits = &self.shared.config.limits;
         let mut dial = Dial::new(target, source, self.now + limits.handshake_time);

@@ -9,6 +9,8 @@ use super::*;
 use crate::close::CloseKind;
 use crate::limits::Limits;
 use crate::peer::Peer;
+use crate::target::Target;
+use crate::tls::TlsStream;
 use crate::{Accept, Reject, Request};
 
 /// Counts what it is told.
@@ -40,10 +42,14 @@ struct Bench {
 
 impl Bench {
     fn new(limits: Limits) -> Self {
+        Self::of(Role::Server, limits)
+    }
+
+    fn of(role: Role, limits: Limits) -> Self {
         let shared = Shared {
             handler: Arc::new(Counting::default()),
             admission: Admission::new(&limits, 1),
-            config: Config::new(Role::Server, limits, None),
+            config: Config::new(role, limits, None),
             tls: None,
         };
         let event_loop = EventLoop::new(0, Arc::new(shared), Linux::new().expect("descriptors"), None, None)
@@ -291,6 +297,76 @@ fn a_panic_in_a_turn_ends_that_connection_and_leaves_nothing_to_the_next() {
     });
     // A Close frame with a code, and nothing else.
     assert_eq!(bench.event_loop.metrics.bytes_out.get(), sent + 4);
+}
+
+/// How many connections ended so, and that none is left.
+fn faults(bench: &Bench) -> u64 {
+    assert_eq!(bench.event_loop.connections.len(), 0);
+    assert_eq!(bench.event_loop.shared.admission.connections(), 0);
+    bench.event_loop.metrics.closes[CloseKind::Fault as usize].get()
+}
+
+/// A client's loop, and a server that answers nothing.
+fn dialing(scheme: &str, begin_tls: fn(&Target) -> Result<Option<TlsStream>, rustls::Error>) -> Bench {
+    let mut bench = Bench::of(Role::Client, Limits::default());
+    let url = format!("{scheme}://{}/", bench.listener.local_addr().expect("it listens"));
+    let tls = crate::ClientTls::insecure().expect("a provider");
+    let target = Arc::new(Target::with_tls(&url, tls).expect("a URL"));
+    let connect = Connect { target, source: None, session: (), begin_tls };
+    bench.event_loop.connects.push(connect, 0).map_err(drop).expect("room");
+    bench.event_loop.read_mail();
+    bench
+}
+
+#[test]
+fn a_panic_of_a_client_in_any_phase_ends_that_connection_and_tells_its_session() {
+    for scheme in ["ws", "wss"] {
+        // Connecting; connected, its request or ClientHello sent.
+        for waits in 0..2 {
+            let mut bench = dialing(scheme, Target::begin_tls);
+            let mut events = bench.event_loop.kernel.events();
+            (0..waits).for_each(|_| bench.event_loop.once(&mut events).expect("no signal"));
+            assert_eq!(bench.event_loop.metrics.bytes_out.get() > 0, waits > 0);
+            let token = bench.event_loop.connections.tokens()[0];
+            bench.event_loop.turn(token, |_, _| std::panic::resume_unwind(Box::new("as the test asked")));
+            assert_eq!(bench.ends(), ["a fault of the library, 1006 (abnormal closure)"]);
+            assert_eq!(faults(&bench), 1);
+        }
+    }
+}
+
+#[test]
+fn a_panic_as_tls_begins_tells_the_session_and_nobody_else() {
+    let bench = dialing("wss", |_| std::panic::resume_unwind(Box::new("as the test asked")));
+    assert_eq!(bench.ends(), ["a fault of the library, 1006 (abnormal closure)"]);
+    assert_eq!(faults(&bench), 0, "there was no connection yet");
+}
+
+#[test]
+fn a_handshake_that_waits_while_its_socket_is_replaced_is_not_taken_for_connected() {
+    let mut bench = dialing("wss", Target::begin_tls);
+    let token = bench.event_loop.connections.tokens()[0];
+    let ready = Ready { readable: false, writable: true, hung_up: false };
+    bench.event_loop.on_handshake(token, ready, &mut 0);
+    assert_eq!(bench.event_loop.put_off, [token]);
+    // As when the next address has its turn.
+    bench.event_loop.connections.get_mut(token).expect("it lives").registered.is_put_off = false;
+    bench.event_loop.resume_handshakes(10);
+    assert_eq!((bench.event_loop.metrics.bytes_out.get(), bench.event_loop.put_off.len()), (0, 0));
+}
+
+#[test]
+fn clients_that_wait_for_workers_which_do_not_return_leave_nothing_when_they_go() {
+    let mut bench = Bench::new(Limits::default());
+    let stays = bench.open();
+    bench.event_loop.stalled.push_back(stays);
+    for _ in 0..50 {
+        let goes = bench.open();
+        bench.event_loop.stalled.push_back(goes);
+        bench.event_loop.turn(goes, |connection, turn| connection.abandon(turn, CloseCause::Peer));
+        bench.event_loop.go_on();
+        assert!(bench.event_loop.stalled.len() <= 2 && bench.event_loop.stalled[0] == stays);
+    }
 }
 
 impl Bench {

@@ -14,6 +14,7 @@ use super::wire::{Frames, Item, close, text};
 use crate::close::{CloseCause, CloseKind};
 use crate::limits::Limits;
 use crate::mailbox::Mailbox;
+use crate::panics::Panicked;
 use crate::worker::{Done, Workers};
 
 pub(super) struct Shop {
@@ -286,4 +287,28 @@ fn a_reset_while_the_workers_are_behind_ends_it_without_reading_on() {
     shop.work_all();
     assert_eq!(shop.world.seen(), [seen("away"), closed(1006, "", CloseKind::Lost)]);
     shop.check();
+}
+
+#[test]
+fn a_panic_of_the_library_on_a_worker_is_told_to_the_peer_and_once_to_the_handler() {
+    for is_gone in [false, true] {
+        let mut shop = Shop::open(100);
+        shop.world.receive(&Frames::client().text("hello").done());
+        let job = shop.workers.begin().expect("a message");
+        if is_gone {
+            shop.world.end(End::Reset);
+            assert_eq!(shop.world.seen(), []);
+        }
+        let done = Done { id: job.id, session: job.session, bytes: 5, work: Err(Panicked) };
+        assert!(job.reply_to.push_unbounded(done).is_ok());
+        shop.collect();
+        let failed = "the server failed to handle a message";
+        let (code, reason, kind) =
+            if is_gone { (1006, "", CloseKind::Lost) } else { (1011, failed, CloseKind::Fault) };
+        assert_eq!(shop.world.seen(), [closed(code, reason, kind)]);
+        if !is_gone {
+            assert_eq!(shop.world.items(), [close(code, reason)]);
+        }
+        shop.check();
+    }
 }
