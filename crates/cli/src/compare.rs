@@ -14,9 +14,10 @@ use crate::progress::Stderr;
 struct Incomplete(String);
 
 pub(crate) fn run(args: &CompareArgs) -> anyhow::Result<()> {
+    let settings = args.settings()?;
     args.output.prepare()?;
     let mut stderr = Stderr::with_notes_alone()?;
-    let settings = Settings { program: Some(own_program()?), ..args.settings() };
+    let settings = Settings { program: Some(own_program()?), ..settings };
     let comparison = webscale_load::compare::run(settings, &mut stderr);
     stderr.finish();
     let comparison = comparison?;
@@ -30,7 +31,6 @@ pub(crate) fn run(args: &CompareArgs) -> anyhow::Result<()> {
     if comparison.interrupted {
         return Err(Incomplete("interrupted: the table has what was measured until then".into()).into());
     }
-    let failed = comparison.servers.iter().filter_map(|server| Some((server.name, server.error.as_deref()?)));
-    let failed: Vec<String> = failed.map(|(name, error)| format!("{name}: {error}")).collect();
-    Err(Incomplete(format!("not all servers could be measured: {}", failed.join("; "))).into())
+    let missing = comparison.missing().join("; ");
+    Err(Incomplete(format!("not all servers could be measured: {missing}")).into())
 }

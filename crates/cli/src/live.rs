@@ -131,8 +131,24 @@ impl Live {
             }));
         }
         lines.push(self.generator(sample));
-        if let Some(errors) = self.errors.text() {
-            lines.push(Line { text: format!("errors     {errors}"), alarming: true });
+        lines.extend(self.errors(width));
+        lines
+    }
+
+    /// Every kind, on as many lines as that takes.
+    fn errors(&self, width: usize) -> Vec<Line> {
+        let mut lines: Vec<Line> = Vec::new();
+        for kind in self.errors.kinds() {
+            match lines.last_mut() {
+                Some(Line { text, .. }) if text.chars().count() + 2 + kind.chars().count() <= width => {
+                    text.push_str(", ");
+                    text.push_str(&kind);
+                }
+                last => {
+                    let name = if last.is_none() { "errors" } else { "" };
+                    lines.push(Line { text: format!("{name:<11}{kind}"), alarming: true });
+                }
+            }
         }
         lines
     }
@@ -289,6 +305,18 @@ mod tests {
         assert!(text.starts_with("\r\x1b[2K\x1b[1A") && text.matches("\x1b[1A").count() == 3, "{text:?}");
         live.draw(&progress(), terminal(80));
         assert_eq!(live.erase(low).matches("\x1b[1A").count(), 4);
+    }
+
+    #[test]
+    fn no_kind_of_error_is_cut_off() {
+        let mut bad = progress();
+        bad.sample.errors = (1..=6).map(|code| (format!("closed: 400{code}"), code)).collect();
+        let text = Live::new(true).draw(&bad, terminal(60));
+        let lines: Vec<&str> = text.lines().skip_while(|line| !line.contains("errors")).collect();
+        assert_eq!(lines.len(), 2, "{text}");
+        assert!(lines[0].starts_with("\x1b[31merrors     1 closed: 4001, 2 closed: 4002"), "{text}");
+        assert!(lines[1].starts_with("\x1b[31m           ") && lines[1].contains("6 closed: 4006"), "{text}");
+        assert!((1..=6).all(|code| text.contains(&format!("{code} closed: 400{code}"))), "{text}");
     }
 
     #[test]

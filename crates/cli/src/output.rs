@@ -32,7 +32,12 @@ pub(crate) fn stdout_is_terminal() -> bool {
 
 /// How tables are drawn on stdout.
 pub(crate) fn look() -> Look {
-    if stdout_is_terminal() { Look::Lines } else { Look::Plain }
+    if !stdout_is_terminal() {
+        return Look::Plain;
+    }
+    let size = rustix::termios::tcgetwinsize(io::stdout()).ok();
+    let columns = size.map(|size| usize::from(size.ws_col)).filter(|columns| *columns > 0);
+    Look::Lines { columns: columns.unwrap_or(80) }
 }
 
 impl OutputArgs {

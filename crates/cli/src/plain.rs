@@ -22,10 +22,9 @@ impl Errors {
         }
     }
 
-    /// Counts with their kinds; none where nothing went wrong.
-    pub(crate) fn text(&self) -> Option<String> {
-        let kinds = self.0.iter().map(|(kind, count)| format!("{count} {kind}"));
-        (!self.0.is_empty()).then(|| kinds.collect::<Vec<_>>().join(", "))
+    /// Each kind with its count.
+    pub(crate) fn kinds(&self) -> impl Iterator<Item = String> {
+        self.0.iter().map(|(kind, count)| format!("{count} {kind}"))
     }
 }
 
@@ -50,8 +49,9 @@ impl Plain {
         }
         self.last = Some((progress.phase, now));
         let mut line = line(progress);
-        if let Some(errors) = self.errors.text() {
-            let _ = write!(line, " | errors: {errors}");
+        let errors: Vec<String> = self.errors.kinds().collect();
+        if !errors.is_empty() {
+            let _ = write!(line, " | errors: {}", errors.join(", "));
         }
         if std::mem::take(&mut self.was_saturated) {
             line += " | generator SATURATED";

@@ -155,12 +155,12 @@ fn a_load_is_held_against_what_the_server_counted() {
     let more = ["--probe", "echo", "--size", "64", "--latency-limit", "60s", "--counts", &urls[0]];
     let both = webscale(&[&load[..], &more, &["--counts", &urls[1]]].concat());
     let text = String::from_utf8(both.stdout).unwrap();
-    assert!(text.contains("server's own agrees: 20 connections, 120 messages in all"), "{text}");
+    assert!(text.contains("server's own agrees: 20 connections, 20 at once, 120 messages\n"), "{text}");
     assert!(both.status.success());
     let idle = ["bench", &url, "--clients", "20", "--duration", "200ms", "--idle", "--ping-every", "50ms"];
     let idle = webscale(&[&idle[..], &["--counts", &urls[0], "--counts", &urls[1]]].concat());
     let text = String::from_utf8(idle.stdout).unwrap();
-    assert!(text.contains("server's own agrees: 20 connections, 0 messages in all"), "{text}");
+    assert!(text.contains("server's own agrees: 20 connections, 20 at once, 0 messages\n"), "{text}");
     assert_fails(
         &["bench", &url, "--counts", "https://h/metrics"],
         2,
@@ -171,9 +171,13 @@ fn a_load_is_held_against_what_the_server_counted() {
         1,
         &["--counts", "426"],
     );
+    let by_name = |name| ["bench", &url, "--counts", &urls[0], "--counts-messages", name];
+    assert_fails(&by_name("messages"), 1, &["--counts", &urls[0], "has no messages"]);
+    assert_fails(&by_name("me{ss}"), 2, &["--counts-messages", "label="]);
+    assert_fails(&["bench", &url, "--counts-open", "open"], 2, &["--counts <URL>"]);
 }
 
-/// Answers two requests for counts as a server whose counts grew by so many.
+/// Answers two requests for counts as a server of another make whose counts grew by so many.
 fn counter(grown: u64) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}/metrics", listener.local_addr().unwrap());
@@ -182,9 +186,7 @@ fn counter(grown: u64) -> String {
             let (mut stream, _) = listener.accept().unwrap();
             let mut head = BufReader::new(stream.try_clone().unwrap()).lines().map(Result::unwrap);
             assert!(head.any(|line| line.is_empty()));
-            let names = ["handshakes_opened", "messages_received"];
-            let body = names.map(|name| format!("webscale_{name}_total {counted}\n")).concat();
-            write!(stream, "HTTP/1.1 200 OK\r\n\r\n{body}").unwrap();
+            write!(stream, "HTTP/1.0 200 OK\r\n\r\nws_opened{{path=\"/\"}} {counted}.0\n").unwrap();
         }
     });
     url
@@ -197,12 +199,13 @@ fn a_server_that_counted_other_messages_than_were_sent_has_not_borne_the_load() 
     let load =
         ["bench", &url, "--clients", "2", "--interval", "50ms", "--warmup", "0s", "--duration", "200ms"];
     let more = ["--size", "64", "--latency-limit", "60s", "--json", "-", "--counts", &counter(1000)];
-    let output = webscale(&[&load[..], &more].concat());
+    let output = webscale(&[&load[..], &more, &["--counts-opened", "ws_opened{path=\"/\"}"]].concat());
     let stderr = String::from_utf8(output.stderr).unwrap();
     assert_eq!(output.status.code(), Some(1), "{stderr}");
     assert!(stderr.contains("counted 1000 connections and the load 2: it has other clients"), "{stderr}");
     let json: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!(json["counted"]["agrees"], false);
+    assert!(json["counted"]["messages"].is_null() && json["counted"]["open"].is_null());
     assert!(json["verdict"]["problems"][0].as_str().unwrap().contains("1000"), "{json}");
     assert_eq!(server.finish().0, Some(0));
 }

@@ -39,7 +39,7 @@ use crate::measure::kernel::KernelError;
 use crate::measure::process::ProcessError;
 use crate::observe::{Observer, Phase};
 use conductor::Conductor;
-use counts::{CountsError, ServerCounts};
+use counts::{CountsError, Reconciliation};
 pub use fleet::run_part;
 use outcome::Outcome;
 pub use plan::{Plan, Probe, Program, Trust};
@@ -150,7 +150,7 @@ fn list(numbers: &[usize]) -> String {
 /// part was lost on the way.
 pub fn run(plan: &Plan, observer: &mut dyn Observer) -> Result<Outcome, BenchError> {
     let prepared = plan.prepare()?;
-    let counted = ServerCounts::read(&plan.counts)?;
+    let mut reconciliation = Reconciliation::begin(plan)?;
     let mut conductor = Conductor::new(plan, &prepared, observer)?;
     let idle = conductor.mark()?;
     let connecting = Instant::now();
@@ -159,6 +159,9 @@ pub fn run(plan: &Plan, observer: &mut dyn Observer) -> Result<Outcome, BenchErr
     conductor.some_connected()?;
     conductor.settle();
     let connected = conductor.mark()?;
+    if let Some(reconciliation) = &mut reconciliation {
+        reconciliation.connected(conductor.open());
+    }
     let start = conductor.start();
     conductor.wait(Phase::WarmingUp, start + plan.warmup);
     let begin = conductor.mark()?;
@@ -166,14 +169,8 @@ pub fn run(plan: &Plan, observer: &mut dyn Observer) -> Result<Outcome, BenchErr
     let end = conductor.mark()?;
     conductor.drain();
     let mut outcome = conductor.finish(&Marks { idle, connected, begin, end }, connect_time);
-    if let Some(before) = counted {
-        match before.reconcile(plan, &outcome) {
-            Ok(counted) => {
-                outcome.verdict.problems.extend(counted.problem());
-                outcome.counted = Some(counted);
-            }
-            Err(why) => outcome.verdict.problems.push(format!("the server's counts: {why}")),
-        }
+    if let Some(reconciliation) = reconciliation {
+        reconciliation.end(&mut outcome);
     }
     Ok(outcome)
 }

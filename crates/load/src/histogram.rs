@@ -9,7 +9,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use crate::bench::outcome::CurvePoint;
 
 /// The longest time that is told apart; a longer one counts as this.
-const LONGEST: Duration = Duration::from_secs(3600);
+pub(crate) const LONGEST: Duration = Duration::from_secs(3600);
 /// The shortest time that is told apart.
 const SHORTEST: Duration = Duration::from_micros(1);
 /// Digits that a recorded value keeps.

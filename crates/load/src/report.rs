@@ -11,6 +11,8 @@
 mod advice;
 pub mod bars;
 pub mod csv;
+#[cfg(test)]
+pub(crate) mod documented;
 pub(crate) mod facts;
 pub mod html;
 pub mod page;

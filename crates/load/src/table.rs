@@ -1,15 +1,20 @@
 //! How tables are drawn, on a terminal and elsewhere, and lines broken.
 
-use comfy_table::{Table, presets};
+use comfy_table::{ContentArrangement, Table, presets};
 
 /// What the widest line takes, in characters.
 const WIDTH: usize = 80;
+/// No column could be read in a narrower table.
+const COLUMNS_MIN: usize = 40;
 
 /// How a table is drawn.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Look {
     /// With lines, for a terminal.
-    Lines,
+    Lines {
+        /// How wide the terminal is.
+        columns: usize,
+    },
     /// As Markdown, for everything else.
     Plain,
 }
@@ -18,11 +23,25 @@ impl Look {
     /// An empty table.
     pub(crate) fn table(self) -> Table {
         let mut table = Table::new();
-        table.load_style(match self {
-            Look::Lines => presets::UTF8_FULL_CONDENSED,
-            Look::Plain => presets::ASCII_MARKDOWN,
-        });
+        match self {
+            Look::Lines { columns } => {
+                let width = u16::try_from(columns.max(COLUMNS_MIN)).unwrap_or(u16::MAX);
+                table.set_content_arrangement(ContentArrangement::Dynamic).set_width(width);
+                table.load_style(presets::UTF8_FULL_CONDENSED);
+            }
+            Look::Plain => {
+                table.load_style(presets::ASCII_MARKDOWN);
+            }
+        }
         table
+    }
+
+    /// How many characters stand beside each other, if that is bounded.
+    pub(crate) fn columns(self) -> Option<usize> {
+        match self {
+            Look::Lines { columns } => Some(columns.max(COLUMNS_MIN)),
+            Look::Plain => None,
+        }
     }
 }
 
@@ -31,13 +50,13 @@ pub(crate) fn wrap(text: &str, indent: &str) -> String {
     let mut wrapped = String::new();
     for line in text.lines() {
         let mut length = 0;
-        for word in line.split(' ') {
+        for (nth, word) in line.split(' ').enumerate() {
             let width = word.chars().count();
             if length > 0 && length + 1 + width > WIDTH {
                 wrapped.push('\n');
                 wrapped.push_str(indent);
                 length = indent.len();
-            } else if length > 0 {
+            } else if nth > 0 {
                 wrapped.push(' ');
                 length += 1;
             }
@@ -61,5 +80,6 @@ mod tests {
             "{text}"
         );
         assert_eq!(wrap("a\n\nb", ""), "a\n\nb\n");
+        assert_eq!(wrap("  a  b", ""), "  a  b\n");
     }
 }

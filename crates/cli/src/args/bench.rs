@@ -1,5 +1,6 @@
 //! `bench`: what can be typed, and the plan that it makes.
 
+mod counts;
 mod endpoint;
 mod given;
 mod load;
@@ -11,12 +12,12 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 
 use anyhow::Context;
-use webscale_load::bench::counts::{CountsError, check};
 use webscale_load::bench::{BenchError, Plan, Program};
 use webscale_load::observe::Observer;
 
 use super::OutputArgs;
 
+use counts::CountsArgs;
 pub(crate) use endpoint::EndpointArgs;
 pub(crate) use load::LoadArgs;
 pub(crate) use message::MessageArgs;
@@ -39,6 +40,7 @@ Examples:
   webscale bench wss://127.0.0.1:9001 --template '{\"device\": {client}, \"n\": {seq}, \"at\": {timestamp}}'
   webscale bench 'wss://host.example/devices/{client}' --bearer @token.txt --reconnect --max-failures 1%
   webscale bench wss://127.0.0.1:9001 --counts http://127.0.0.1:9100/metrics
+  webscale bench ws://127.0.0.1:8080/ws --counts http://127.0.0.1:8080/metrics --counts-messages 'ws_in_total{type=\"text\"}'
   webscale bench wss://127.0.0.1:9001 --html report.html --csv seconds.csv --json result.json
 
 Fields of --template:
@@ -65,14 +67,8 @@ pub(crate) struct BenchArgs {
     /// Write every second of the load as comma-separated values
     #[arg(long, value_name = "FILE", help_heading = "Output")]
     pub(crate) csv: Option<PathBuf>,
-    /// Hold the load's counts against those that a webscale server tells here, http://HOST:PORT/metrics; repeat it for each
-    /// process that tells its own. Exit code 1 where they differ by more than --max-failures, which is not at all by default
-    #[arg(long, value_name = "URL", help_heading = "Output", value_parser = counts)]
-    pub(crate) counts: Vec<String>,
-}
-
-fn counts(url: &str) -> Result<String, CountsError> {
-    check(url).map(|()| url.to_owned())
+    #[command(flatten)]
+    pub(crate) counts: CountsArgs,
 }
 
 /// The machine that makes the load, and the server's process where that is on it.
@@ -110,7 +106,7 @@ impl BenchArgs {
         self.load.apply(&mut plan)?;
         self.message.apply(&mut plan)?;
         self.machine.apply(&mut plan)?;
-        plan.counts.clone_from(&self.counts);
+        plan.counts = self.counts.counting();
         Ok(plan)
     }
 }

@@ -4,6 +4,7 @@ use webscale_load::compare::contestant::{Contestant, Extra};
 use webscale_load::compare::settings::Settings;
 
 use super::OutputArgs;
+use crate::exit::Usage;
 
 /// Build several servers, load them in turn, and print their figures side by side.
 ///
@@ -52,8 +53,13 @@ fn extra(text: &str) -> Result<&'static Extra, String> {
     if Contestant::from_name(name).is_some() {
         return Err(format!("{name} is a server of the comparison already: choose another name"));
     }
-    if !command.contains("{port}") {
-        return Err("the command has no {port}: the server has to listen where it is looked for".into());
+    let places = [
+        ("{port}", "the server has to listen where it is looked for"),
+        ("{cert}", "clients trust the certificate in that file alone"),
+        ("{key}", "it is the file with the certificate's key"),
+    ];
+    if let Some((place, why)) = places.into_iter().find(|(place, _)| !command.contains(place)) {
+        return Err(format!("the command has no {place}: {why}"));
     }
     Ok(Extra::new(name, command))
 }
@@ -67,12 +73,17 @@ fn contestant(name: &str) -> Result<Contestant, String> {
 
 impl CompareArgs {
     /// What is to be done.
-    pub(crate) fn settings(&self) -> Settings {
+    pub(crate) fn settings(&self) -> anyhow::Result<Settings> {
+        let mut names: Vec<&str> = self.extra.iter().map(|extra| extra.name()).collect();
+        names.sort_unstable();
+        if let Some(twice) = names.windows(2).find(|pair| pair[0] == pair[1]) {
+            return Err(Usage(format!("two servers of --extra are called {}", twice[0])).into());
+        }
         let chosen = |contestant: &Contestant| self.servers.is_empty() || self.servers.contains(contestant);
         let extras = self.extra.iter().copied().map(Contestant::Extra);
         let servers = Contestant::ALL.into_iter().filter(chosen).chain(extras).collect();
         let settings = if self.quick { Settings::quick(servers) } else { Settings::full(servers) };
-        Settings { reuse_builds: self.reuse_builds, ..settings }
+        Ok(Settings { reuse_builds: self.reuse_builds, ..settings })
     }
 }
 
@@ -89,6 +100,7 @@ mod tests {
             output: OutputArgs { json: None, html: None },
         }
         .settings()
+        .unwrap()
     }
 
     #[test]
@@ -100,9 +112,17 @@ mod tests {
 
     #[test]
     fn an_extra_needs_a_name_and_a_port() {
-        assert!(extra("node=node ws.js {port}").is_ok());
-        for text in ["node", "=x {port}", "node=", "tokio=x {port}", "node=node ws.js"] {
-            assert!(extra(text).is_err(), "{text}");
+        assert!(extra("node=node ws.js {port} {cert} {key}").is_ok());
+        for (text, why) in [
+            ("node", "NAME=COMMAND"),
+            ("=x {port} {cert} {key}", "NAME=COMMAND"),
+            ("node=", "NAME=COMMAND"),
+            ("tokio=x {port} {cert} {key}", "another name"),
+            ("node=node ws.js", "no {port}"),
+            ("node=node ws.js {port} {crt} {key}", "no {cert}"),
+            ("node=node ws.js {port} {cert}", "no {key}"),
+        ] {
+            assert!(extra(text).unwrap_err().contains(why), "{text}");
         }
     }
 

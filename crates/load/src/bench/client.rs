@@ -11,7 +11,7 @@ use super::plan::Probe;
 use super::reconnect::{Losses, Lost};
 use super::tally::{Part, Tally};
 use super::template::Id;
-use super::waiting::{Echo, Sent, Waiting};
+use super::waiting::{Echo, Patience, Sent, Waiting};
 use crate::schedule::Pace;
 
 /// Messages that one client may send in one turn when it is behind its schedule.
@@ -32,6 +32,8 @@ pub(crate) struct Shared {
     pub(crate) measured_from: Duration,
     /// No message is due from here on.
     pub(crate) until: Duration,
+    /// How much may wait for answers.
+    pub(crate) patience: Patience,
     /// How often a connected client looks whether the schedule has begun.
     pub(crate) start_poll: Duration,
     /// When the schedule begins, once that is known.
@@ -257,7 +259,7 @@ impl Clients {
             };
         if is_awaited {
             part.counts.awaited += 1;
-            if let Some(given_up) = peer.session().waiting.push(sent) {
+            if let Some(given_up) = peer.session().waiting.push(sent, shared.patience) {
                 tally.part(shared.is_measured(given_up.due)).unanswered(&given_up, sent.at);
             }
         }
@@ -266,6 +268,10 @@ impl Clients {
 
     /// A message came that may be the echo of one of ours. Returns whether it stands for one.
     fn echo(&self, session: &mut Session, bytes: &[u8], now: Duration) -> bool {
+        // Who has not sent anything is greeted: that is no echo.
+        if session.sent == 0 {
+            return false;
+        }
         let shared = &*self.shared;
         let mut tally = self.tally();
         let mut scratch = std::mem::take(&mut tally.scratch);
@@ -274,8 +280,9 @@ impl Clients {
         let (answered, reordered, corrupt) = match session.waiting.echo(is_echo) {
             Echo::InOrder(sent) => (Some(sent), 0, 0),
             Echo::Late(sent) => (Some(sent), 1, 0),
+            Echo::Mistaken => (None, 0, 0),
             // It stands for the oldest one; else that would seem lost.
-            Echo::Unknown => (session.waiting.oldest(), 0, 1),
+            Echo::Unknown => (session.waiting.mistake(), 0, 1),
         };
         tally.scratch = scratch;
         let part = tally.part(answered.is_none_or(|sent| shared.is_measured(sent.due)));

@@ -327,6 +327,9 @@ impl Serialize for Verdict {
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
+    use crate::bench::counts::Pair;
+    use crate::bench::timeline::{Points, SampleLatency, ServerSample, ThreadShare};
+    use crate::report::documented::{assert_documented, json};
 
     fn sockets() -> Sockets {
         Sockets { tcp_in_use: 0, tcp_time_wait: 0, buffer_bytes: 0, slab_bytes: None }
@@ -386,6 +389,48 @@ pub(crate) mod tests {
         assert_eq!(json["latency_us"]["corrected"]["p99"], 900.0);
         assert_eq!(json["messages"]["sent"], 1000);
         assert_eq!(json["verdict"]["result"], "held");
+    }
+
+    /// A load of which everything is known, and not all went well.
+    fn full() -> Outcome {
+        let failure = || Failure { count: 1, example: "refused".into() };
+        let points = Points { p50: 1.0, p90: 2.0, p99: 3.0, max: 4.0 };
+        let pair = Some(Pair { load: 1, server: 1 });
+        let mut outcome = good();
+        outcome.connections.failed.insert("refused".into(), failure());
+        outcome.connections.disconnected.insert(1006, failure());
+        outcome.counted = Some(Reconciled { handshakes: pair, open: pair, messages: pair, agrees: true });
+        outcome.closed_loop = Some(ClosedLoop { cycles: 1.0, clients_by_littles_law: 1.0, accounted: 1.0 });
+        outcome.latency_curve =
+            vec![CurvePoint { quantile: 0.5, corrected_us: 1.0, uncorrected_us: Some(1.0) }];
+        outcome.server = Some(ServerUse {
+            pids: vec![7],
+            memory_idle: Memory::default(),
+            memory_connected: Memory::default(),
+            memory_loaded: Memory::default(),
+            peak_pss_bytes: 0,
+            handshake_cpu_us: None,
+            cpu_seconds: 0.0,
+            cpu_share: 0.0,
+            cpu_us_per_message: None,
+            threads: 1,
+            descriptors: 1,
+            switches: Switches::default(),
+        });
+        let thread = ThreadShare { tid: 7, name: "loop".into(), share: 0.1 };
+        outcome.timeline = vec![Sample {
+            errors: [("refused".to_owned(), 1)].into(),
+            latency_us: Some(SampleLatency { corrected: points, uncorrected: Some(points) }),
+            server: Some(ServerSample { threads: vec![thread], ..ServerSample::default() }),
+            ..Sample::default()
+        }];
+        outcome
+    }
+
+    #[test]
+    fn every_field_is_documented_and_every_documented_field_is_there() {
+        let page = include_str!("../../../../docs/bench-json.md");
+        assert_documented(page, &[json(&full())], &[]);
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! The page of a search: the result, its steps, and latency and CPU over what was tried.
 
+use super::text::count;
 use super::{Capacity, Find, StepReport};
 use crate::report::facts::{Fact, fact, host, run};
 use crate::report::page::{Figure, Page, Table, Tone};
@@ -55,7 +56,6 @@ fn figures(capacity: &Capacity) -> Vec<Figure> {
         figures.push(Figure::new("Memory a client", Unit::Bytes.format(memory.server_bytes), kernel));
     }
     if let Some(projection) = &capacity.projection {
-        let count = |clients: u64| Unit::Count.format(clients as f64);
         let budget = Unit::Bytes.format(projection.budget_bytes as f64);
         let between = match (projection.clients_least, projection.clients_most) {
             (Some(least), Some(most)) => format!(", {} to {} with 95 %", count(least), count(most)),
@@ -135,11 +135,13 @@ fn facts(capacity: &Capacity) -> Vec<Fact> {
 
 #[cfg(test)]
 pub(super) mod tests {
+    use super::super::ClientMemory;
     use super::super::binding::{Binding, Resource};
     use super::*;
     use crate::bench::payload::Kind;
     use crate::bench::provenance::Provenance;
     use crate::capacity::Load;
+    use crate::report::documented::{assert_documented, json};
 
     pub(crate) fn step(value: u32, held: bool) -> StepReport {
         let binding = || Binding::new(Resource::Latency, value, "p99 <script>");
@@ -197,6 +199,25 @@ pub(super) mod tests {
         );
         assert!(!html.contains("<b>") || !html.contains("host/<b>"));
         assert!(html.contains("p99 &lt;script&gt;"));
+    }
+
+    #[test]
+    fn every_field_is_documented_and_every_documented_field_is_there() {
+        let mut capacity = capacity(Some(1000), vec![step(2000, false)]);
+        let memory = ClientMemory {
+            server_bytes: 1.0,
+            server_bytes_error: None,
+            kernel_bytes: 1.0,
+            kernel_measured: true,
+            base_bytes: 1.0,
+            r_squared: 1.0,
+            steps: 2,
+            clients_least: 1,
+            clients_most: 2,
+        };
+        (capacity.memory, capacity.projection) = (Some(memory), Some(memory.project(1)));
+        let page = include_str!("../../../../docs/capacity-json.md");
+        assert_documented(page, &[json(&capacity)], &["provenance"]);
     }
 
     #[test]

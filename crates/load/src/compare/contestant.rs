@@ -35,6 +35,11 @@ impl Extra {
         Box::leak(Box::new(Extra { name: name.into(), command: command.into() }))
     }
 
+    /// Its name in the table.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
     /// The command with the places filled in that it names.
     pub(crate) fn command(&self, port: u16, cert: &Path, key: &Path) -> String {
         let file = |path: &Path| path.display().to_string();

@@ -3,11 +3,12 @@
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use super::build::{self, Build, BuildError};
 use super::contestant::{Contestant, interleaved};
 use super::machine::{Apart, Machine};
-use super::report::{Comparison, Row, ServerReport, noise};
+use super::report::{Comparison, Noise, Row, ServerReport, noise};
 use super::runner::{Purpose, Run, Runner, Task};
 use super::settings::{Settings, Stage};
 use super::workspace::{Scratch, ScratchError, Workspace, WorkspaceError};
@@ -25,6 +26,16 @@ const MEMORY_SHARE_MAX: f64 = 0.8;
 /// The load's own end of a connection, and the kernel's, if not yet measured; in bytes.
 const CLIENT_BYTES: f64 = 16_384.0;
 
+/// What a server of the user's own has to bear before anything is built.
+const TRIAL: Stage = Stage {
+    clients: 1,
+    interval: Duration::from_millis(100),
+    warmup: Duration::ZERO,
+    measured: Duration::from_secs(1),
+};
+/// In which nothing is too slow.
+const PATIENT: Duration = Duration::from_secs(60);
+
 /// Why there is no comparison at all.
 #[derive(Debug, thiserror::Error)]
 pub enum CompareError {
@@ -40,6 +51,14 @@ pub enum CompareError {
     /// The machine could not be read.
     #[error(transparent)]
     Kernel(#[from] KernelError),
+    /// A server of the user's own does not do what it has to.
+    #[error("{name} cannot be compared: {why}")]
+    Extra {
+        /// Its name.
+        name: String,
+        /// What is wrong.
+        why: String,
+    },
     /// The limit of descriptors, or a processor, could not be set.
     #[error("setting up: {0}")]
     Setup(#[from] std::io::Error),
@@ -63,16 +82,35 @@ pub fn run(settings: Settings, observer: &mut dyn Observer) -> Result<Comparison
     if apart.is_none() {
         observer.note("only one processor may be used: server and load share it, and disturb each other");
     }
+    let (latency_limit, program) = (settings.latency_limit, settings.program.clone());
+    let runner = Runner { certificate, apart, latency_limit, program };
+    try_extras(&runner, &settings, observer)?;
     let rows = build_all(&workspace, &scratch, &settings, observer);
     if let Some(apart) = apart {
         webscale_sys::process::pin_thread(&[apart.load])?;
     }
-    let (latency_limit, program) = (settings.latency_limit, settings.program.clone());
-    let runner = Runner { certificate, apart, latency_limit, program };
     let mut experiment =
         Experiment { settings, runner, rows, runs: Vec::new(), descriptors, scratch, observer };
     experiment.run();
     Ok(experiment.finish(machine))
+}
+
+/// Has each of the user's own servers serve one client for a moment: better now than after the builds.
+fn try_extras(runner: &Runner, settings: &Settings, observer: &mut dyn Observer) -> Result<(), CompareError> {
+    let runner = Runner { latency_limit: PATIENT, ..runner.clone() };
+    for contestant in settings.servers.iter().filter(|who| who.package().is_none()) {
+        observer.note(&format!("trying {}", contestant.name()));
+        let task = Task { contestant: *contestant, purpose: Purpose::Memory, round: 0, stage: TRIAL };
+        let wrong = match runner.run(task, Path::new(""), Vec::new(), observer) {
+            _ if observer.stopped() => return Ok(()),
+            Ok(run) => run.outcome.verdict.problems.into_iter().next(),
+            Err(error) => Some(error.to_string()),
+        };
+        if let Some(why) = wrong {
+            return Err(CompareError::Extra { name: contestant.name().to_owned(), why });
+        }
+    }
+    Ok(())
 }
 
 /// Builds every package once; several contestants may share one.
@@ -140,10 +178,11 @@ impl Experiment<'_> {
     }
 
     fn finish(self, machine: Machine) -> Comparison {
-        let noisy = self.noisy();
+        let noise = self.noisy().and_then(|contestant| noise(&self.runs, contestant));
+        let share = noise.as_ref().map(Noise::share);
         Comparison {
-            servers: self.rows.iter().map(|row| ServerReport::new(row, &self.runs)).collect(),
-            noise: noisy.and_then(|contestant| noise(&self.runs, contestant)),
+            servers: self.rows.iter().map(|row| ServerReport::new(row, &self.runs, share)).collect(),
+            noise,
             shortened: self.settings.shortened(),
             interrupted: self.observer.stopped(),
             processors: self.runner.apart,
@@ -214,7 +253,7 @@ impl Experiment<'_> {
             Err(_) if self.observer.stopped() => None,
             Err(error) => {
                 self.observer.note(&format!("  {}: {error}", contestant.name()));
-                self.rows[index].error = Some(format!("{}: {error}", purpose_text(purpose)));
+                self.rows[index].error = Some(format!("{}: {error}", purpose.words()));
                 None
             }
         }
@@ -295,7 +334,7 @@ impl Experiment<'_> {
 
     fn report(&self, contestant: Contestant) -> ServerReport {
         let row = self.rows.iter().find(|row| row.contestant == contestant);
-        ServerReport::new(row.unwrap_or(&Row::new(contestant)), &self.runs)
+        ServerReport::new(row.unwrap_or(&Row::new(contestant)), &self.runs, None)
     }
 
     /// The most clients of a main load that was held within the limits.
@@ -347,19 +386,8 @@ fn announcement(task: &Task) -> String {
         1.0 => "each second".to_owned(),
         seconds => format!("each {:.0} ms", seconds * 1e3),
     };
-    let (what, seconds) = (purpose_text(purpose), measured.as_secs());
+    let (what, seconds) = (purpose.words(), measured.as_secs());
     format!("{}: {what}, {clients} clients, a message {every}, {seconds} s", contestant.name())
-}
-
-fn purpose_text(purpose: Purpose) -> &'static str {
-    match purpose {
-        Purpose::Noise => "noise floor",
-        Purpose::Load => "load",
-        Purpose::Echo => "128-byte echo",
-        Purpose::Memory => "memory",
-        Purpose::Heap => "peak heap",
-        Purpose::Capacity => "most clients",
-    }
 }
 
 /// Where the CPU time of a message says that the server is almost full; the ceiling, if that is as far.
@@ -385,9 +413,58 @@ fn remove_record(record: &Path) {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
+    use std::env;
+    use std::net::SocketAddr;
+
+    use webscale::{Accept, Handler, Message, Peer, Reject, Request, Tls};
 
     use super::*;
+    use crate::compare::contestant::Extra;
+    use crate::observe::Unobserved;
+
+    struct Sink;
+
+    impl Handler for Sink {
+        type Session = ();
+
+        fn open(&self, _: &Request<'_>) -> Result<Accept<()>, Reject> {
+            Ok(().into())
+        }
+
+        fn message(&self, _: &mut Peer<'_, ()>, _: Message<'_>) {}
+    }
+
+    /// Not a test: a server of a user's own, this very program.
+    #[test]
+    fn own_server() {
+        let [Ok(port), Ok(cert), Ok(key)] = ["OWN_PORT", "OWN_CERT", "OWN_KEY"].map(env::var) else { return };
+        let address = SocketAddr::from(([127, 0, 0, 1], port.parse().unwrap()));
+        let tls = Tls::from_pem_files(cert, key).unwrap();
+        webscale::Server::builder().listen(address).tls(tls).build(Sink).unwrap().run().unwrap();
+    }
+
+    /// What comes of trying the server that this command starts.
+    fn tried(command: &str) -> Result<(), CompareError> {
+        let directory = env::temp_dir().join(format!("webscale-extras-{}", std::process::id()));
+        let certificate = cert::issue(&[]).unwrap().write(&directory, Existing::Replace).unwrap();
+        let runner = Runner { certificate, apart: None, latency_limit: PATIENT, program: None };
+        let settings =
+            Settings::quick(vec![Contestant::Tokio, Contestant::Extra(Extra::new("mine", command))]);
+        let result = try_extras(&runner, &settings, &mut Unobserved);
+        std::fs::remove_dir_all(directory).unwrap();
+        result
+    }
+
+    #[test]
+    fn the_users_own_servers_are_tried_before_anything_is_built() {
+        let own = env::current_exe().unwrap();
+        let flags = "--exact compare::experiment::tests::own_server";
+        let serve = format!("OWN_PORT={{port}} OWN_CERT={{cert}} OWN_KEY={{key}} {} {flags}", own.display());
+        tried(&serve).unwrap();
+        let error =
+            tried("echo Error: no licence >&2; exit 7 # {port} {cert} {key}").unwrap_err().to_string();
+        assert_eq!(error, "mine cannot be compared: the server ended (exit status: 7): Error: no licence");
+    }
 
     #[test]
     fn announcements_say_what_runs() {

@@ -35,6 +35,37 @@ impl Spread {
     }
 }
 
+/// Ratios all of which lie within this share of one are no difference.
+const ALIKE: f64 = 0.05;
+
+/// Whether two servers differ.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Difference {
+    /// Every pair says that it is less, by more than noise.
+    Less,
+    /// Every pair lies within 5 %.
+    None,
+    /// The pairs disagree, or it may be noise.
+    Unclear,
+    /// Every pair says that it is more, by more than noise.
+    More,
+}
+
+impl Difference {
+    /// What `ratios` tell where the same server measured twice differs from itself by the share `noise`; where that was not
+    /// measured, by what counts as no difference.
+    pub fn of(ratios: &Spread, noise: Option<f64>) -> Difference {
+        let noise = noise.unwrap_or(ALIKE);
+        match ratios {
+            Spread { min, max, .. } if *min >= 1.0 - ALIKE && *max <= 1.0 + ALIKE => Difference::None,
+            Spread { max, .. } if *max < 1.0 - noise => Difference::Less,
+            Spread { min, .. } if *min > 1.0 + noise => Difference::More,
+            _ => Difference::Unclear,
+        }
+    }
+}
+
 /// The ratios of what `a` and `b` measured in the same round; each is a list of (round, figure). None where no round
 /// has both.
 pub fn ratios(a: &[(usize, f64)], b: &[(usize, f64)]) -> Option<Spread> {
@@ -92,6 +123,19 @@ mod tests {
         // A rejected run takes its pair with it.
         assert_eq!(ratios(&[(0, 10.0), (1, 20.0)], &[(1, 40.0)]).unwrap().runs, 1);
         assert_eq!(ratios(&[(0, 1.0)], &[(0, 0.0)]), None);
+    }
+
+    #[test]
+    fn a_difference_is_more_than_noise() {
+        let of = |min, max, noise| {
+            Difference::of(&Spread { median: f64::midpoint(min, max), min, max, runs: 2 }, noise)
+        };
+        assert_eq!(of(0.96, 1.05, Some(0.2)), Difference::None);
+        assert_eq!(of(0.41, 0.56, Some(0.07)), Difference::Less);
+        assert_eq!(of(1.19, 1.31, Some(0.07)), Difference::More);
+        assert_eq!(of(1.05, 1.08, Some(0.07)), Difference::Unclear);
+        assert_eq!(of(0.8, 1.2, Some(0.01)), Difference::Unclear);
+        assert_eq!((of(0.9, 0.94, None), of(0.9, 0.96, None)), (Difference::Less, Difference::Unclear));
     }
 
     #[test]

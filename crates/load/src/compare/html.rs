@@ -4,12 +4,12 @@
 use super::figures::Spread;
 use super::report::{Comparison, ServerReport};
 use super::runner::{Purpose, Run};
-use super::table::{FIGURES, notes};
+use super::table::{heads, noise, notes, rejected, rows};
 use crate::capacity::html::plots;
 use crate::capacity::search::Step;
 use crate::capacity::{Find, StepReport};
 use crate::report::bars::{Bar, BarPlot};
-use crate::report::facts::{Fact, fact, host};
+use crate::report::facts::{Fact, fact, host, processors};
 use crate::report::page::{Page, Table, Tone};
 use crate::report::unit::Unit;
 
@@ -18,8 +18,9 @@ pub fn html(comparison: &Comparison) -> String {
     let names: Vec<&str> = comparison.servers.iter().map(|server| server.name).collect();
     let mut page = Page::new("WebSocket servers compared", &names.join(", "), LOAD);
     verdict(&mut page, comparison);
-    page.section("Figures", "Medians, with the range of interleaved runs in parentheses. The article's are from a Raspberry Pi 4.");
+    page.section("Figures", "");
     page.table(&table(comparison));
+    page.list(&notes(comparison));
     page.plots(&bars(comparison));
     let steps = steps(comparison);
     if !steps.is_empty() {
@@ -47,43 +48,32 @@ const LOAD: &str =
     "Clients over TLS, each sending 10 kB of JSON a second, which the server parses into a struct.";
 
 fn verdict(page: &mut Page, comparison: &Comparison) {
-    let failed = comparison.servers.iter().filter_map(|server| Some((server.name, server.error.as_ref()?)));
-    let failed: Vec<String> = failed.map(|(name, error)| format!("{name}: {error}")).collect();
-    let noise = comparison.noise.as_ref().map(|noise| {
-        let percent = (noise.cpu_ratio - 1.0).abs() * 100.0;
-        format!(
-            "Noise floor: {} twice differed by {percent:.1} % in CPU; less is no difference.",
-            noise.server
-        )
-    });
-    let reasons =
-        [failed.clone(), noise.into_iter().collect(), comparison.shortened.iter().cloned().collect()]
-            .concat();
+    let missing = comparison.missing();
+    let runs = match rejected(comparison).count() {
+        0 => None,
+        1 => Some("A run was rejected and does not count; why is told below the table.".to_owned()),
+        count => Some(format!("{count} runs were rejected and do not count; why is told below the table.")),
+    };
     let (tone, sentence) = match () {
         () if comparison.interrupted => {
             (Tone::Warning, "Interrupted: the figures are of what was done until then.")
         }
-        () if !failed.is_empty() => (Tone::Bad, "Not every server could be measured."),
+        () if !missing.is_empty() => (Tone::Bad, "Not every server could be measured."),
         () if comparison.shortened.is_some() => {
             (Tone::Warning, "Measured briefly: the ranges are wider than they need be.")
         }
         () => (Tone::Good, "Every server was measured to the end."),
     };
+    let reasons: Vec<String> = missing.into_iter().chain(runs).chain(noise(comparison)).collect();
     page.verdict(tone, sentence, &reasons);
 }
 
 fn table(comparison: &Comparison) -> Table {
-    let articles = || comparison.servers.iter().filter(|server| server.article.is_some());
-    let names = comparison.servers.iter().map(|server| server.name.to_owned());
-    let beside = articles().map(|server| format!("article: {}", server.name));
-    let columns = [String::new()].into_iter().chain(names).chain(beside).collect();
+    let columns = [String::new()].into_iter().chain(heads(comparison)).collect();
     let mut table = Table { columns, ..Table::default() };
-    for figure in FIGURES {
-        let cells =
-            comparison.servers.iter().map(|server| (figure.cell)(server).unwrap_or_else(|| "–".into()));
-        let beside = articles().map(|server| (figure.article)(server).unwrap_or_default());
+    for (name, cells) in rows(comparison) {
         // What belongs to the row above stays indented.
-        table.row([figure.name.replace("  ", "\u{a0}\u{a0}")].into_iter().chain(cells).chain(beside));
+        table.row([name.replace("  ", "\u{a0}\u{a0}")].into_iter().chain(cells));
     }
     table
 }
@@ -143,9 +133,7 @@ fn facts(comparison: &Comparison) -> Vec<Fact> {
         fact("command", &machine.command),
         fact("commit", &machine.commit),
         fact("compiler", &machine.rustc),
+        processors(comparison.processors),
     ];
-    let mut text = String::new();
-    notes(&mut text, comparison);
-    let notes = text.lines().filter(|line| !line.is_empty()).map(|line| fact("note", line));
-    own.into_iter().chain(host(&machine.host)).chain(notes).collect()
+    own.into_iter().chain(host(&machine.host)).collect()
 }

@@ -4,7 +4,7 @@ use serde::Serialize;
 
 use super::build::Build;
 use super::contestant::{ArticleFigures, Contestant};
-use super::figures::{Line, Spread, ratios};
+use super::figures::{Difference, Line, Spread, ratios};
 use super::machine::{Apart, Machine};
 use super::runner::{Purpose, Run};
 use super::settings::Settings;
@@ -34,7 +34,13 @@ pub struct Comparison {
 impl Comparison {
     /// Whether every contestant has been measured to the end.
     pub fn is_complete(&self) -> bool {
-        !self.interrupted && self.servers.iter().all(|server| server.error.is_none())
+        !self.interrupted && self.missing().is_empty()
+    }
+
+    /// What could not be measured, a sentence for each contestant that lacks something.
+    pub fn missing(&self) -> Vec<String> {
+        let of = |server: &ServerReport| Some(format!("{}: {}", server.name, server.missing()?));
+        self.servers.iter().filter_map(of).collect()
     }
 
     /// Runs that do not count.
@@ -122,11 +128,21 @@ pub struct LatencyFigures {
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Against {
     /// A 10 kB message.
-    pub cpu: Option<Spread>,
+    pub cpu: Option<Ratio>,
     /// A 128-byte echo.
-    pub echo: Option<Spread>,
+    pub echo: Option<Ratio>,
     /// A handshake.
-    pub handshake: Option<Spread>,
+    pub handshake: Option<Ratio>,
+}
+
+/// What one server takes as a share of what another one does.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct Ratio {
+    /// Over the pairs.
+    #[serde(flatten)]
+    pub spread: Spread,
+    /// Whether that is a difference.
+    pub difference: Difference,
 }
 
 /// What became of a contestant outside of its runs.
@@ -215,8 +231,11 @@ fn latency(runs: &[Run], contestant: Contestant) -> Option<LatencyFigures> {
     Some(LatencyFigures { p50: median(&|s| s.p50)?, p99: median(&|s| s.p99)?, p999: median(&|s| s.p999)? })
 }
 
-fn against(runs: &[Run], contestant: Contestant, other: Contestant) -> Option<Against> {
-    let pairs = |of: &dyn Fn(Contestant) -> Vec<(usize, f64)>| ratios(&of(contestant), &of(other));
+fn against(runs: &[Run], contestant: Contestant, other: Contestant, noise: Option<f64>) -> Option<Against> {
+    let pairs = |of: &dyn Fn(Contestant) -> Vec<(usize, f64)>| {
+        let spread = ratios(&of(contestant), &of(other))?;
+        Some(Ratio { spread, difference: Difference::of(&spread, noise) })
+    };
     let against = Against {
         cpu: pairs(&|who| message_cpu(runs, who, Purpose::Load)),
         echo: pairs(&|who| message_cpu(runs, who, Purpose::Echo)),
@@ -226,7 +245,8 @@ fn against(runs: &[Run], contestant: Contestant, other: Contestant) -> Option<Ag
 }
 
 impl ServerReport {
-    pub(crate) fn new(row: &Row, runs: &[Run]) -> ServerReport {
+    /// Of a contestant with its runs, where the same server twice differed by the share `noise`.
+    pub(crate) fn new(row: &Row, runs: &[Run], noise: Option<f64>) -> ServerReport {
         let contestant = row.contestant;
         let build = row.build.as_ref();
         let cpu = spread(message_cpu(runs, contestant, Purpose::Load));
@@ -262,9 +282,28 @@ impl ServerReport {
             max_clients: row.max_clients,
             max_clients_confirmed: row.max_clients_confirmed,
             stopped_by: row.stopped_by.clone(),
-            against_tokio: against(runs, contestant, Contestant::Tokio),
+            against_tokio: against(runs, contestant, Contestant::Tokio, noise),
             article: contestant.article(),
         }
+    }
+
+    /// What is not known of it, in words; none if it was measured to the end.
+    fn missing(&self) -> Option<String> {
+        let rejected = |what: &str| Some(format!("every run of the {what} was rejected"));
+        match self {
+            ServerReport { error: Some(error), .. } => Some(error.clone()),
+            ServerReport { cpu_spread: None, .. } => rejected("main load"),
+            // A server of the user's own is not built here, and not asked for echoes.
+            ServerReport { echo_spread: None, binary_bytes: Some(_), .. } => rejected("128-byte echo"),
+            _ => None,
+        }
+    }
+}
+
+impl Noise {
+    /// By what share the second run differed in CPU.
+    pub fn share(&self) -> f64 {
+        (self.cpu_ratio - 1.0).abs()
     }
 }
 

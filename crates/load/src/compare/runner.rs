@@ -60,6 +60,20 @@ pub enum Purpose {
     Capacity,
 }
 
+impl Purpose {
+    /// What it is called.
+    pub fn words(self) -> &'static str {
+        match self {
+            Purpose::Noise => "noise floor",
+            Purpose::Load => "load",
+            Purpose::Echo => "128-byte echo",
+            Purpose::Memory => "memory",
+            Purpose::Heap => "peak heap",
+            Purpose::Capacity => "most clients",
+        }
+    }
+}
+
 /// A run and what came of it.
 #[derive(Debug, Clone, Serialize)]
 pub struct Run {
@@ -98,7 +112,7 @@ pub struct Task {
 }
 
 /// What is the same for all runs of a comparison.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Runner {
     /// The certificate of all servers.
     pub certificate: Files,

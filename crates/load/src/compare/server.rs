@@ -3,7 +3,7 @@
 use std::convert::Infallible;
 use std::ffi::OsString;
 use std::io::{self, BufRead, BufReader, Read};
-use std::net::{TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
 use std::process::{Command, ExitStatus, Stdio};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
@@ -41,6 +41,17 @@ pub enum ServerError {
     Died {
         /// Its exit status or signal.
         status: String,
+        /// What it wrote on stderr about that, or else the last line.
+        stderr: String,
+    },
+    /// It is alive and cannot be reached.
+    #[error(
+        "nobody listened at {address} within {} s: it has to listen at the {{port}} that it is given{said}",
+        PATIENCE.as_secs(), said = said(.stderr)
+    )]
+    NotListening {
+        /// Where it was looked.
+        address: SocketAddr,
         /// The last line that it wrote on stderr.
         stderr: String,
     },
@@ -92,16 +103,20 @@ impl Server {
         let address = TcpListener::bind("127.0.0.1:0").and_then(|port| port.local_addr()).map_err(failed)?;
         let line = extra.command(address.port(), &certificate.cert, &certificate.key);
         let mut command = Command::new("sh");
-        command.args(["-c", &line]);
+        // Nobody reads what it prints, which may be a line for each message.
+        command.args(["-c", &line]).stdout(Stdio::null());
         let mut server = Server::spawn(&mut command, cpu, "sh")?;
         (server.counts, server.url) = (false, format!("wss://{address}"));
         let deadline = Instant::now() + PATIENCE;
-        while TcpStream::connect(address).is_err() {
+        while !accepts(address) {
             if let Some(death) = server.death() {
                 return Err(death);
             }
             if Instant::now() > deadline {
-                return Err(ServerError::Silent);
+                return Err(ServerError::NotListening {
+                    address,
+                    stderr: server.stderr.heard().last_words(),
+                });
             }
             std::thread::sleep(LOOK_EVERY);
         }
@@ -118,7 +133,7 @@ impl Server {
         if !launch.arguments.iter().any(|argument| argument == "--listen") {
             command.args(["--listen", "127.0.0.1:0"]);
         }
-        command.envs(launch.environment.iter().map(|(name, value)| (*name, value)));
+        command.envs(launch.environment.iter().map(|(name, value)| (*name, value))).stdout(Stdio::piped());
         let mut server = Server::spawn(&mut command, launch.cpu, &launch.binary.display().to_string())?;
         server.url = server.expect_line(|line| line.strip_prefix("listening on ").map(str::to_owned))?;
         Ok(server)
@@ -126,7 +141,7 @@ impl Server {
 
     /// Starts the process, on its processor if one is named.
     fn spawn(command: &mut Command, cpu: Option<usize>, name: &str) -> Result<Server, ServerError> {
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command.stdin(Stdio::null()).stderr(Stdio::piped());
         let cpus: Vec<usize> = cpu.into_iter().collect();
         let mut job = Job::start(command, &cpus)
             .map_err(|source| ServerError::Start { binary: name.to_owned(), source })?;
@@ -152,7 +167,7 @@ impl Server {
     /// Why it ended, if it has.
     pub fn death(&mut self) -> Option<ServerError> {
         let status = self.ended()?;
-        Some(ServerError::Died { status: status.to_string(), stderr: self.stderr.all().last })
+        Some(ServerError::Died { status: status.to_string(), stderr: self.stderr.all().last_words() })
     }
 
     fn ended(&mut self) -> Option<ExitStatus> {
@@ -243,6 +258,11 @@ impl Server {
     }
 }
 
+/// Whether somebody else accepts there: a socket that is given that very port for its own end connects to itself.
+fn accepts(address: SocketAddr) -> bool {
+    TcpStream::connect(address).and_then(|stream| stream.local_addr()).is_ok_and(|local| local != address)
+}
+
 fn read_lines(pipe: impl Read, mut each: impl FnMut(String) -> bool) {
     for line in BufReader::new(pipe).lines() {
         let Ok(line) = line else { return };
@@ -263,6 +283,17 @@ pub struct Heard {
     pub panics: u64,
     /// The last line.
     pub last: String,
+    /// The last line that speaks of an error, and how many there were until then.
+    error: Option<(u64, String)>,
+}
+
+impl Heard {
+    /// Why it ended, as far as one line tells: the one with the error, if only a backtrace or the like came behind it.
+    fn last_words(self) -> String {
+        const BEHIND_MAX: u64 = 16;
+        let error = self.error.filter(|(at, _)| self.lines - at <= BEHIND_MAX);
+        error.map_or(self.last, |(_, line)| line)
+    }
 }
 
 /// Listens on stderr.
@@ -324,6 +355,9 @@ impl Second {
         heard.lines += 1;
         heard.lines_a_second = heard.lines_a_second.max(self.lines);
         heard.panics += u64::from(line.contains(" panicked at "));
+        if line.contains("rror") {
+            heard.error = Some((heard.lines, line.clone()));
+        }
         heard.last = line;
     }
 }
@@ -402,6 +436,18 @@ mod tests {
     fn a_death_says_what_the_server_said() {
         let error = start("echo no way to bind >&2; exit 3").unwrap_err();
         assert_eq!(error.to_string(), "the server ended (exit status: 3): no way to bind");
+        let error = start("echo Error: no such file >&2; echo Interpreter v2 >&2; exit 1").unwrap_err();
+        assert_eq!(error.to_string(), "the server ended (exit status: 1): Error: no such file");
+        let error = start("echo one error >&2; seq 17 >&2; exit 1").unwrap_err();
+        assert_eq!(error.to_string(), "the server ended (exit status: 1): 17");
+    }
+
+    #[test]
+    fn nobody_accepts_at_a_port_that_is_free() {
+        let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        assert!(!accepts(address));
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        assert!(accepts(listener.local_addr().unwrap()));
     }
 
     #[test]

@@ -1,40 +1,100 @@
 //! The article's table, for people.
 
 use std::fmt::Write;
+use std::ops::Range;
 
 use comfy_table::{CellAlignment, Table};
 
-use super::figures::Spread;
-use super::report::{Comparison, ServerReport};
-use crate::table::Look;
+use super::figures::{Difference, Spread};
+use super::report::{Comparison, Ratio, ServerReport};
+use super::runner::Purpose;
+use crate::table::{Look, wrap};
 
 /// The whole comparison as text: the table, then what has to be known to read it.
 pub fn text(comparison: &Comparison, look: Look) -> String {
-    let mut text = format!("{}\n\n", table(comparison, look));
+    let mut text = String::new();
+    for table in tables(comparison, look) {
+        let _ = writeln!(text, "{table}\n");
+    }
     for server in &comparison.servers {
         let _ = writeln!(text, "{}: {}", server.name, server.description);
         if let Some(why) = &server.stopped_by {
             let _ = writeln!(text, "  more clients were stopped by {why}");
         }
-        if let Some(error) = &server.error {
-            let _ = writeln!(text, "  failed: {error}");
-        }
     }
-    notes(&mut text, comparison);
+    let missing = comparison.missing();
+    let missing = missing.iter().map(|what| format!("Not measured: {what}"));
+    let notes = missing.chain(noise(comparison)).chain(notes(comparison)).chain([machine(comparison)]);
+    text.push('\n');
+    notes.for_each(|note| text += &wrap(&note, "  "));
     text
 }
 
-fn table(comparison: &Comparison, look: Look) -> Table {
+/// The rows that say something: each with its name, a cell for each server, and one for each column of the article.
+pub(super) fn rows(comparison: &Comparison) -> Vec<(&'static str, Vec<String>)> {
     let servers = &comparison.servers;
-    let articles: Vec<&ServerReport> = servers.iter().filter(|server| server.article.is_some()).collect();
+    let articles = || servers.iter().filter(|server| server.article.is_some());
+    let row = |figure: &Figure| {
+        let cells: Vec<Option<String>> = servers.iter().map(figure.cell).collect();
+        if figure.is_optional && cells.iter().all(Option::is_none) {
+            return None;
+        }
+        let cells = cells.into_iter().map(|cell| cell.unwrap_or_else(|| "–".into()));
+        let beside = articles().map(|server| (figure.article)(server).unwrap_or_default());
+        Some((figure.name, cells.chain(beside).collect()))
+    };
+    FIGURES.iter().filter_map(row).collect()
+}
+
+/// The names above the cells.
+pub(super) fn heads(comparison: &Comparison) -> Vec<String> {
+    let names = comparison.servers.iter().map(|server| server.name.to_owned());
+    let articles = comparison.servers.iter().filter(|server| server.article.is_some());
+    names.chain(articles.map(|server| format!("article: {}", server.name))).collect()
+}
+
+/// One table, or as many as it takes for a terminal that is too narrow, each with the names of the rows.
+fn tables(comparison: &Comparison, look: Look) -> Vec<Table> {
+    let (heads, rows) = (heads(comparison), rows(comparison));
+    // Cells break between words where they have to.
+    let width = |texts: &mut dyn Iterator<Item = &str>| {
+        texts.flat_map(str::split_whitespace).map(|word| word.chars().count()).max().unwrap_or(0)
+    };
+    let widths: Vec<usize> = heads
+        .iter()
+        .enumerate()
+        .map(|(at, head)| width(&mut rows.iter().map(|(_, cells)| cells[at].as_str()).chain([head.as_str()])))
+        .collect();
+    let parts = parts(&widths, look.columns());
+    parts.into_iter().map(|part| table(&heads[part.clone()], &rows, part, look)).collect()
+}
+
+/// Which columns stand beside each other behind the names of the rows.
+fn parts(widths: &[usize], room: Option<usize>) -> Vec<Range<usize>> {
+    // A cell has a space on both sides, and a line behind it.
+    const AROUND: usize = 3;
+    const NAMES: usize = 24;
+    let room = room.unwrap_or(usize::MAX);
+    let mut parts: Vec<Range<usize>> = Vec::new();
+    let mut taken = usize::MAX;
+    for (at, width) in widths.iter().enumerate() {
+        taken = taken.saturating_add(width + AROUND);
+        match parts.last_mut().filter(|_| taken <= room) {
+            Some(part) => part.end = at + 1,
+            None => {
+                parts.push(at..at + 1);
+                taken = 1 + NAMES + AROUND + width + AROUND;
+            }
+        }
+    }
+    parts
+}
+
+fn table(heads: &[String], rows: &[(&'static str, Vec<String>)], part: Range<usize>, look: Look) -> Table {
     let mut table = look.table();
-    let names = servers.iter().map(|server| server.name.to_owned());
-    let article_names = articles.iter().map(|server| format!("article: {}", server.name));
-    table.set_header(["".to_owned()].into_iter().chain(names).chain(article_names));
-    for figure in FIGURES {
-        let cells = servers.iter().map(|server| (figure.cell)(server).unwrap_or_else(|| "–".into()));
-        let beside = articles.iter().map(|server| (figure.article)(server).unwrap_or_default());
-        table.add_row([figure.name.to_owned()].into_iter().chain(cells).chain(beside));
+    table.set_header([String::new()].iter().chain(heads));
+    for (name, cells) in rows {
+        table.add_row([(*name).to_owned()].iter().chain(&cells[part.clone()]));
     }
     for column in table.column_iter_mut().skip(1) {
         column.set_cell_alignment(CellAlignment::Right);
@@ -47,11 +107,18 @@ pub(super) struct Figure {
     pub(super) name: &'static str,
     pub(super) cell: fn(&ServerReport) -> Option<String>,
     pub(super) article: fn(&ServerReport) -> Option<String>,
+    /// It is left out where no server has it.
+    pub(super) is_optional: bool,
 }
 
 impl Figure {
     const fn new(name: &'static str, cell: fn(&ServerReport) -> Option<String>) -> Figure {
-        Figure { name, cell, article: |_| None }
+        Figure { name, cell, article: |_| None, is_optional: false }
+    }
+
+    /// Below a figure, how it compares to tokio's.
+    const fn against(cell: fn(&ServerReport) -> Option<String>) -> Figure {
+        Figure { is_optional: true, ..Figure::new("  against tokio", cell) }
     }
 }
 
@@ -63,16 +130,17 @@ pub(super) const FIGURES: [Figure; 18] = [
         name: "peak heap, 100 clients, MB",
         cell: |s| Some(megabytes(s.peak_heap_bytes?)),
         article: |s| Some(megabytes(s.article?.peak_memory_bytes)),
+        is_optional: false,
     },
     Figure::new("peak PSS, 100 clients, MB", |s| Some(megabytes(s.peak_pss_bytes?))),
     Figure::new("memory a client, kB", |s| Some(kilobytes(s.memory_bytes_per_client?))),
     Figure::new("kernel memory a client, both ends, kB", |s| Some(kilobytes(s.kernel_bytes_per_client?))),
     Figure::new("CPU-s per million 10 kB messages", |s| spread(s.cpu_spread, 1)),
-    Figure::new("  against tokio", |s| ratio(s.against_tokio?.cpu)),
+    Figure::against(|s| ratio(s.against_tokio?.cpu)),
     Figure::new("CPU of a 128-byte echo, µs", |s| spread(s.echo_spread, 1)),
-    Figure::new("  against tokio", |s| ratio(s.against_tokio?.echo)),
+    Figure::against(|s| ratio(s.against_tokio?.echo)),
     Figure::new("CPU of a handshake, µs", |s| spread(s.handshake_spread, 0)),
-    Figure::new("  against tokio", |s| ratio(s.against_tokio?.handshake)),
+    Figure::against(|s| ratio(s.against_tokio?.handshake)),
     Figure::new("latency p50, ms", |s| Some(milliseconds(s.latency_us?.p50))),
     Figure::new("latency p99, ms", |s| Some(milliseconds(s.latency_us?.p99))),
     Figure::new("latency p99.9, ms", |s| Some(milliseconds(s.latency_us?.p999))),
@@ -80,6 +148,7 @@ pub(super) const FIGURES: [Figure; 18] = [
         name: "most clients held",
         cell: |s| Some(s.max_clients?.to_string()),
         article: |s| Some(format!("about {}", s.article?.max_clients)),
+        is_optional: false,
     },
     Figure::new("stopped by", |s| Some(s.stopped_by.as_ref()?.split(" (").next()?.to_owned())),
 ];
@@ -103,59 +172,91 @@ fn spread(spread: Option<Spread>, digits: usize) -> Option<String> {
     Some(format!("{median:.digits$}{range}"))
 }
 
-fn ratio(ratios: Option<Spread>) -> Option<String> {
-    spread(ratios, 2)
+fn ratio(ratio: Option<Ratio>) -> Option<String> {
+    let ratio = ratio?;
+    let sign = match ratio.difference {
+        Difference::Less | Difference::More => "",
+        Difference::None => " =",
+        Difference::Unclear => " ?",
+    };
+    Some(spread(Some(ratio.spread), 2)? + sign)
 }
 
-pub(super) fn notes(text: &mut String, comparison: &Comparison) {
-    let machine = &comparison.machine;
-    let mut line = |note: String| {
-        let _ = writeln!(text, "{note}");
-    };
-    line(String::new());
-    line("Medians (range) of interleaved runs. Latency counts from when a message was due.".into());
-    line("The article's figures are from a Raspberry Pi 4; kB and MB are 1000 and 1000² bytes.".into());
+/// How far the same server is from itself.
+pub(super) fn noise(comparison: &Comparison) -> Option<String> {
+    if let Some(noise) = &comparison.noise {
+        let (server, percent) = (noise.server, noise.share() * 100.0);
+        return Some(format!(
+            "Noise floor: {server} twice in a row differed by {percent:.1} % in CPU; less than that is no difference."
+        ));
+    }
+    let was_tried = comparison.runs.iter().any(|run| run.purpose == Purpose::Noise);
+    was_tried.then(|| "Noise floor: unknown, as a run that was made for it was rejected.".to_owned())
+}
+
+/// What has to be known to read the figures.
+pub(super) fn notes(comparison: &Comparison) -> Vec<String> {
+    let mut notes = vec![
+        "Medians (range) of interleaved runs. Latency counts from when a message was due.".to_owned(),
+        "The article's figures are from a Raspberry Pi 4; kB and MB are 1000 and 1000² bytes.".to_owned(),
+    ];
+    if comparison.servers.iter().any(|server| server.against_tokio.is_some()) {
+        notes.push(
+            "Against tokio: ratios of runs next to each other; = no difference (all within 5 %), ? not told from noise."
+                .to_owned(),
+        );
+    }
     if comparison.runs.iter().any(|run| run.outcome.kernel.connected.slab_bytes.is_none()) {
-        line("Kernel memory is that of socket buffers alone: the slab caches are for root to read.".into());
+        notes.push(
+            "Kernel memory is that of socket buffers alone: the slab caches are for root to read.".into(),
+        );
     }
     if !comparison.interrupted && comparison.servers.iter().all(|server| server.peak_heap_bytes.is_none()) {
-        line("No peak heap: heaptrack is not installed, or could not be used.".into());
-    }
-    if let Some(noise) = &comparison.noise {
-        let percent = (noise.cpu_ratio - 1.0).abs() * 100.0;
-        line(format!("Noise floor: {} twice differed by {percent:.1} % in CPU.", noise.server));
+        notes.push("No peak heap: heaptrack is not installed, or could not be used.".into());
     }
     let disturbed = comparison.runs.iter().filter_map(|run| run.outcome.disturbed());
     if let Some(spread) = Spread::of(disturbed) {
         let (runs, all, most) = (spread.runs, comparison.runs.len(), spread.max);
-        line(format!(
+        notes.push(format!(
             "In {runs} of {all} runs other programs disturbed, with up to {most:.1} processors: run it again."
         ));
     }
     if let Some(shortened) = &comparison.shortened {
-        line(format!("Shortened by {shortened}."));
+        notes.push(format!("Shortened by {shortened}."));
     }
-    match comparison.processors {
-        Some(apart) => line(format!("Server on processor {}, load on {}.", apart.server, apart.load)),
-        None => line("Server and load shared one processor.".into()),
+    if let (None, Some(_)) = (comparison.processors, comparison.runs.first()) {
+        notes.push("Server and load shared one processor.".into());
     }
-    for (run, why) in comparison.rejected().filter(|(run, _)| run.purpose != super::runner::Purpose::Capacity)
-    {
-        let (server, purpose) = (run.server, format!("{:?}", run.purpose).to_lowercase());
-        line(format!("A run was rejected ({server}, {purpose}): {why}."));
-    }
-    let (cpu, cpus, kernel) = (&machine.host.cpu, machine.host.cpus, &machine.host.kernel);
-    let rustc = &machine.rustc;
-    line(format!("{cpu}, {cpus} processors, Linux {kernel}, {rustc}."));
+    notes.extend(rejected(comparison));
+    notes
+}
+
+/// Runs that do not count, of which those towards the most clients are part of the search.
+pub(super) fn rejected(comparison: &Comparison) -> impl Iterator<Item = String> {
+    let runs = comparison.rejected().filter(|(run, _)| run.purpose != Purpose::Capacity);
+    runs.map(|(run, why)| format!("A run was rejected ({}, {}): {why}.", run.server, run.purpose.words()))
+}
+
+fn machine(comparison: &Comparison) -> String {
+    let host = &comparison.machine.host;
+    let (cpu, cpus, kernel, rustc) = (&host.cpu, host.cpus, &host.kernel, &comparison.machine.rustc);
+    let apart = comparison.processors.map_or_else(String::new, |apart| {
+        format!(" Server on processor {}, load on {}.", apart.server, apart.load)
+    });
+    format!("{cpu}, {cpus} processors, Linux {kernel}, {rustc}.{apart}")
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::bench::outcome::tests::good;
     use crate::compare::contestant::Contestant;
+    use crate::compare::figures::Line;
     use crate::compare::machine::{Apart, Machine};
-    use crate::compare::report::Row;
+    use crate::compare::report::{Against, LatencyFigures, Noise, Row};
+    use crate::compare::runner::Run;
     use crate::compare::settings::Settings;
+    use crate::report::documented::{assert_documented, json};
 
     fn comparison() -> Comparison {
         let row = |contestant, error: Option<&str>| Row {
@@ -174,7 +275,7 @@ mod tests {
         };
         let rows = [row(Contestant::Tokio, None), row(Contestant::Webscale, Some("load: the server ended"))];
         Comparison {
-            servers: rows.iter().map(|row| ServerReport::new(row, &[])).collect(),
+            servers: rows.iter().map(|row| ServerReport::new(row, &[], None)).collect(),
             noise: None,
             shortened: None,
             interrupted: false,
@@ -182,6 +283,20 @@ mod tests {
             machine: Machine::read(std::path::Path::new("/")).unwrap(),
             settings: Settings::full(vec![Contestant::Tokio, Contestant::Webscale]),
             runs: Vec::new(),
+        }
+    }
+
+    fn run(purpose: Purpose) -> Run {
+        Run {
+            server: "tokio",
+            purpose,
+            round: 0,
+            rejected: None,
+            server_messages: None,
+            server_connections: None,
+            binding: None,
+            outcome: good(),
+            descriptors: None,
         }
     }
 
@@ -193,7 +308,9 @@ mod tests {
         assert_eq!(line("peak heap"), "|peakheap,100clients,MB|1.23|1.23|5.20|");
         assert_eq!(line("latency p99,"), "|latencyp99,ms|–|–||");
         assert!(line("most clients").contains("about25000"));
-        assert!(text.contains("failed: load: the server ended"));
+        assert!(text.contains("Not measured: webscale: load: the server ended"));
+        assert!(text.contains("Not measured: tokio: every run of the main load was rejected"));
+        assert!(!text.contains("against tokio"), "{text}");
         assert_eq!(line("| stopped by"), "|stoppedby|descriptors|descriptors||");
         assert!(text.contains("stopped by descriptors (RLIMIT_NOFILE is 20000)"));
     }
@@ -208,8 +325,39 @@ mod tests {
 
     #[test]
     fn both_looks_have_the_same_figures() {
-        let lines = text(&comparison(), Look::Lines);
+        let lines = text(&comparison(), Look::Lines { columns: 200 });
         assert!(lines.contains('│') && lines.contains("2.35") && lines.contains("article: tokio"));
+    }
+
+    #[test]
+    fn a_narrow_terminal_has_several_tables() {
+        let text = text(&comparison(), Look::Lines { columns: 60 });
+        assert!(text.lines().all(|line| line.chars().count() <= 80), "{text}");
+        let tables: Vec<&str> = text.lines().filter(|line| line.starts_with('│')).collect();
+        assert!(tables.iter().all(|line| line.chars().count() <= 60), "{text}");
+        assert_eq!(text.matches("compile time, s").count(), 2, "{text}");
+        assert_eq!(text.matches("41.3").count(), 2, "{text}");
+    }
+
+    #[test]
+    fn columns_are_parted_where_they_do_not_fit() {
+        let whole = 0..3;
+        assert_eq!(parts(&[5, 5, 5], None), [whole]);
+        // 28 for the names, 8 for each.
+        assert_eq!(parts(&[5, 5, 5], Some(44)), [0..2, 2..3]);
+        assert_eq!(parts(&[50, 5, 5], Some(44)), [0..1, 1..3]);
+        assert!(parts(&[], Some(44)).is_empty());
+    }
+
+    #[test]
+    fn ratios_say_whether_they_are_a_difference() {
+        let of = |difference| {
+            let spread = Spread::of([0.97, 1.01]).unwrap();
+            ratio(Some(Ratio { spread, difference })).unwrap()
+        };
+        assert_eq!(of(Difference::None), "0.99 (0.97–1.01) =");
+        assert_eq!(of(Difference::Unclear), "0.99 (0.97–1.01) ?");
+        assert_eq!(of(Difference::Less), "0.99 (0.97–1.01)");
     }
 
     #[test]
@@ -221,26 +369,42 @@ mod tests {
     }
 
     #[test]
-    fn json_has_the_documented_names() {
-        let json = serde_json::to_value(comparison()).unwrap();
-        let server = json["servers"][0].as_object().unwrap();
-        for field in [
-            "name",
-            "compile_seconds",
-            "binary_bytes",
-            "dependencies",
-            "peak_memory_bytes",
-            "memory_bytes_per_client",
-            "kernel_bytes_per_client",
-            "cpu_seconds_per_million_messages",
-            "handshake_cpu_us",
-            "latency_us",
-            "max_clients",
-            "stopped_by",
-        ] {
-            assert!(server.contains_key(field), "{field}");
-        }
-        assert_eq!(server["peak_memory_bytes"], 1_230_000);
-        assert!(!comparison().is_complete());
+    fn every_field_is_documented_and_every_documented_field_is_there() {
+        let mut comparison = comparison();
+        let spread = Spread::of([1.0]).unwrap();
+        let ratio = Some(Ratio { spread, difference: Difference::None });
+        let server = &mut comparison.servers[0];
+        assert_eq!(server.peak_memory_bytes, Some(1_230_000));
+        server.memory_line = Some(Line { slope: 1.0, intercept: 1.0, r_squared: 1.0 });
+        server.latency_us = Some(LatencyFigures { p50: 1.0, p99: 1.0, p999: 1.0 });
+        server.against_tokio = Some(Against { cpu: ratio, echo: None, handshake: None });
+        server.cpu_spread = Some(spread);
+        comparison.noise = Some(Noise { server: "tokio", cpu_ratio: 1.0, p50_ratio: None });
+        comparison.runs.push(run(Purpose::Load));
+        let page = include_str!("../../../../docs/compare-json.md");
+        assert_documented(page, &[json(&comparison)], &["outcome"]);
+    }
+
+    #[test]
+    fn what_was_rejected_and_what_is_missing_is_told() {
+        let mut comparison = comparison();
+        comparison.runs = vec![
+            Run { rejected: Some("it was late".into()), ..run(Purpose::Noise) },
+            Run { rejected: Some("of the search".into()), ..run(Purpose::Capacity) },
+        ];
+        let text = text(&comparison, Look::Plain);
+        assert!(text.contains("A run was rejected (tokio, noise floor): it was late."), "{text}");
+        assert!(text.contains("Noise floor: unknown") && !text.contains("of the search"), "{text}");
+        let page = crate::compare::html::html(&comparison);
+        assert!(page.contains("A run was rejected and does not count") && page.contains("it was late"));
+        assert_eq!(page.matches("Noise floor: unknown").count(), 1);
+        assert!(!comparison.is_complete());
+        comparison.servers.iter_mut().for_each(|server| {
+            (server.error, server.cpu_spread, server.echo_spread) =
+                (None, Spread::of([1.0]), Spread::of([1.0]));
+        });
+        assert!(comparison.is_complete());
+        comparison.servers[0].echo_spread = None;
+        assert_eq!(comparison.missing(), ["tokio: every run of the 128-byte echo was rejected"]);
     }
 }

@@ -164,6 +164,7 @@ mod tests {
     use super::super::{ROWS, Row};
     use super::*;
     use crate::compare::contestant::Contestant;
+    use crate::report::documented::{assert_documented, json};
 
     const EVIL: &str = "</script><img src=\"http://x\">";
 
@@ -209,6 +210,19 @@ mod tests {
         assert_eq!(html.matches("<details class=\"fold bad\" open>").count(), ROWS.len());
         assert!(!html.contains("<img") && html.matches("</script>").count() == 1);
         assert!(html.contains("&lt;img") && html.contains(&of_all("rows failed.")));
+    }
+
+    #[test]
+    fn every_field_is_documented_and_every_documented_field_is_there() {
+        let mut rows = report(&Verdict::Failed(vec!["x".into()]));
+        let apart = Some(crate::compare::machine::Apart { server: 0, load: 1 });
+        let bars =
+            [Edge::AtLeast(1.0), Edge::Exactly(1.0)].map(|bar| Figure::new("x", 1.0, Kind::Count, bar));
+        (rows.processors, rows.rows[0].figures) =
+            (apart, [rows.rows[0].figures.clone(), bars.to_vec()].concat());
+        let soak = super::super::soak::report::tests::soaked(360);
+        let page = include_str!("../../../../docs/faults-json.md");
+        assert_documented(page, &[json(&rows), json(&soak)], &["host"]);
     }
 
     #[test]

@@ -8,7 +8,7 @@ mod csv;
 mod findings;
 mod html;
 mod line;
-mod report;
+pub(super) mod report;
 
 use std::fs;
 use std::sync::Arc;
@@ -298,8 +298,7 @@ impl<'a> Soak<'a> {
             gauge = self.subject.gauge()?;
             counts = self.ask()?;
         }
-        self.bystanders.fall_silent()?;
-        let window = self.bystanders.end_window()?;
+        let window = self.bystanders.fall_silent(RECOVERY_MAX)?;
         self.bystanders.leave()?;
         Ok(Ending {
             churns,

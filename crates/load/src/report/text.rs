@@ -4,6 +4,7 @@ use std::fmt::Write;
 
 use super::advice;
 use super::unit::{Unit, bytes_a_client};
+use crate::bench::counts::{Pair, Reconciled};
 use crate::bench::judgement::failures;
 use crate::bench::outcome::{Generator, LatencySummary, Messages, Outcome, ServerUse, Verdict};
 use crate::bench::timeline::{Sample, threads_of_server};
@@ -69,22 +70,25 @@ fn messages(text: &mut String, outcome: &Outcome) {
         line!(text, "echoes       {lost} lost, {corrupt} corrupt, {reordered} out of order");
     }
     if let Some(counted) = &outcome.counted {
-        let (handshakes, messages) = (counted.handshakes, counted.messages);
         let verdict = if counted.agrees { "agrees" } else { "disagrees" };
-        line!(
-            text,
-            "server's own {verdict}: {} connections, {} messages in all",
-            handshakes.server,
-            messages.server
-        );
-        if handshakes.load != handshakes.server || messages.load != messages.server {
-            line!(text, "             the load: {} connections, {} messages", handshakes.load, messages.load);
+        let (load, server) = (counts(counted, |pair| pair.load), counts(counted, |pair| pair.server));
+        line!(text, "server's own {verdict}: {server}");
+        if load != server {
+            line!(text, "             the load: {load}");
         }
     }
     if let Some(closed) = &outcome.closed_loop {
         let percent = closed.accounted * 100.0;
         line!(text, "closed loop  Little's law accounts for {percent:.1} % of the clients' time");
     }
+}
+
+/// What one side counted.
+fn counts(counted: &Reconciled, side: fn(Pair) -> u64) -> String {
+    let handshakes = counted.handshakes.map(|pair| format!("{} connections", side(pair)));
+    let open = counted.open.map(|pair| format!("{} at once", side(pair)));
+    let messages = counted.messages.map(|pair| format!("{} messages", side(pair)));
+    [handshakes, open, messages].into_iter().flatten().collect::<Vec<_>>().join(", ")
 }
 
 /// Every distribution of times, one below the other.

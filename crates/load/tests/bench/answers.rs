@@ -29,6 +29,25 @@ fn lost_echoes_are_counted_and_those_behind_them_are_in_order() {
     assert!(outcome.verdict.problems.iter().any(|problem| problem == "60 echoes were lost"));
 }
 
+/// A greeting is no echo, and what a server says of its own is counted once and spoils no echo that follows.
+#[test]
+fn what_a_server_says_of_its_own_is_no_echo() {
+    for (model, interval) in
+        [(Model::Open, Duration::from_millis(50)), (Model::Closed, Duration::from_millis(5))]
+    {
+        let outcome = Running::load(Behaviour::Talk(7), |plan| {
+            (plan.probe, plan.model, plan.interval) = (Probe::Echo, model, interval);
+        });
+        let messages = outcome.messages;
+        let most = messages.sent_in_all / 7;
+        assert!((most.saturating_sub(20)..=most).contains(&messages.corrupt), "{messages:?}");
+        assert_eq!((messages.reordered, messages.lost, messages.answered), (0, 0, messages.awaited));
+    }
+    let outcome = Running::load(Behaviour::Talk(1000), |plan| plan.probe = Probe::Echo);
+    assert_eq!(outcome.messages.corrupt, 0);
+    assert_borne(&outcome);
+}
+
 #[test]
 fn acknowledged_messages_are_timed() {
     let outcome = Running::load(Behaviour::Acknowledge(7), |plan| plan.probe = ack(7));

@@ -24,6 +24,8 @@ pub(crate) enum Behaviour {
     Lose,
     /// Says something after each so many messages.
     Acknowledge(u32),
+    /// Says something when a client connects, and of its own accord before the echo of each so many-th message.
+    Talk(u32),
     /// Closes with 1008 at the third message.
     TurnAway,
     /// Stops everything for this long, once.
@@ -46,6 +48,12 @@ impl Handler for Behaving {
 
     fn open(&self, _: &Request<'_>) -> Result<Accept<Session>, Reject> {
         Ok(Session::default().into())
+    }
+
+    fn opened(&self, peer: &mut Peer<'_, Session>) {
+        if matches!(self.behaviour, Behaviour::Talk(_)) {
+            peer.send(Message::Text("welcome")).unwrap();
+        }
     }
 
     fn message(&self, peer: &mut Peer<'_, Session>, message: Message<'_>) {
@@ -75,6 +83,12 @@ impl Handler for Behaving {
                 peer.send(Message::Text("so far")).unwrap();
             }
             Behaviour::Acknowledge(_) => {}
+            Behaviour::Talk(every) => {
+                if count.is_multiple_of(every) {
+                    peer.send(Message::Text("news")).unwrap();
+                }
+                peer.send(message).unwrap();
+            }
             Behaviour::TurnAway if count == 3 => peer.close(CloseCode::POLICY, "enough"),
             Behaviour::TurnAway => {}
             Behaviour::Pause(time) if before == 40 => thread::sleep(time),

@@ -15,6 +15,7 @@ use crate::bench::endpoint::Endpoint;
 use crate::bench::plan::{Plan, Prepared};
 use crate::bench::reconnect::Comebacks;
 use crate::bench::tally::{Counts, Tally};
+use crate::bench::waiting::Patience;
 use crate::schedule::Ramp;
 
 /// Handshakes of a load under way at the same time, at most, unless a rate was asked for: a server's backlog is finite.
@@ -60,6 +61,7 @@ impl Loops {
             until: plan.until(),
             start: OnceLock::new(),
             ended: AtomicBool::new(false),
+            patience: Patience::for_each(plan.clients, plan.latency_limit),
             start_poll: plan.start_poll(),
             closing: AtomicBool::new(false),
             open: AtomicU32::new(0),

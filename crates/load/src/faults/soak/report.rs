@@ -246,12 +246,12 @@ pub fn text(report: &SoakReport) -> String {
 }
 
 #[cfg(test)]
-pub(super) mod tests {
+pub(in crate::faults) mod tests {
     use super::super::SEED;
     use super::*;
 
     /// A soak that passed, with a sample each five seconds, of which memory grows a little.
-    pub(in super::super) fn soaked(samples: u32) -> SoakReport {
+    pub(in crate::faults) fn soaked(samples: u32) -> SoakReport {
         let settings = SoakSettings {
             program: std::path::PathBuf::new(),
             duration: Duration::from_secs(1800),
