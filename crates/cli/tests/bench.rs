@@ -4,7 +4,7 @@ use std::env;
 use std::fs;
 use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Child, ChildStderr, Command, Output, Stdio};
 use std::thread;
 use std::time::Duration;
 
@@ -231,6 +231,20 @@ fn certificates_are_checked_when_asked() {
     assert_fails(&short(&stranger.url, &["--ca", &ca]), 1, &["no client could connect", "certificate"]);
 }
 
+/// A load that has begun to measure, and what it says from then on.
+fn measuring(args: &[&str]) -> (Child, BufReader<ChildStderr>) {
+    let mut child = Command::new(env!("CARGO_BIN_EXE_webscale"))
+        .args(args)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut stderr = BufReader::new(child.stderr.take().unwrap());
+    until_measuring(&mut stderr);
+    (child, stderr)
+}
+
 /// A server that stops for a second: whoever counts from the intended time sees it.
 #[test]
 fn a_stopped_server_shows_in_the_corrected_latency() {
@@ -250,14 +264,7 @@ fn a_stopped_server_shows_in_the_corrected_latency() {
         "60s",
         "--json",
     ];
-    let mut child = Command::new(env!("CARGO_BIN_EXE_webscale"))
-        .args(args)
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let mut progress = BufReader::new(child.stderr.take().unwrap());
-    until_measuring(&mut progress);
+    let (child, progress) = measuring(&args);
     signal(server.child.id(), "STOP");
     thread::sleep(Duration::from_secs(1));
     signal(server.child.id(), "CONT");
@@ -272,6 +279,38 @@ fn a_stopped_server_shows_in_the_corrected_latency() {
     // Counted from the time of sending, most messages know nothing of it.
     let uncorrected = &result["latency_us"]["uncorrected"];
     assert!(uncorrected["p50"].as_f64().unwrap() < corrected["p90"].as_f64().unwrap(), "{uncorrected}");
+}
+
+const DAY: [&str; 8] = ["--clients", "5", "--interval", "50ms", "--warmup", "100ms", "--duration", "1d"];
+
+#[test]
+fn a_server_that_dies_is_told_of() {
+    let server = Server::start(&["--plain"]);
+    let (child, _stderr) = measuring(&[&["bench", &server.url, "--json"], &DAY[..]].concat());
+    let pid = server.child.id();
+    signal(pid, "KILL");
+    let output = child.wait_with_output().unwrap();
+    let result: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let problems: Vec<String> = serde_json::from_value(result["verdict"]["problems"].clone()).unwrap();
+    assert_eq!(problems[0], format!("the server's process {pid} ended under the load"));
+    assert!(problems.iter().any(|problem| problem.contains("no client was left")), "{problems:?}");
+    // What it was before is known.
+    assert_eq!(result["server"]["pids"], serde_json::json!([pid]));
+    assert!(result["server"]["memory_loaded"]["pss_bytes"].as_u64() > Some(0), "{result}");
+}
+
+#[test]
+fn a_server_that_stands_still_ends_a_load_that_is_not_to_wait() {
+    let server = Server::start(&["--plain"]);
+    let more = ["--stop-above-p99", "1s", "--latency-limit", "1s"];
+    let (child, mut stderr) = measuring(&[&["bench", &server.url][..], &DAY[..], &more].concat());
+    signal(server.child.id(), "STOP");
+    let output = child.wait_with_output().unwrap();
+    signal(server.child.id(), "CONT");
+    let mut rest = String::new();
+    stderr.read_to_string(&mut rest).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{rest}");
+    assert!(rest.contains("ended early") && rest.contains("wait for more than 1000 ms"), "{rest}");
 }
 
 #[test]
@@ -364,6 +403,10 @@ fn what_cannot_be_done_is_said() {
     assert_fails(&["bench", &url, "--clients", "0"], 2, &["--clients"]);
     assert_fails(&["bench", &url, "--interval", "0s"], 2, &["--interval", "above zero"]);
     assert_fails(&["bench", &url, "--interval", "5"], 2, &["no unit", "5s"]);
+    assert_fails(&["bench", &url, "--warmup", "200000000000000d"], 2, &["--warmup", "too long"]);
+    assert_fails(&["bench", &url, "--latency-limit", "0s"], 2, &["--latency-limit", "above zero"]);
+    assert_fails(&["bench", "WS://127.0.0.1:1", "--insecure", "--ca", "x"], 2, &["--insecure", "--ca"]);
+    assert_fails(&["bench", "WS://127.0.0.1:1", "--sni", "a.example"], 2, &["not TLS"]);
     assert_fails(&["bench", &url, "--size", "5 parsecs"], 2, &["parsecs"]);
     assert_fails(&["bench", &url, "--size", "2GiB"], 2, &["2147483648", "at most"]);
     assert_fails(&["bench", &url, "--cpu", "1048576"], 2, &["processor 1048576"]);

@@ -2,6 +2,9 @@
 
 use std::time::Duration;
 
+/// Sums of some such times fit into every clock.
+const LONGEST: Duration = Duration::from_secs(36_500 * 86_400);
+
 /// Reads `500ms`, `30s`, `1.5s`, `5m`, `1h`, `2d`, `100us`.
 pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     let (number, unit) = split(text)?;
@@ -15,7 +18,8 @@ pub(crate) fn duration(text: &str) -> Result<Duration, String> {
         "" => return Err(format!("{text:?} has no unit: write {text}s, {text}ms or {text}m")),
         _ => return Err(format!("{unit:?} is no unit of time: use us, ms, s, m, h or d")),
     };
-    Duration::try_from_secs_f64(number * seconds).map_err(|_| format!("{text:?} is too long"))
+    let time = Duration::try_from_secs_f64(number * seconds).ok().filter(|time| *time <= LONGEST);
+    time.ok_or_else(|| format!("{text:?} is too long: 36500d is the most"))
 }
 
 /// Reads how often something happens, a second: `200/s`, `90/m`, `1.5/h`; without a unit, a second.
@@ -87,8 +91,9 @@ mod tests {
             assert_eq!(duration(text), Ok(Duration::from_micros(us)), "{text}");
         }
         assert_eq!(duration("1 h"), Ok(Duration::from_secs(3600)));
+        assert_eq!(duration("36500d"), Ok(LONGEST));
         assert_eq!(duration("2d"), Ok(Duration::from_secs(172_800)));
-        for text in ["", "s", "-1s", "1", "1w", "1e3s", "1.2.3s", "99999999999999999999999999h"] {
+        for text in ["", "s", "-1s", "1", "1w", "1e3s", "1.2.3s", "99999999999999999999999999h", "36501d"] {
             assert!(duration(text).is_err(), "{text}");
         }
         assert!(duration("30").unwrap_err().contains("30s"));

@@ -10,9 +10,11 @@ use super::outcome::{
 };
 use super::plan::{Model, Plan, Prepared, Probe};
 use super::provenance::Provenance;
+use super::stop::Overdue;
 use super::tally::{Counts, Tally, advice};
 use super::timeline::{ClientCounts, Sample, Timeline};
 use super::watch::{Mark, Marks, Watch};
+use crate::measure::process::ProcessError;
 use crate::observe::{Observer, Phase, Progress};
 use crate::report::redact;
 
@@ -48,6 +50,7 @@ pub(crate) struct Conductor<'a> {
     /// When the schedule begins.
     started: Option<Instant>,
     interrupted: bool,
+    overdue: Overdue,
     /// Which of the plan's limits has been passed.
     stopped: Option<String>,
     /// When the load ended, by the schedule.
@@ -78,6 +81,7 @@ impl<'a> Conductor<'a> {
             sampled: now,
             started: None,
             interrupted: false,
+            overdue: Overdue::new(plan.stop.p99),
             stopped: None,
             ended: plan.until(),
         })
@@ -195,9 +199,20 @@ impl<'a> Conductor<'a> {
         (outcome.verdict.interrupted, outcome.verdict.stopped) = (self.interrupted, self.stopped);
         outcome.verdict.broken = self.fleet.lost().map(ToString::to_string);
         outcome.verdict.tolerated = self.plan.stop.tolerates(&self.total);
+        let is_cut = outcome.verdict.is_cut();
         outcome.verdict = judge(&outcome, self.plan.latency_limit);
-        if let Some(lost) = self.watch.lost() {
-            outcome.verdict.problems.push(format!("the server could not be measured to the end: {lost}"));
+        let problems = &mut outcome.verdict.problems;
+        match self.watch.lost() {
+            // That explains the others.
+            Some(ProcessError::Gone { pid }) => {
+                problems.insert(0, format!("the server's process {pid} ended under the load"));
+            }
+            Some(lost) => problems.push(format!("the server could not be measured to the end: {lost}")),
+            None => {}
+        }
+        let (ended, planned) = (self.ended.as_secs_f64(), self.plan.until().as_secs_f64());
+        if self.ended < self.plan.until() && !is_cut {
+            problems.push(format!("no client was left after {ended:.1} of {planned:.1} s"));
         }
         outcome
     }
@@ -222,8 +237,9 @@ impl<'a> Conductor<'a> {
     fn tell(&mut self, phase: Phase, begun: Instant, planned: Option<Duration>) {
         self.collect();
         let sample = self.sample(phase);
+        let overdue = self.overdue.look(self.sampled, self.total.measured.counts);
         if self.stopped.is_none() {
-            self.stopped = self.plan.stop.passed(&self.total, self.plan.clients);
+            self.stopped = self.plan.stop.passed(&self.total, self.plan.clients, overdue);
         }
         let corrected = &self.total.measured.latency.corrected;
         let progress = Progress {
@@ -319,6 +335,7 @@ fn outcome(plan: &Plan, tally: &Tally, marks: &Marks, ended: Duration) -> Outcom
             ..Connections::default()
         },
         messages: messages(plan, tally, ended),
+        compressed: plan.handshake.compression.map(|_| tally.compressed),
         counted: None,
         closed_loop: closed_loop(plan, tally, ended),
         latency_us: corrected.map(|corrected| LatencySummary {

@@ -112,10 +112,21 @@ pub(crate) fn failures(outcome: &Outcome) -> Vec<String> {
         "echo" => (0, messages.lost),
         _ => (messages.unanswered, 0),
     };
+    let is_silent = messages.answered == 0;
+    let not_answered = match outcome.probe {
+        "ping" if is_silent => {
+            "messages were not answered: where a server answers no pings, --probe echo or --ack-every time what it does answer"
+        }
+        _ => "messages were not answered",
+    };
+    let not_echoed = match is_silent {
+        true => "echoes were lost: a server that sends nothing back is timed by --probe ping",
+        false => "echoes were lost",
+    };
     let counts = [
         (messages.refused, "messages could not be sent: the server did not read"),
-        (unanswered, "messages were not answered"),
-        (lost, "echoes were lost"),
+        (unanswered, not_answered),
+        (lost, not_echoed),
         (messages.reordered, "echoes came out of order"),
         (messages.corrupt, "messages came that are no echo of what was sent"),
     ];
@@ -201,6 +212,15 @@ mod tests {
         ] {
             assert!(problems.contains(part), "{part}: {problems}");
         }
+    }
+
+    #[test]
+    fn who_never_answers_may_have_been_asked_in_the_wrong_way() {
+        let mut outcome = good();
+        (outcome.messages.answered, outcome.messages.unanswered) = (0, 1000);
+        assert!(judge(&outcome, LIMIT).problems[0].contains("--probe echo or --ack-every"));
+        (outcome.probe, outcome.messages.lost) = ("echo", 1000);
+        assert!(judge(&outcome, LIMIT).problems[0].contains("--probe ping"));
     }
 
     #[test]

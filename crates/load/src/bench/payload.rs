@@ -6,7 +6,9 @@ use webscale::Message;
 use super::template::{Id, Template};
 
 /// Different messages that are held ready: enough that a server cannot learn one by heart.
-const VARIANTS: u64 = 16;
+const VARIANTS: usize = 16;
+/// Of messages so large that fewer fit into this, there are fewer, but one at least; in bytes.
+const VARIANTS_BYTES: usize = 16 << 20;
 /// Length of the mark that tells one message from all others.
 const STAMP: usize = 25;
 
@@ -42,7 +44,10 @@ pub enum Kind {
 impl Payload {
     /// The 10 kB telemetry messages that the servers of the comparison parse.
     pub fn telemetry() -> Payload {
-        Payload { kind: Kind::Text, source: Source::Variants((0..VARIANTS).map(workload::payload).collect()) }
+        Payload {
+            kind: Kind::Text,
+            source: Source::Variants((0..VARIANTS as u64).map(workload::payload).collect()),
+        }
     }
 
     /// Letters and digits without a meaning, `bytes` of them.
@@ -57,7 +62,8 @@ impl Payload {
             };
             (0..bytes).map(next).collect()
         };
-        Payload { kind, source: Source::Variants((0..VARIANTS).map(variant).collect()) }
+        let count = (VARIANTS_BYTES / bytes.max(1)).clamp(1, VARIANTS);
+        Payload { kind, source: Source::Variants((0..count as u64).map(variant).collect()) }
     }
 
     /// These bytes, always.
@@ -221,7 +227,7 @@ mod tests {
         assert_eq!(bytes(&payload, id(1, 2), false), workload::payload(3).as_bytes());
         assert_eq!(bytes(&payload, id(15, 1), false), bytes(&payload, id(0, 0), false));
         // Stamps are written over bytes: no character may be cut.
-        assert!((0..VARIANTS).all(|seed| workload::payload(seed).is_char_boundary(STAMP)));
+        assert!((0..VARIANTS as u64).all(|seed| workload::payload(seed).is_char_boundary(STAMP)));
     }
 
     #[test]
@@ -233,6 +239,10 @@ mod tests {
         }
         let payload = Payload::filler(128, Kind::Text);
         assert_ne!(bytes(&payload, id(0, 0), false), bytes(&payload, id(0, 1), false));
+        let Source::Variants(large) = Payload::filler(VARIANTS_BYTES / 3, Kind::Text).source else {
+            panic!("variants")
+        };
+        assert_eq!(large.len(), 3);
     }
 
     #[test]

@@ -21,6 +21,8 @@ use crate::schedule::{Closed, Pace, Ramp, Schedule};
 pub(crate) const CLIENTS_PER_SOURCE: u32 = 12_500;
 /// Descriptors beside the clients': event loops, `/proc`, standard streams, room.
 pub(crate) const DESCRIPTORS_BESIDE: u64 = 64;
+/// More processes are not started without being asked for.
+const PROCESSES_MAX: u32 = 256;
 /// Up to so many clients, each one is probed.
 const CLIENTS_ALL_PROBED: u32 = 1000;
 /// Beyond that, one client in so many.
@@ -264,7 +266,7 @@ impl Plan {
     fn parts(&self, descriptors: u64) -> Result<Option<(u32, Program)>, BenchError> {
         let by_need = self.clients.div_ceil(clients_by_descriptors(descriptors).max(1));
         let count = match &self.program {
-            Some(_) => self.processes.unwrap_or(by_need).clamp(1, self.clients),
+            Some(_) => self.processes.unwrap_or(by_need.min(PROCESSES_MAX)).clamp(1, self.clients),
             None => 1,
         };
         check_descriptors(self.clients, count, descriptors)?;
@@ -389,6 +391,7 @@ mod tests {
         assert_eq!(count(100, Some(4), 1000).unwrap(), 4);
         assert_eq!(count(3, Some(4), 1000).unwrap(), 3);
         assert!(count(3000, Some(2), 1000).unwrap_err().to_string().contains("more processes"));
+        assert!(count(1_000_000, None, 1000).unwrap_err().to_string().contains("at most 239616"));
         let alone = Plan { clients: 937, ..Plan::new("ws://127.0.0.1:9") };
         assert!(alone.parts(1000).is_err());
     }

@@ -1,8 +1,10 @@
 //! The server's processes, found by the address at which they listen.
 
+use std::fs;
+
 use super::endpoint::Endpoint;
 use super::{BenchError, Plan};
-use crate::measure::group::{self, Group};
+use crate::measure::group::Group;
 use crate::measure::listener::{self, ListenerError};
 use crate::measure::process::ProcessError;
 use crate::observe::Observer;
@@ -29,7 +31,7 @@ impl Plan {
         }
         match find(&endpoint) {
             Ok((pids, all)) => {
-                observer.note(&format!("measures the server: {}", group::names(&all.pids())));
+                observer.note(&format!("measures the server: {}", named(&all.pids())));
                 self.pids = pids;
             }
             Err(why) => observer.note(&format!("the server's process is not measured: {why}")),
@@ -48,6 +50,24 @@ fn find(endpoint: &Endpoint) -> Result<(Vec<u32>, Group), Unmeasured> {
     group.take_lost().map_or(Ok((pids, group)), |error| Err(error.into()))
 }
 
+/// Of several processes, so many are named.
+const NAMED_MAX: usize = 4;
+
+/// These processes by the names of their programs, so that it shows where a proxy is measured and not what stands behind it.
+fn named(pids: &[u32]) -> String {
+    let name = |pid: &u32| {
+        let name = fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
+        let printable: String = name.chars().filter(|c| !c.is_control()).collect();
+        if printable.is_empty() { pid.to_string() } else { format!("{printable} ({pid})") }
+    };
+    let names: Vec<String> = pids.iter().take(NAMED_MAX).map(name).collect();
+    let more = match pids.len().saturating_sub(NAMED_MAX) {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
+    names.join(", ") + &more
+}
+
 /// The first success, behind which nothing is looked at, or else the first failure.
 fn first_found<T, E>(mut results: impl Iterator<Item = Result<T, E>>) -> Option<Result<T, E>> {
     let first = results.next()?;
@@ -57,6 +77,15 @@ fn first_found<T, E>(mut results: impl Iterator<Item = Result<T, E>>) -> Option<
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn processes_are_named_by_their_programs() {
+        let own = std::process::id();
+        let name = fs::read_to_string("/proc/self/comm").unwrap();
+        assert_eq!(named(&[own]), format!("{} ({own})", name.trim_end()));
+        // No process has such an id.
+        assert_eq!(named(&[u32::MAX; 6]), format!("{} and 2 more", vec![u32::MAX.to_string(); 4].join(", ")));
+    }
 
     #[test]
     fn no_address_is_searched_behind_the_one_at_which_somebody_listens() {

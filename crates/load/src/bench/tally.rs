@@ -8,6 +8,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use webscale::CloseCause;
 
+use super::compressed::Compressed;
 use super::outcome::Failure;
 use super::waiting::Sent;
 use crate::histogram::{Latency, Times};
@@ -22,6 +23,8 @@ pub(crate) struct Tally {
     pub(crate) reconnected: u32,
     /// TLS handshakes that resumed a session, once the load is over.
     pub(crate) resumed: u64,
+    /// What crossed the wire compressed, once the load is over.
+    pub(crate) compressed: Compressed,
     pub(crate) handshakes: Times,
     pub(crate) failed: BTreeMap<Cow<'static, str>, Failure>,
     pub(crate) disconnected: BTreeMap<u16, Failure>,
@@ -58,6 +61,7 @@ impl Tally {
         self.opened += other.opened;
         self.reconnected += other.reconnected;
         self.resumed += other.resumed;
+        self.compressed.add(other.compressed);
         self.handshakes.add(&other.handshakes);
         self.warmup.add(&other.warmup);
         self.measured.add(&other.measured);
@@ -89,7 +93,7 @@ impl Tally {
 
     /// A connection could not be opened.
     pub(crate) fn failed(&mut self, cause: &CloseCause) {
-        count(&mut self.failed, failure_kind(cause).into(), 1, || cause.to_string());
+        count(&mut self.failed, failure_kind(cause), 1, || cause.to_string());
     }
 
     /// A connection ended while it was needed.
@@ -151,8 +155,8 @@ fn count<K: Ord>(failures: &mut BTreeMap<K, Failure>, key: K, more: u64, example
 }
 
 /// The kinds of failure that a person would treat differently.
-fn failure_kind(cause: &CloseCause) -> &'static str {
-    match cause {
+fn failure_kind(cause: &CloseCause) -> Cow<'static, str> {
+    let kind = match cause {
         CloseCause::Connect(error) => match error.kind() {
             io::ErrorKind::ConnectionRefused => "refused",
             io::ErrorKind::AddrNotAvailable | io::ErrorKind::AddrInUse => "no local port",
@@ -161,11 +165,20 @@ fn failure_kind(cause: &CloseCause) -> &'static str {
             _ => "connect",
         },
         CloseCause::Tls(_) => "tls",
-        CloseCause::Upgrade(_) => "upgrade",
+        CloseCause::Upgrade(what) => match status(what) {
+            Some(status) => return format!("HTTP {status}").into(),
+            None => "upgrade",
+        },
         CloseCause::Timeout(_) => "timeout",
         CloseCause::Lost(_) => "lost",
         _ => "other",
-    }
+    };
+    kind.into()
+}
+
+/// The status of an answer that was another one than 101, in the words of the library.
+fn status(what: &str) -> Option<u16> {
+    what.strip_prefix("the server answered ")?.get(..3)?.parse().ok()
 }
 
 /// What a person can do about a kind of failure that met every client.
@@ -177,7 +190,16 @@ pub(crate) fn advice(kind: &str, url: &str) -> String {
         "tls" => {
             "a server without TLS is reached by ws://, and --ca names the CA of a certificate that is checked"
         }
-        "upgrade" => "is this the URL of a WebSocket, with the right path?",
+        "HTTP 400" if !secure => {
+            "is this the URL of a WebSocket, with the right path? A server with TLS is reached by wss://"
+        }
+        "HTTP 401" | "HTTP 403" => "--bearer, --basic or --header say who asks, and --origin from which page",
+        "HTTP 429" | "HTTP 503" => "it takes no more: try fewer clients, or a slower --ramp",
+        "HTTP 502" | "HTTP 504" => "a proxy does not reach the server behind it",
+        kind if kind.starts_with("HTTP 3") => "it redirects: give the URL to which it does",
+        kind if kind == "upgrade" || kind.starts_with("HTTP ") => {
+            "is this the URL of a WebSocket, with the right path? A proxy in front has to pass Upgrade on"
+        }
         "lost" if !secure => "a server with TLS is reached by wss://",
         "unreachable" | "timeout" => "is the address right, and no firewall between?",
         _ => return String::new(),
@@ -237,11 +259,29 @@ mod tests {
         let (mut one, mut other) = (Tally::default(), Tally::default());
         one.failed(&refused());
         other.failed(&refused());
-        other.failed(&CloseCause::Upgrade("HTTP status 404".into()));
+        other.failed(&CloseCause::Upgrade("the server answered 404 instead of 101".into()));
+        other.failed(&CloseCause::Upgrade("no Sec-WebSocket-Accept".into()));
         one.add(&other);
         assert_eq!(one.failed["refused"].count, 2);
-        assert_eq!((one.failed["upgrade"].count, one.failed.len()), (1, 2));
-        assert!(one.failed["upgrade"].example.contains("404"));
+        assert_eq!((one.failed["HTTP 404"].count, one.failed["upgrade"].count, one.failed.len()), (1, 1, 3));
+        assert!(one.failed["HTTP 404"].example.contains("404"));
+    }
+
+    #[test]
+    fn advice_is_for_the_kind_of_failure() {
+        for (kind, words) in [
+            ("HTTP 401", "--bearer"),
+            ("HTTP 302", "redirects"),
+            ("HTTP 503", "--ramp"),
+            ("HTTP 502", "proxy"),
+            ("HTTP 400", "wss://"),
+            ("HTTP 404", "Upgrade"),
+            ("upgrade", "the right path"),
+            ("lost", "wss://"),
+        ] {
+            assert!(advice(kind, "ws://h/").contains(words), "{kind}");
+        }
+        assert_eq!(advice("other", "ws://h/"), "");
     }
 
     #[test]

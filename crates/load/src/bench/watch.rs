@@ -30,7 +30,7 @@ pub(crate) struct Mark {
 }
 
 /// The server's processes at one moment.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct ServerMark {
     pub(crate) cpu_ns: u64,
     pub(crate) memory: Memory,
@@ -59,6 +59,8 @@ struct Polled {
 pub(crate) struct Watch {
     own: Group,
     server: Option<Group>,
+    /// How the server was when it was last seen whole.
+    seen: Option<ServerMark>,
     peak_pss_bytes: u64,
     polled: Option<Polled>,
     /// What costs more than CPU time is read when this has come.
@@ -71,14 +73,16 @@ impl Watch {
     /// When a process is not there, or may not be read: better now than after the load.
     pub(crate) fn new(server: &[u32], parts: &[u32]) -> Result<Watch, BenchError> {
         let own = [&[std::process::id()], parts].concat();
+        let mut seen = None;
         let mut server = if server.is_empty() { None } else { Some(Group::with_started(server)?) };
         if let Some(server) = &mut server {
-            server_mark(server);
+            seen = server_mark(server);
             server.take_lost().map_or(Ok(()), Err)?;
         }
         Ok(Watch {
             own: Group::open(&own)?,
             server,
+            seen,
             peak_pss_bytes: 0,
             polled: None,
             costly_next: Instant::now(),
@@ -92,10 +96,7 @@ impl Watch {
     }
 
     pub(crate) fn mark(&mut self, sent: u64) -> Result<Mark, BenchError> {
-        let server = self.server.as_mut().and_then(server_mark);
-        if let Some(mark) = &server {
-            self.peak_pss_bytes = self.peak_pss_bytes.max(mark.memory.pss_bytes);
-        }
+        self.look();
         Ok(Mark {
             at: Instant::now(),
             own: self.own_cpu()?,
@@ -103,9 +104,18 @@ impl Watch {
             machine: MachineCpu::read()?,
             sockets: Sockets::read()?,
             listen_overflows: listen_overflows()?,
-            server,
+            // Of a server that has ended, what was last seen.
+            server: self.seen,
             sent,
         })
+    }
+
+    /// Reads everything of the server, if it is still there.
+    fn look(&mut self) -> Option<ServerMark> {
+        let mark = server_mark(self.server.as_mut()?)?;
+        self.peak_pss_bytes = self.peak_pss_bytes.max(mark.memory.pss_bytes);
+        self.seen = Some(mark);
+        Some(mark)
     }
 
     fn own_cpu(&mut self) -> Result<Cpu, ProcessError> {
@@ -133,16 +143,14 @@ impl Watch {
 
     fn poll_costly(&mut self, usage: &mut Usage) {
         usage.kernel_socket_bytes = Sockets::read().ok().map(|sockets| sockets.total_bytes());
-        let (Some(group), Some(server)) = (&mut self.server, &mut usage.server) else { return };
-        group.look();
-        server.pss_bytes = group.memory().map(|memory| memory.pss_bytes);
-        server.descriptors = group.descriptors();
-        self.peak_pss_bytes = self.peak_pss_bytes.max(server.pss_bytes.unwrap_or(0));
-        let Some(switches) = group.switches() else { return };
+        let Some(mark) = self.look() else { return };
+        let Some(server) = &mut usage.server else { return };
+        (server.pss_bytes, server.descriptors) = (Some(mark.memory.pss_bytes), Some(mark.descriptors));
         let now = Instant::now();
-        if let Some((at, before)) = self.switches.replace((now, switches)) {
+        if let Some((at, before)) = self.switches.replace((now, mark.switches)) {
             let seconds = (now - at).as_secs_f64();
-            server.switches_per_second = Some(switches.all().saturating_sub(before.all()) as f64 / seconds);
+            let switches = mark.switches.all().saturating_sub(before.all());
+            server.switches_per_second = Some(switches as f64 / seconds);
         }
     }
 
@@ -351,7 +359,9 @@ mod tests {
         assert!(watch.mark(0).unwrap().server.is_some());
         child.kill().unwrap();
         child.wait().unwrap();
-        assert!(watch.mark(0).unwrap().server.is_none());
+        // What was seen of it stays.
+        let seen = watch.seen.unwrap();
+        assert!(seen.memory.pss_bytes > 0 && watch.mark(0).unwrap().server == Some(seen));
         assert!(matches!(watch.lost(), Some(ProcessError::Gone { .. })));
         assert_eq!(watch.poll().server, None);
     }

@@ -43,7 +43,7 @@ pub(super) struct Assault {
     pub(super) at_once: u32,
     /// What is honest about them.
     pub(super) entry: Entry,
-    /// Those that the server has not ended after so long are let go, and counted as open.
+    /// Those that the server has not ended so long after they came to the attack are let go, and counted as open.
     pub(super) patience: Duration,
     /// No connection is begun after that; those that are open are awaited, with patience.
     pub(super) lasts: Duration,
@@ -142,6 +142,8 @@ struct Attacker<'a> {
     /// When a connection goes on with its script.
     timers: BinaryHeap<Reverse<(Instant, u32)>>,
     begun: Instant,
+    /// When it was last looked whom the server has not ended in time.
+    looked: Instant,
     buffer: Vec<u8>,
     toll: Toll,
 }
@@ -155,6 +157,7 @@ impl<'a> Attacker<'a> {
             connections: BTreeMap::new(),
             timers: BinaryHeap::new(),
             begun: Instant::now(),
+            looked: Instant::now(),
             buffer: vec![0; BUFFER_BYTES],
             toll: Toll::default(),
         })
@@ -197,12 +200,14 @@ impl<'a> Attacker<'a> {
         self.toll.begun + self.toll.not_begun
     }
 
-    /// Lets those go that the server has not ended in time. The lowest number is the oldest.
+    /// Lets those go that the server has not ended in time.
     fn lose_patience(&mut self) {
-        while let Some(oldest) = self.connections.first_entry()
-            && oldest.get().age() >= self.assault.patience
-        {
-            let hostile = oldest.remove();
+        let (now, patience) = (Instant::now(), self.assault.patience);
+        if now - self.looked < LOOK_EVERY {
+            return;
+        }
+        self.looked = now;
+        for (_, hostile) in self.connections.extract_if(.., |_, hostile| hostile.has_waited(now, patience)) {
             self.toll.add(&hostile.account(), End::Open);
             hostile.leave();
         }

@@ -16,7 +16,7 @@ use crate::cert::Files;
 pub(crate) const BYSTANDERS: u32 = 100;
 /// Messages at the beginning that count for nothing.
 const WARMUP: Duration = Duration::from_millis(500);
-/// How long answers are awaited when a window ends.
+/// How long answers are awaited when a window ends and they go on sending.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// How often they are looked after.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
@@ -108,7 +108,17 @@ impl Bystanders {
 
     /// What they saw since the last window ended. Waits for answers that are still to come.
     pub(crate) fn end_window(&mut self) -> Result<Window, FaultsError> {
-        let until = Instant::now() + PATIENCE;
+        self.end_window_within(PATIENCE)
+    }
+
+    /// They stay connected, and send nothing more; what they saw until then, and in `patience` for the last answers.
+    pub(crate) fn fall_silent(&mut self, patience: Duration) -> Result<Window, FaultsError> {
+        self.fleet.end();
+        self.end_window_within(patience)
+    }
+
+    fn end_window_within(&mut self, patience: Duration) -> Result<Window, FaultsError> {
+        let until = Instant::now() + patience;
         self.look_after()?;
         // A message is on its way now and then; that one of them is answered is seen within a few looks.
         while self.waiting() > 0 && Instant::now() < until {
@@ -136,12 +146,6 @@ impl Bystanders {
         let mut sum = self.before;
         sum.add(&self.window.counts());
         sum.waiting()
-    }
-
-    /// They stay connected, and send nothing more.
-    pub(crate) fn fall_silent(&mut self) -> Result<(), FaultsError> {
-        self.fleet.end();
-        Ok(self.fleet.whole()?)
     }
 
     /// They close their connections, as a client should.

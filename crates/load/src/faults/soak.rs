@@ -298,8 +298,7 @@ impl<'a> Soak<'a> {
             gauge = self.subject.gauge()?;
             counts = self.ask()?;
         }
-        self.bystanders.fall_silent()?;
-        let window = self.bystanders.end_window()?;
+        let window = self.bystanders.fall_silent(RECOVERY_MAX)?;
         self.bystanders.leave()?;
         Ok(Ending {
             churns,

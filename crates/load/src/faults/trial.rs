@@ -377,10 +377,10 @@ fn recovery(
         gauge = subject.gauge()?;
     }
     let took = begun.elapsed();
-    let window = bystanders.end_window()?;
-    bystanders.fall_silent()?;
+    let window = bystanders.fall_silent(RECOVERY_MAX)?;
+    let silent = Instant::now();
     let mut idle_cpu = cpu_over(subject, IDLE_FOR)?;
-    while idle_cpu >= IDLE_CPU_MAX && begun.elapsed() < RECOVERY_MAX {
+    while idle_cpu >= IDLE_CPU_MAX && silent.elapsed() < RECOVERY_MAX {
         idle_cpu = cpu_over(subject, IDLE_FOR)?;
     }
     Ok(After { gauge, took, idle_cpu, window, account: None })

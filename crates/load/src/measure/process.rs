@@ -107,8 +107,10 @@ pub struct Process {
     pid: u32,
     directory: PathBuf,
     started_ticks: u64,
-    /// The last CPU time seen of every thread, ended ones too.
-    seen: BTreeMap<u32, ThreadCpu>,
+    /// The last CPU time seen of the threads that lived then.
+    seen: BTreeMap<u32, u64>,
+    /// The same of all that have ended.
+    ended_ns: u64,
     total_ns: u64,
 }
 
@@ -119,7 +121,8 @@ impl Process {
     /// When there is no such process.
     pub fn open(pid: u32) -> Result<Process, ProcessError> {
         let directory = PathBuf::from(format!("/proc/{pid}"));
-        let mut process = Process { pid, directory, started_ticks: 0, seen: BTreeMap::new(), total_ns: 0 };
+        let mut process =
+            Process { pid, directory, started_ticks: 0, seen: BTreeMap::new(), ended_ns: 0, total_ns: 0 };
         process.started_ticks = process.stat()?.started_ticks;
         Ok(process)
     }
@@ -148,8 +151,10 @@ impl Process {
         }
         let at = Instant::now();
         let threads = self.live_threads()?;
-        self.seen.extend(threads.iter().map(|(tid, thread)| (*tid, thread.clone())));
-        let seen_ns: u64 = self.seen.values().map(|thread| thread.ns).sum();
+        let ended = self.seen.iter().filter(|(tid, _)| !threads.contains_key(tid));
+        self.ended_ns += ended.map(|(_, ns)| ns).sum::<u64>();
+        self.seen = threads.iter().map(|(tid, thread)| (*tid, thread.ns)).collect();
+        let seen_ns = self.ended_ns + self.seen.values().sum::<u64>();
         let ticks_ns = stat.cpu_ticks * (1_000_000_000 / rustix::param::clock_ticks_per_second());
         self.total_ns = self.total_ns.max(seen_ns).max(ticks_ns);
         Ok(Cpu { at, total_ns: self.total_ns, threads })

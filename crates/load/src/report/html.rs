@@ -393,20 +393,30 @@ fn clients(outcome: &Outcome) -> Table {
 fn messages(outcome: &Outcome) -> Table {
     let messages = &outcome.messages;
     let what = if outcome.probe == "idle" { "Pings" } else { "Messages" };
+    let compressed = outcome.compressed.map(|compressed| {
+        [
+            ("sent compressed, warm-up included", compressed.sent.messages),
+            ("received compressed, warm-up included", compressed.received.messages),
+        ]
+    });
     counts(
         &format!("{what} that were due in the measured part"),
         &[
-            ("due", messages.offered),
-            ("sent", messages.sent),
-            ("refused: the server did not read", messages.refused),
-            ("answers awaited", messages.awaited),
-            ("answered", messages.answered),
-            ("not answered", messages.unanswered),
-            ("lost echoes, warm-up included", messages.lost),
-            ("echoes out of order, warm-up included", messages.reordered),
-            ("corrupt echoes, warm-up included", messages.corrupt),
-            ("sent in all, warm-up included", messages.sent_in_all),
-        ],
+            &[
+                ("due", messages.offered),
+                ("sent", messages.sent),
+                ("refused: the server did not read", messages.refused),
+                ("answers awaited", messages.awaited),
+                ("answered", messages.answered),
+                ("not answered", messages.unanswered),
+                ("lost echoes, warm-up included", messages.lost),
+                ("echoes out of order, warm-up included", messages.reordered),
+                ("corrupt echoes, warm-up included", messages.corrupt),
+                ("sent in all, warm-up included", messages.sent_in_all),
+            ][..],
+            compressed.as_ref().map_or(&[], |rows| &rows[..]),
+        ]
+        .concat(),
     )
 }
 

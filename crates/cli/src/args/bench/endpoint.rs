@@ -48,6 +48,9 @@ pub(crate) struct HandshakeArgs {
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "TLS")]
 pub(crate) struct TlsArgs {
+    /// Accept any certificate, as without --ca and --system-roots
+    #[arg(long, conflicts_with_all = ["ca", "system_roots"])]
+    pub(crate) insecure: bool,
     /// Accept only certificates below those in this PEM file
     #[arg(long, value_name = "FILE", conflicts_with = "system_roots")]
     pub(crate) ca: Option<PathBuf>,
@@ -89,7 +92,7 @@ impl EndpointArgs {
             ..Plan::new(self.url.clone())
         };
         let asks_for_tls = plan.trust != Trust::Any || plan.tls != TlsOptions::default();
-        if asks_for_tls && self.url.starts_with("ws://") {
+        if asks_for_tls && !plan.is_secure() {
             return Err(Usage(format!("{} is not TLS: the flags of TLS need a wss:// URL", self.url)).into());
         }
         Ok(plan)

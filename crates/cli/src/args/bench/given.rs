@@ -1,13 +1,32 @@
 //! Values that may stand in a file or in the environment.
 
-use std::{env, fs};
+use std::env;
+use std::fs::File;
+use std::io::Read;
+use std::path::Path;
 
 use crate::exit::Usage;
+
+/// No file that is read whole is longer; some have no end.
+pub(super) const FILE_BYTES_MAX: usize = 1 << 30;
+
+/// What a file holds that was typed so.
+pub(super) fn file(typed: &str, path: &Path) -> anyhow::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    let read = File::open(path).and_then(|file| file.take(FILE_BYTES_MAX as u64 + 1).read_to_end(&mut bytes));
+    match read {
+        Ok(_) if bytes.len() <= FILE_BYTES_MAX => Ok(bytes),
+        Ok(_) => Err(Usage(format!("{typed}: more than {FILE_BYTES_MAX} bytes")).into()),
+        Err(error) => Err(Usage(format!("{typed}: {error}")).into()),
+    }
+}
 
 /// The text that was typed, or that of the file in `@FILE`.
 pub(super) fn text(flag: &str, typed: &str) -> anyhow::Result<String> {
     let Some(path) = typed.strip_prefix('@') else { return Ok(typed.into()) };
-    fs::read_to_string(path).map_err(|error| Usage(format!("{flag} {typed}: {error}")).into())
+    let typed = format!("{flag} {typed}");
+    let bytes = file(&typed, Path::new(path))?;
+    String::from_utf8(bytes).map_err(|_| Usage(format!("{typed}: not UTF-8")).into())
 }
 
 /// The same without the line end that files have; also from the environment, as `env:NAME`: what is typed can be read

@@ -76,7 +76,7 @@ impl LoadArgs {
         plan.stop = StopConditions { failures: self.max_failures, p99: self.stop_above_p99 };
         plan.warmup = self.warmup;
         plan.duration = above_zero("--duration", self.duration)?;
-        plan.latency_limit = self.latency_limit;
+        plan.latency_limit = above_zero("--latency-limit", self.latency_limit)?;
         Ok(())
     }
 

@@ -1,6 +1,5 @@
 //! What the clients send, and what counts as an answer.
 
-use std::fs;
 use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -16,7 +15,7 @@ use crate::args::units;
 use crate::exit::Usage;
 
 /// The largest message of a load; each loop holds some of them.
-const SIZE_MAX: usize = 1 << 30;
+const SIZE_MAX: usize = given::FILE_BYTES_MAX;
 
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Messages and answers")]
@@ -119,8 +118,7 @@ impl MessageArgs {
         }
         match (&self.payload, self.size) {
             (Some(path), _) => {
-                let bytes = fs::read(path)
-                    .map_err(|error| Usage(format!("--payload {}: {error}", path.display())))?;
+                let bytes = given::file(&format!("--payload {}", path.display()), path)?;
                 let payload = Payload::fixed(bytes, kind).map_err(|position| {
                     let path = path.display();
                     Usage(format!("--payload {path} is not UTF-8 at byte {position}: send it with --binary"))

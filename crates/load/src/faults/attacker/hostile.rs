@@ -18,6 +18,8 @@ use super::toll::End;
 const OUT_BYTES: usize = 64 * 1024;
 /// Of what a server says in HTTP, this much is kept: its status stands at the front.
 const HEAD_BYTES: usize = 16 * 1024;
+/// Longer than the server's time for a handshake, by default: it may end those that are late.
+const COMES_WITHIN: Duration = Duration::from_secs(15);
 /// The longest message that a server is expected to send.
 const MESSAGE_BYTES: usize = 64 << 20;
 
@@ -91,6 +93,8 @@ pub(super) struct Hostile {
     out: Vec<u8>,
     reading: bool,
     begun: Instant,
+    /// When it came as far as the attack.
+    entered: Option<Instant>,
     account: Account,
     /// What epoll knows.
     pub(super) watched: Interest,
@@ -120,6 +124,7 @@ impl Hostile {
             out: Vec::new(),
             reading: true,
             begun: Instant::now(),
+            entered: None,
             account: Account::default(),
             watched: Interest::default(),
             timer: None,
@@ -130,12 +135,17 @@ impl Hostile {
         &self.socket
     }
 
-    pub(super) fn age(&self) -> Duration {
-        self.begun.elapsed()
+    /// Whether the server has had so much `patience` with its attack; a handshake may take longer before.
+    pub(super) fn has_waited(&self, now: Instant, patience: Duration) -> bool {
+        let coming = if self.tls.is_some() { COMES_WITHIN } else { Duration::ZERO };
+        match self.entered {
+            Some(entered) => now - entered >= patience,
+            None => now - self.begun >= patience.max(coming),
+        }
     }
 
     pub(super) fn account(&self) -> Account {
-        Account { age: self.age(), ..self.account }
+        Account { entered: self.entered.is_some(), age: self.begun.elapsed(), ..self.account }
     }
 
     pub(super) fn interest(&self) -> Interest {
@@ -190,7 +200,7 @@ impl Hostile {
         let end = match (&self.ear, self.closed) {
             (_, Some(code)) => End::Closed(code),
             (Ear::Http(head), None) => status(head).map_or(End::Dropped, End::Answered),
-            _ if !self.account.entered => End::Refused,
+            _ if self.entered.is_none() => End::Refused,
             _ => End::Dropped,
         };
         self.stage = Stage::Over(end);
@@ -206,7 +216,7 @@ impl Hostile {
 
     /// From here on it is hostile.
     fn enter(&mut self) -> Stage {
-        self.account.entered = true;
+        self.entered = Some(Instant::now());
         Stage::Attacking
     }
 
