@@ -1,5 +1,7 @@
 //! `webscale doctor`: the machine's limits against a number of clients; and the same before a load.
 
+use std::io::{self, Write};
+
 use webscale_load::bench::Plan;
 use webscale_load::doctor::{self, Need, Root, Verdict};
 use webscale_load::observe::Observer;
@@ -13,8 +15,13 @@ use crate::output;
 struct DoNotFit(String);
 
 pub(crate) fn run(args: &DoctorArgs) -> anyhow::Result<()> {
-    let need = args.need()?;
+    let mut need = args.need()?;
     output::prepare_json(args.json.as_deref())?;
+    if let Some(plan) = args.plan().filter(|_| need.role.serves() && args.processes.is_none())
+        && let Err(why) = need.find_server(&plan)
+    {
+        note(&format!("{why}; the limits are those of a server that is started from here"));
+    }
     let diagnosis = doctor::examine(&Root::default(), &need);
     output::report(args.json.as_deref(), &diagnosis, || doctor::text(&diagnosis, output::look()))?;
     if diagnosis.fits {
@@ -22,6 +29,11 @@ pub(crate) fn run(args: &DoctorArgs) -> anyhow::Result<()> {
     }
     let short: Vec<&str> = diagnosis.with(Verdict::Short).map(|check| check.name).collect();
     Err(DoNotFit(format!("{} clients do not fit: too little of {}", need.clients, short.join(", "))).into())
+}
+
+fn note(text: &str) {
+    // Who closed stderr does not want to know.
+    let _ = writeln!(io::stderr(), "{text}");
 }
 
 /// Looks whether the machine bears the load of `plan`, before it is begun; says what is tight.

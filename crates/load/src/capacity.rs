@@ -409,7 +409,7 @@ fn is_stranger(outcome: &Outcome) -> bool {
 fn too_large(diagnosis: &Diagnosis, clients: u32, at: u32, end: End) -> Option<(Binding, u32)> {
     let short = diagnosis.with(Verdict::Short).next()?;
     let resource = match short.name {
-        "tcp_mem" => Resource::TcpMemory,
+        "tcp_mem, free" => Resource::TcpMemory,
         "nf_conntrack, free" => Resource::ConnectionTracking,
         "fs.file-max, free" | "epoll max_user_watches" => Resource::LoadDescriptors,
         _ => Resource::Memory,

@@ -17,8 +17,10 @@ mod tasks;
 use serde::Serialize;
 
 use crate::bench::endpoint::Endpoint;
-use crate::bench::{BenchError, Plan};
-pub use check::{Check, Value, Verdict};
+use crate::bench::{BenchError, Plan, Probe};
+use crate::measure::listener::{self, ListenerError};
+use crate::measure::process::parse_stat;
+pub use check::{Check, Mend, Value, Verdict};
 pub(crate) use descriptors::ProcessLimits;
 pub(crate) use memory::KERNEL_BYTES;
 pub use root::Root;
@@ -54,7 +56,7 @@ impl Role {
 }
 
 /// What the machine is to hold.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Need {
     /// Clients at the same time.
     pub clients: u64,
@@ -70,7 +72,15 @@ pub struct Need {
     pub secure: bool,
     /// Memory of the server's process for each client, in bytes.
     pub server_bytes: u64,
+    /// Length of a message, in bytes; zero where none are sent.
+    pub message_bytes: u64,
+    /// Processes of a server that runs here and share its port, whose own limits count. Empty where it is still to be
+    /// started, or not known.
+    pub server: Vec<u32>,
 }
+
+/// Length of the message of a load that says nothing of it: `webscale payload`.
+pub const MESSAGE_BYTES: u64 = 10_240;
 
 /// PSS of `webscale serve` for one TLS client, idle or loaded with 10 kB messages: measured at 3.7 to 4.1 kB.
 pub const SERVER_BYTES: u64 = 4_100;
@@ -89,6 +99,8 @@ impl Need {
             sources: plan.sources.len().max(1) as u64,
             loopback: address.is_loopback() && address.is_ipv4(),
             secure: plan.is_secure(),
+            message_bytes: if plan.probe == Probe::Idle { 0 } else { plan.payload.len_max() as u64 },
+            server: plan.pids.clone(),
             ..Need::of(plan.clients.into())
         })
     }
@@ -103,8 +115,34 @@ impl Need {
             loopback: true,
             secure: true,
             server_bytes: SERVER_BYTES,
+            message_bytes: MESSAGE_BYTES,
+            server: Vec::new(),
         }
     }
+
+    /// Takes the processes that listen at the URL of `plan` for the server, if it is on this machine and runs.
+    ///
+    /// # Errors
+    /// When nobody listens there, or whoever does may not be looked at.
+    pub fn find_server(&mut self, plan: &Plan) -> Result<(), ListenerError> {
+        let addresses = Endpoint::new(plan).map(|endpoint| endpoint.addresses().to_vec()).unwrap_or_default();
+        let mut found = addresses.into_iter().map(listener::holders);
+        let holders = match found.next() {
+            Some(Err(first)) => found.find_map(Result::ok).ok_or(first)?,
+            Some(Ok(holders)) => holders,
+            None => return Ok(()),
+        };
+        self.server = without_parents(&Root::default(), &holders);
+        self.processes = self.server.len() as u64;
+        Ok(())
+    }
+}
+
+/// Of processes that share a port, those that take its connections: one that has started another leaves them to that.
+fn without_parents(root: &Root, pids: &[u32]) -> Vec<u32> {
+    let parent = |pid: &u32| Some(parse_stat(&root.text(&format!("proc/{pid}/stat"))?)?.parent);
+    let parents: Vec<u32> = pids.iter().filter_map(parent).collect();
+    pids.iter().copied().filter(|pid| !parents.contains(pid)).collect()
 }
 
 /// What the examination found.
@@ -121,7 +159,7 @@ pub struct Diagnosis {
 impl Diagnosis {
     fn new(need: &Need, checks: Vec<Check>) -> Diagnosis {
         let fits = checks.iter().all(|check| check.verdict != Verdict::Short);
-        Diagnosis { need: *need, fits, checks }
+        Diagnosis { need: need.clone(), fits, checks }
     }
 
     /// The rows with this verdict.
@@ -132,14 +170,21 @@ impl Diagnosis {
 
 /// Examines everything.
 pub fn examine(root: &Root, need: &Need) -> Diagnosis {
-    let groups = [descriptors::checks, network::checks, memory::checks, tasks::checks, processor::checks];
+    let groups = [
+        descriptors::checks,
+        network::checks,
+        memory::checks,
+        memory::of_server,
+        tasks::checks,
+        processor::checks,
+    ];
     Diagnosis::new(need, groups.into_iter().flat_map(|checks| checks(root, need)).collect())
 }
 
-/// Examines what a load does not find out by itself before its first connection: all but descriptors and ports, of
-/// which it takes what it needs or says what is missing, and the processor. A millisecond or so.
+/// Examines what a load does not find out by itself before its first connection: not descriptors, ports and threads, of
+/// which it takes what it needs or says what is missing, nor the processor, nor the server. A millisecond or so.
 pub fn before_load(root: &Root, need: &Need) -> Diagnosis {
-    let groups = [descriptors::system, network::kernel, memory::checks, tasks::checks];
+    let groups = [descriptors::system, network::kernel, memory::checks, tasks::watches];
     Diagnosis::new(need, groups.into_iter().flat_map(|checks| checks(root, need)).collect())
 }
 

@@ -50,13 +50,13 @@ pub(crate) fn wrap(text: &str, indent: &str) -> String {
     let mut wrapped = String::new();
     for line in text.lines() {
         let mut length = 0;
-        for word in line.split(' ') {
+        for (nth, word) in line.split(' ').enumerate() {
             let width = word.chars().count();
             if length > 0 && length + 1 + width > WIDTH {
                 wrapped.push('\n');
                 wrapped.push_str(indent);
                 length = indent.len();
-            } else if length > 0 {
+            } else if nth > 0 {
                 wrapped.push(' ');
                 length += 1;
             }
@@ -80,5 +80,6 @@ mod tests {
             "{text}"
         );
         assert_eq!(wrap("a\n\nb", ""), "a\n\nb\n");
+        assert_eq!(wrap("  a  b", ""), "  a  b\n");
     }
 }

@@ -271,13 +271,13 @@ fn server_cpu(outcome: &Outcome, witness: &Witness) -> Option<Finding> {
         let used = share / allowed * 100.0;
         return found(format!("the server used {used:.0} % of the {allowed:.1} processors that it may use"));
     }
-    if witness.runnable() >= FULL {
-        let (wanted, had) = (witness.runnable() * 100.0, share * 100.0);
-        return found(format!(
-            "a thread of the server wanted a processor for {wanted:.0} % of the time; it had {had:.0} % in all"
-        ));
-    }
-    None
+    let (wanted, had) = (witness.runnable() * 100.0, share * 100.0);
+    let why = format!(
+        "a thread of the server wanted a processor for {wanted:.0} % of the time; it had {had:.0} % in all"
+    );
+    // What other programs have taken of it was not the server's to use.
+    let end = if outcome.disturbed().is_some() { End::Both } else { End::Server };
+    (witness.runnable() >= FULL).then_some(Finding { resource: Resource::ServerCpu, end, why })
 }
 
 fn tcp_memory(_: &Outcome, witness: &Witness) -> Option<Finding> {

@@ -1,5 +1,6 @@
 //! The page of a search: the result, its steps, and latency and CPU over what was tried.
 
+use super::text::count;
 use super::{Capacity, Find, StepReport};
 use crate::report::facts::{Fact, fact, host, run};
 use crate::report::page::{Figure, Page, Table, Tone};
@@ -55,7 +56,6 @@ fn figures(capacity: &Capacity) -> Vec<Figure> {
         figures.push(Figure::new("Memory a client", Unit::Bytes.format(memory.server_bytes), kernel));
     }
     if let Some(projection) = &capacity.projection {
-        let count = |clients: u64| Unit::Count.format(clients as f64);
         let budget = Unit::Bytes.format(projection.budget_bytes as f64);
         let between = match (projection.clients_least, projection.clients_most) {
             (Some(least), Some(most)) => format!(", {} to {} with 95 %", count(least), count(most)),

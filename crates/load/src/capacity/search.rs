@@ -2,14 +2,15 @@
 //!
 //! ```text
 //!   held   ──> twice as much            until something is not held
-//!   not    ──> half way between         until the two are close
+//!   not    ──> the same again           if it was the load's fault, which says nothing of the server
+//!          ──> half way between         until the two are close
 //!   close  ──> the lowest failure again: a failure that was met once may be noise
 //!          ──> the most held again, for the whole time: so may a success
 //! ```
 
 use std::collections::BTreeMap;
 
-use super::binding::Binding;
+use super::binding::{Binding, End};
 
 /// No search needs more steps, however noisy the machine.
 pub const STEPS_MAX: u32 = 60;
@@ -109,6 +110,9 @@ impl Search {
         match self.failed.first_key_value() {
             None if held < self.range.first => short(self.range.first),
             None if held < self.range.most => short(held.saturating_mul(2).min(self.range.most)),
+            Some((&failed, failure)) if failure.times < 2 && failure.binding.end == End::Load => {
+                short(failed)
+            }
             Some((&failed, _)) if failed - held > self.gap(failed) => short(held + (failed - held) / 2),
             Some((&failed, failure)) if failure.times < 2 => short(failed),
             _ if held > 0 && self.held[&held] < HELD_TIMES => Some(Step { value: held, whole: true }),
@@ -269,6 +273,29 @@ mod tests {
             let most = found.most.unwrap();
             assert!((18_000..=20_000).contains(&most), "hiccup at step {hiccup}: {most}");
         }
+    }
+
+    #[test]
+    fn what_the_load_missed_is_tried_again_at_once() {
+        let late = |value| Binding::new(Resource::Generator, value, "late");
+        let mut steps = 0;
+        let (found, steps) = search(RANGE, |step| {
+            steps += 1;
+            if steps == 1 { Trial::NotHeld(late(step.value)) } else { exact(8_000)(step) }
+        });
+        let values: Vec<u32> = steps.iter().map(|step| step.value).collect();
+        assert_eq!(values[..5], [1000, 1000, 2000, 4000, 8000]);
+        assert_eq!((found.most, found.confirmed), (Some(8_000), true));
+        // Where it always misses, no step is made a third time.
+        let (found, steps) = search(RANGE, |step| match step.value {
+            0..=3_000 => Trial::Held,
+            value => Trial::NotHeld(late(value)),
+        });
+        assert!(
+            found.confirmed && found.most >= Some(2_900) && steps.len() < 20,
+            "{found:?} {}",
+            steps.len()
+        );
     }
 
     #[test]

@@ -83,7 +83,6 @@ fn taken(memory: &ClientMemory) -> String {
 
 fn projected(projection: &Projection, memory: Option<&ClientMemory>) -> String {
     let budget = Unit::Bytes.format(projection.budget_bytes as f64);
-    let count = |clients: u64| Unit::Count.format(clients as f64);
     let Some(clients) = projection.clients else {
         return format!("nothing for {budget}: the server's memory did not grow with the clients; try more");
     };
@@ -98,9 +97,18 @@ fn projected(projection: &Projection, memory: Option<&ClientMemory>) -> String {
         _ => String::new(),
     };
     format!(
-        "{} clients would fit into {budget} by memory alone ({between}){beyond}; not measured",
+        "about {} clients would fit into {budget} by memory alone ({between}){beyond}; not measured",
         count(clients)
     )
+}
+
+/// A projected number, to three digits: it is not known any better.
+pub(super) fn count(clients: u64) -> String {
+    let mut scale = 1;
+    while clients / scale >= 1000 {
+        scale *= 10;
+    }
+    Unit::Count.format(((clients + scale / 2) / scale * scale) as f64)
 }
 
 fn result(capacity: &Capacity) -> String {
@@ -153,6 +161,8 @@ mod tests {
 
     fn lines(capacity: &Capacity) -> String {
         let text = text(capacity, Look::Plain);
+        let is_aligned = |line: &&str| line.starts_with(' ') == line.starts_with("             ");
+        assert!(text.lines().all(|line| is_aligned(&line)), "{text}");
         assert!(text.lines().all(|line| line.chars().count() <= 80), "{text}");
         text.split_whitespace().collect::<Vec<_>>().join(" ")
     }
@@ -207,7 +217,7 @@ mod tests {
             text.contains("4.0 ± 0.1 kB a client in the server, by the slope over 4 steps of 1000 to 8000"),
             "{text}"
         );
-        let projected = "projected 505,949 clients would fit into 4 GB by memory alone (498,379 to 513,753 with 95 %), \
+        let projected = "projected about 506,000 clients would fit into 4 GB by memory alone (498,000 to 514,000 with 95 %), \
                          63 times what was measured; not measured";
         assert!(text.contains(projected), "{text}");
         let text =

@@ -7,6 +7,11 @@ use serde::Serialize;
 /// What is needed leaves less than one part in so many to spare: tight.
 const SPARE_ONE_IN: u64 = 10;
 
+/// What is needed with something to spare.
+pub(super) fn with_spare(needed: u64) -> u64 {
+    needed + needed / SPARE_ONE_IN
+}
+
 /// How a limit stands to what is needed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
@@ -69,6 +74,27 @@ impl fmt::Display for Value {
     }
 }
 
+/// What mends a row.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Mend {
+    /// A command for a shell, as it is to be typed.
+    Command(String),
+    /// A line of a systemd unit's section `[Service]`.
+    Unit(String),
+    /// What is to be done where no command does it.
+    Words(String),
+}
+
+impl fmt::Display for Mend {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Mend::Command(text) | Mend::Words(text) => f.write_str(text),
+            Mend::Unit(line) => write!(f, "{line} in [Service] of the systemd unit"),
+        }
+    }
+}
+
 /// One row of the table.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Check {
@@ -82,8 +108,8 @@ pub struct Check {
     pub verdict: Verdict,
     /// The arithmetic, or what happens when there is not enough.
     pub note: String,
-    /// Commands or lines of configuration that mend it; empty where nothing has to be mended.
-    pub mend: Vec<String>,
+    /// What mends it, each by itself; empty where nothing has to be mended.
+    pub mend: Vec<Mend>,
 }
 
 impl Check {
@@ -157,31 +183,54 @@ impl Check {
     }
 
     /// What mends it; forgotten where nothing has to be mended.
-    pub(super) fn mend<const N: usize>(mut self, commands: [String; N]) -> Check {
+    pub(super) fn mend(mut self, mends: impl IntoIterator<Item = Mend>) -> Check {
         if matches!(self.verdict, Verdict::Tight | Verdict::Short) {
-            self.mend = commands.into();
+            self.mend = mends.into_iter().collect();
         }
         self
     }
 
+    /// Nothing is needed, and nothing has to be mended, whatever there is.
+    pub(super) fn not_needed(self) -> Check {
+        match self.verdict {
+            Verdict::Unknown => self,
+            _ => Check { verdict: Verdict::Ok, needed: None, ..self },
+        }
+    }
+
     /// The row as one sentence: for a load that is not begun.
     pub fn sentence(&self) -> String {
-        let amount = |value: &Option<Value>| value.as_ref().map_or("?".to_owned(), Value::to_string);
-        let (name, now, needed) = (self.name, amount(&self.now), amount(&self.needed));
-        let mend =
-            if self.mend.is_empty() { String::new() } else { format!(": {}", self.mend.join(", or ")) };
-        format!("{name} is {now} and {needed} are needed ({}){mend}", self.note)
+        let now = self.now.as_ref().map_or("not known".to_owned(), Value::to_string);
+        let needed = self.needed.as_ref().map(|needed| format!(" where {needed} are needed"));
+        let mends: Vec<String> = self.mend.iter().map(Mend::to_string).collect();
+        let mend = if mends.is_empty() { String::new() } else { format!(": {}", mends.join(", or ")) };
+        format!("{}: {now}{} ({}){mend}", self.name, needed.unwrap_or_default(), self.note)
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::Check;
+    use super::{Check, Mend};
 
     #[test]
     fn what_is_short_fits_fewer() {
         assert_eq!(Check::bytes("tcp_mem", Some(300_000), 1_200_000).fitting(100), 25);
         assert_eq!(Check::count("ports", Some(9_000), 100).fitting(100), 100);
         assert_eq!(Check::count("ports", None, 100).fitting(100), 0);
+    }
+
+    #[test]
+    fn a_row_is_a_sentence() {
+        let mend = || [Mend::Command("sysctl -w a=2".into()), Mend::Unit("A=2".into())];
+        let short = Check::count("a", Some(1), 2).note("two of them").mend(mend());
+        let words =
+            "a: 1 where 2 are needed (two of them): sysctl -w a=2, or A=2 in [Service] of the systemd unit";
+        assert_eq!(short.sentence(), words);
+        let word = Check::word("b", Some("slow".into()), false).note("why");
+        assert_eq!(word.sentence(), "b: slow (why)");
+        assert_eq!(
+            Check::count("c", None, 2).note("why").mend(mend()).sentence(),
+            "c: not known where 2 are needed (why)"
+        );
     }
 }

@@ -1,16 +1,18 @@
 //! Ports, queues and buffers of TCP.
 
 use super::Need;
-use super::check::{Check, Value, Verdict};
+use super::check::{Check, Mend, Value, Verdict};
 use super::root::Root;
 use crate::measure::kernel::{page_bytes, parse_port_range, parse_sockstat};
 
 /// The longest queue of connections that a server asks for.
 const BACKLOG: u64 = 4096;
-/// What the kernel keeps of a message of 10 kB that nobody has read yet, measured.
-const UNREAD_BYTES: u64 = 12_000;
-/// A message of 10 kB and its frame and record headers fit into the window.
-const WINDOW_BYTES: u64 = 12_000;
+/// What the kernel keeps of a message that nobody has read yet, beside its bytes: measured with 10 kB.
+const BESIDE_UNREAD: u64 = 1_760;
+/// Of the clients that are served in time, one in so many has an unread message, at most.
+const UNREAD_ONE_IN: u64 = 10;
+/// The widest range of ports that leaves those alone for which it takes root.
+const PORTS_WIDEST: u64 = 65_535 - 1_024 + 1;
 
 pub(super) fn checks(root: &Root, need: &Need) -> Vec<Check> {
     let mut checks = Vec::new();
@@ -21,7 +23,7 @@ pub(super) fn checks(root: &Root, need: &Need) -> Vec<Check> {
         checks.extend([ports(root, need), time_wait(root, need)]);
     }
     checks.extend(kernel(root, need));
-    checks.extend(windows(root));
+    checks.extend(windows(root, need));
     checks
 }
 
@@ -34,17 +36,19 @@ fn queues(root: &Root, need: &Need) -> [Check; 2] {
     let needed = need.clients.min(BACKLOG);
     let queue = |name, sysctl: &str, note| {
         let file = format!("proc/sys/{}", sysctl.replace('.', "/"));
-        let mend = format!("sysctl -w {sysctl}={BACKLOG}");
+        let mend = root.sysctl(sysctl, BACKLOG);
         Check::count(name, root.number(&file), needed).without_spare().never_short().note(note).mend([mend])
     };
-    [
-        queue("somaxconn", "net.core.somaxconn", "a longer storm of connects overflows listen(2)"),
-        queue(
-            "tcp_max_syn_backlog",
-            "net.ipv4.tcp_max_syn_backlog",
-            "half-open connections in a storm; SYN cookies help out",
-        ),
-    ]
+    let accept =
+        "beyond it connects are dropped in a storm; a server takes it over at listen(2), as it starts";
+    let half_open =
+        queue("tcp_max_syn_backlog", "net.ipv4.tcp_max_syn_backlog", "half-open connections in a storm");
+    let has_cookies = root.number("proc/sys/net/ipv4/tcp_syncookies").is_some_and(|mode| mode > 0);
+    let half_open = match has_cookies {
+        true => half_open.not_needed().note("bounds nothing while tcp_syncookies is on"),
+        false => half_open,
+    };
+    [queue("somaxconn", "net.core.somaxconn", accept), half_open]
 }
 
 fn ports_each(root: &Root) -> Option<u64> {
@@ -62,12 +66,16 @@ fn ports(root: &Root, need: &Need) -> Check {
         return Check { needed: Some(needed), ..Check::count(NAME, each, 0) }.note(note);
     }
     let sources = need.sources.max(1);
+    let widen = (need.clients < PORTS_WIDEST * sources)
+        .then(|| root.sysctl("net.ipv4.ip_local_port_range", "'1024 65535'"));
+    let more = format!("{} addresses of this machine for the load, each by --source ADDR", addresses.max(2));
     Check::count(NAME, each.map(|each| each * sources), need.clients)
-        .note(format!("{} ports × {sources} source address(es) to one server", each.unwrap_or(0)))
-        .mend([
-            "sysctl -w net.ipv4.ip_local_port_range='1024 65535'".into(),
-            format!("bench --source ADDR, {addresses} times"),
-        ])
+        .note(format!("{} ports × {} to one server", each.unwrap_or(0), addresses_of(sources)))
+        .mend(widen.into_iter().chain([Mend::Words(more)]))
+}
+
+fn addresses_of(sources: u64) -> String {
+    if sources == 1 { "1 source address".into() } else { format!("{sources} source addresses") }
 }
 
 fn time_wait(root: &Root, need: &Need) -> Check {
@@ -75,33 +83,48 @@ fn time_wait(root: &Root, need: &Need) -> Check {
     let waiting = waiting.map(|sockets| sockets.tcp_time_wait);
     let ports = ports_each(root).map(|each| each * need.sources.max(1));
     let left = ports.zip(waiting).map(|(ports, waiting)| ports.saturating_sub(waiting));
-    let is_good = need.loopback || left.is_some_and(|left| left >= need.clients);
+    let is_reused = root.number("proc/sys/net/ipv4/tcp_tw_reuse") == Some(1);
+    // Who needs all ports or more is told so by their number.
+    let needed = need.clients.min(ports.unwrap_or(u64::MAX));
+    let is_good = need.loopback || is_reused || waiting == Some(0) || left.is_some_and(|left| left >= needed);
     Check::word("TIME_WAIT left", waiting.map(|waiting| waiting.to_string()), is_good)
         .note("ports that stay taken for 60 s after a run")
-        .mend(["wait 60 s".into(), "sysctl -w net.ipv4.tcp_tw_reuse=1".into()])
+        .mend([Mend::Command("sleep 60".into()), root.sysctl("net.ipv4.tcp_tw_reuse", 1)])
 }
 
-/// The worst case: nobody has read anybody's last message. Above `pressure` windows shrink, above `max` data is
-/// dropped.
+/// Should nobody have read anybody's last message, all of them are in the kernel. Above `pressure` windows shrink, above
+/// `max` data is dropped.
 fn tcp_memory(root: &Root, need: &Need) -> Check {
-    const NAME: &str = "tcp_mem";
+    const NAME: &str = "tcp_mem, free";
     let page = page_bytes();
     let limits = root.numbers("proc/sys/net/ipv4/tcp_mem").filter(|limits| limits.len() == 3);
     let used = root.text("proc/net/sockstat").and_then(|text| parse_sockstat(&text, page));
-    let needed = need.clients * UNREAD_BYTES;
+    let needed = need.clients.saturating_mul(unread_bytes(need));
     let (Some(limits), Some(used)) = (limits, used) else {
-        return Check::bytes(NAME, None, needed).note("the limits or /proc/net/sockstat cannot be read");
+        return Check::bytes(NAME, None, needed)
+            .note("not shown; in a network namespace of its own the host's counts");
     };
     let room = |pages: u64| pages.saturating_mul(page).saturating_sub(used.buffer_bytes);
-    let pages = (needed + used.buffer_bytes) / page * 2;
-    let check = Check::bytes(NAME, Some(room(limits[2])), needed);
-    let verdict = match check.verdict {
-        Verdict::Ok if room(limits[1]) < needed => Verdict::Tight,
-        verdict => verdict,
+    let (calm, most) = (room(limits[1]), room(limits[2]));
+    let verdict = match () {
+        () if most < needed / UNREAD_ONE_IN => Verdict::Short,
+        () if calm < needed => Verdict::Tight,
+        () => Verdict::Ok,
     };
-    Check { verdict, ..check }
-        .note(format!("{} clients × 12 kB, should all messages lie unread", need.clients))
-        .mend([format!("sysctl -w net.ipv4.tcp_mem='{} {pages} {}'", pages / 2, pages * 2)])
+    let pages = (needed + used.buffer_bytes).div_ceil(page);
+    let (pages, most) = (pages + pages / 5, pages * 2);
+    let kb = unread_bytes(need) as f64 / 1e3;
+    Check { verdict, ..Check::bytes(NAME, Some(calm), needed) }
+        .note(format!(
+            "{} clients × {kb:.1} kB, should all last messages lie unread; in time a tenth do",
+            need.clients
+        ))
+        .mend([root.sysctl("net.ipv4.tcp_mem", format!("'{} {pages} {most}'", pages / 2))])
+}
+
+/// What the kernel keeps of one unread message.
+fn unread_bytes(need: &Need) -> u64 {
+    if need.message_bytes == 0 { 0 } else { need.message_bytes + BESIDE_UNREAD }
 }
 
 fn connection_tracking(root: &Root, need: &Need) -> Check {
@@ -115,20 +138,24 @@ fn connection_tracking(root: &Root, need: &Need) -> Check {
     let wanted = need.clients * 2 + used.unwrap_or(0);
     Check::count(NAME, most.zip(used).map(|(most, used)| most.saturating_sub(used)), need.clients)
         .note("one entry a connection; beyond it SYNs are dropped in silence")
-        .mend([
-            format!("sysctl -w net.netfilter.nf_conntrack_max={wanted}"),
-            "a NOTRACK rule for the port".into(),
-        ])
+        .mend([root.sysctl("net.netfilter.nf_conntrack_max", wanted)])
 }
 
 /// The default of a socket's buffers: below it, a message needs more than one round trip.
-fn windows(root: &Root) -> [Check; 2] {
-    let window = |name, wanted: &str| {
-        let default = root.numbers(&format!("proc/sys/net/ipv4/{name}"));
-        Check::bytes(name, default.and_then(|numbers| numbers.get(1).copied()), WINDOW_BYTES)
+fn windows(root: &Root, need: &Need) -> [Check; 2] {
+    let needed = unread_bytes(need);
+    let window = |name: &'static str| {
+        let numbers = root.numbers(&format!("proc/sys/net/ipv4/{name}")).filter(|numbers| numbers.len() == 3);
+        let check = Check::bytes(name, numbers.as_ref().map(|numbers| numbers[1]), needed);
+        let wanted = needed + needed / 4;
+        let mend = numbers.map(|numbers| {
+            let value = format!("'{} {wanted} {}'", numbers[0], numbers[2].max(wanted));
+            root.sysctl(&format!("net.ipv4.{name}"), value)
+        });
+        check
             .never_short()
-            .note("a 10 kB message in one flight; the kernel enlarges it up to the third number")
-            .mend([format!("sysctl -w net.ipv4.{name}='{wanted}'")])
+            .note("a message in one flight; the kernel enlarges it up to the third number")
+            .mend(mend)
     };
-    [window("tcp_rmem", "4096 131072 6291456"), window("tcp_wmem", "4096 18432 4194304")]
+    [window("tcp_rmem"), window("tcp_wmem")]
 }

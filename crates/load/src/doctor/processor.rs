@@ -1,13 +1,16 @@
 //! What makes the processor slower than it looks.
 
 use super::Need;
-use super::check::Check;
+use super::check::{Check, Mend};
 use super::root::Root;
 use crate::measure::host::cpuinfo_value;
 use crate::measure::kernel::parse_machine_cpu;
 
 /// Stolen time above this share is felt in p99.
 const STEAL_MAX: f64 = 0.02;
+
+/// For a shell.
+const ALL_GOVERNORS: &str = "sys/devices/system/cpu/cpu*/cpufreq/scaling_governor";
 
 pub(super) fn checks(root: &Root, need: &Need) -> Vec<Check> {
     let mut checks = Vec::new();
@@ -27,7 +30,9 @@ fn encryption(root: &Root) -> Check {
     let now = if known.is_empty() { "none".to_owned() } else { known.join(" ") };
     Check::word("processor: AES, AVX", flags.map(|_| now), has("aes"))
         .note("without AES instructions TLS takes several times the CPU")
-        .mend(["another machine, or AES made visible to this virtual one (host-passthrough)".into()])
+        .mend([Mend::Words(
+            "another machine, or AES made visible to this virtual one (host-passthrough)".into(),
+        )])
 }
 
 fn governor(root: &Root) -> Check {
@@ -36,7 +41,7 @@ fn governor(root: &Root) -> Check {
     let is_good = governor.as_deref() == Some("performance");
     Check::word("processor: governor", governor, is_good)
         .note("others change the clock during a run; not shown to most virtual machines")
-        .mend(["cpupower frequency-set -g performance".into()])
+        .mend([root.by_root(&format!("sh -c 'echo performance | tee /{ALL_GOVERNORS}'"))])
 }
 
 fn steal(root: &Root) -> Check {
@@ -45,5 +50,5 @@ fn steal(root: &Root) -> Check {
     let now = share.map(|share| format!("{:.1} %", share * 100.0));
     Check::word("processor: stolen", now, share.is_some_and(|share| share <= STEAL_MAX))
         .note("taken by the host for others, since the machine started")
-        .mend(["a machine with processors of its own".into()])
+        .mend([Mend::Words("a machine with processors of its own".into())])
 }

@@ -3,11 +3,14 @@
 use webscale_sys::cgroup::Cgroups;
 
 use super::Need;
-use super::check::Check;
+use super::check::{Check, Mend};
 use super::root::Root;
 
 /// Threads of a server and a load that use epoll, however many clients they have; generous.
 const THREADS: u64 = 128;
+
+/// The kernel takes no greater kernel.pid_max.
+const PID_MAX: u64 = 1 << 22;
 
 pub(super) fn checks(root: &Root, need: &Need) -> Vec<Check> {
     let wanted = need.clients.max(THREADS);
@@ -15,17 +18,20 @@ pub(super) fn checks(root: &Root, need: &Need) -> Vec<Check> {
         let file = format!("proc/sys/{}", name.replace('.', "/"));
         Check::count(name, root.number(&file), THREADS)
             .note(format!("with epoll; a server with a thread a client needs {wanted}"))
-            .mend([format!("sysctl -w {name}={wanted}")])
+            .mend([root.sysctl(name, wanted.clamp(2 * THREADS, PID_MAX))])
     };
-    let watches = need.clients * need.role.ends();
+    let kernel = ["kernel.threads-max", "kernel.pid_max", "vm.max_map_count"].map(of_kernel);
+    [tasks_of_group(root)].into_iter().chain(kernel).chain(watches(root, need)).collect()
+}
+
+/// Descriptors in epoll sets.
+pub(super) fn watches(root: &Root, need: &Need) -> Vec<Check> {
+    let needed = need.clients * need.role.ends();
+    let most = root.number("proc/sys/fs/epoll/max_user_watches");
     vec![
-        tasks_of_group(root),
-        of_kernel("kernel.threads-max"),
-        of_kernel("kernel.pid_max"),
-        of_kernel("vm.max_map_count"),
-        Check::count("epoll max_user_watches", root.number("proc/sys/fs/epoll/max_user_watches"), watches)
+        Check::count("epoll max_user_watches", most, needed)
             .note("one for each end of a connection, for all processes of a user")
-            .mend([format!("sysctl -w fs.epoll.max_user_watches={}", watches * 2)]),
+            .mend([root.sysctl("fs.epoll.max_user_watches", needed * 2)]),
     ]
 }
 
@@ -37,12 +43,9 @@ fn tasks_of_group(root: &Root) -> Check {
     match groups.tasks() {
         Some(limit) => {
             let wanted = limit.used + 2 * THREADS;
-            Check::count(NAME, Some(limit.left()), THREADS).note("what is left of it, threads included").mend(
-                [
-                    format!("echo {wanted} > /{}", limit.file),
-                    format!("TasksMax={wanted} in the systemd unit"),
-                ],
-            )
+            Check::count(NAME, Some(limit.left()), THREADS)
+                .note("what is left of it, threads included")
+                .mend([root.write(&limit.file, wanted), Mend::Unit(format!("TasksMax={wanted}"))])
         }
         None => Check::word(NAME, Some("none".into()), true).note("no limit of tasks in force"),
     }
