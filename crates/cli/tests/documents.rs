@@ -16,13 +16,14 @@ fn links(document: &Path) -> Vec<PathBuf> {
 }
 
 /// The document, and what can be reached from it.
-fn reach(document: PathBuf, reached: &mut BTreeSet<PathBuf>) {
-    if document.extension().is_none_or(|it| it != "md") || !reached.insert(document.clone()) {
+fn reach(document: &Path, reached: &mut BTreeSet<PathBuf>) {
+    if document.extension().is_none_or(|it| it != "md") || !reached.insert(document.to_owned()) {
         return;
     }
-    for link in links(&document) {
+    for link in links(document) {
         let found = link.canonicalize();
-        reach(found.unwrap_or_else(|error| panic!("{}: {link:?}: {error}", document.display())), reached);
+        let found = found.unwrap_or_else(|error| panic!("{}: {link:?}: {error}", document.display()));
+        reach(&found, reached);
     }
 }
 
@@ -30,7 +31,7 @@ fn reach(document: PathBuf, reached: &mut BTreeSet<PathBuf>) {
 fn all_documents_can_be_reached_from_the_readme() {
     let root = Path::new(ROOT).canonicalize().unwrap();
     let mut reached = BTreeSet::new();
-    reach(root.join("README.md"), &mut reached);
+    reach(&root.join("README.md"), &mut reached);
     let documents = ["", "docs"].into_iter().flat_map(|below| fs::read_dir(root.join(below)).unwrap());
     let documents = documents.map(|entry| entry.unwrap().path());
     let lost: Vec<PathBuf> = documents
