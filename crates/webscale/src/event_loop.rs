@@ -27,7 +27,7 @@ use crate::held::Account;
 use crate::kernel::{Kernel, Linux, Wake};
 use crate::mailbox::Mailbox;
 use crate::metrics::Metrics;
-use crate::panics;
+use crate::panics::{self, Panicked, caught};
 use crate::peer::{ConnectionId, Outgoing, TimerRequest};
 use crate::pulse::Pulse;
 use crate::sender::Command;
@@ -171,17 +171,24 @@ impl<H: Handler, K: Kernel> EventLoop<H, K> {
         }
     }
 
-    /// Runs until the loop was shut down.
+    /// Runs until the loop was shut down. Whatever ends it, every session is told.
     pub(crate) fn run(mut self) -> io::Result<()> {
         panics::enrol();
         let (mut events, mut result) = (self.kernel.events(), Ok(()));
         while result.is_ok() && !self.is_over() {
-            result = self.once(&mut events);
+            result = caught(|| self.once(&mut events)).unwrap_or_else(|Panicked| self.fault());
         }
         self.pulse.work(self.kernel.now());
         let ended = self.end(&mut events);
         self.pulse.rest();
         result.and(ended)
+    }
+
+    /// What is no connection's panicked: the loop's tables are not to be trusted, but for where its connections are.
+    #[cold]
+    fn fault(&mut self) -> io::Result<()> {
+        self.renew_buffers();
+        Err(io::Error::other("an event loop panicked"))
     }
 
     /// Waits once, and does what there is to do.
