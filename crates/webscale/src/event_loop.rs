@@ -350,24 +350,14 @@ impl<H: Handler, K: Kernel> EventLoop<H, K> {
                 return self.turn(token, |connection, turn| connection.abandon(turn, cause));
             }
         }
-        // A deadline that moved away is left as it is, and looked at when it fires.
         let due = connection.deadline(limits, id).round_up(DEADLINE_STEP);
-        if connection.registered.deadline.is_none_or(|(_, armed)| due < armed) {
-            if let Some((timer, _)) = connection.registered.deadline {
-                self.timers.cancel(timer);
-            }
-            let timer = self.timers.arm(due, token.to_u64(), TimerKind::Deadline);
-            connection.registered.deadline = Some((timer, due));
-        }
+        connection.registered.await_deadline(&mut self.timers, token, due);
         if let Some(request) = timer_request {
-            if let Some(timer) = connection.registered.user_timer.take() {
-                self.timers.cancel(timer);
-            }
-            if let TimerRequest::At(at) = request {
-                let due = self.kernel.time(at);
-                connection.registered.user_timer =
-                    Some(self.timers.arm(due, token.to_u64(), TimerKind::User));
-            }
+            let due = match request {
+                TimerRequest::At(at) => Some(self.kernel.time(at)),
+                TimerRequest::Cancel => None,
+            };
+            connection.registered.set_user_timer(&mut self.timers, token, due);
         }
         if connection.is_ready() && !connection.registered.in_ready_list {
             connection.registered.in_ready_list = true;
@@ -382,12 +372,7 @@ impl<H: Handler, K: Kernel> EventLoop<H, K> {
     fn remove(&mut self, token: Token) {
         let Some(mut connection) = self.connections.remove(token) else { return };
         self.account.settle(&mut connection.registered.held, 0);
-        if let Some((timer, _)) = connection.registered.deadline {
-            self.timers.cancel(timer);
-        }
-        if let Some(timer) = connection.registered.user_timer {
-            self.timers.cancel(timer);
-        }
+        connection.registered.disarm(&mut self.timers);
         let end = connection.ended_as();
         // Who sees it counted finds its place free.
         drop(connection);
