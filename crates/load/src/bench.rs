@@ -10,6 +10,7 @@
 //! when a message was due.
 
 mod client;
+pub mod compressed;
 mod conductor;
 pub mod counts;
 pub mod endpoint;

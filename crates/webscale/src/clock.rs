@@ -1,25 +1,34 @@
 //! Time as a loop counts it.
 
+use std::num::NonZeroU64;
 use std::ops::{Add, Sub};
 use std::time::{Duration, Instant};
 
 /// Nanoseconds since the loop began (CLOCK_MONOTONIC): eight bytes where an [`Instant`] takes sixteen, and a number that
-/// a test can choose.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default)]
-pub(crate) struct Time(u64);
+/// a test can choose. One more is stored, so that `Option<Time>` takes no more room.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(crate) struct Time(NonZeroU64);
+
+const _: () = assert!(size_of::<Option<Time>>() == 8);
 
 impl Time {
     pub(crate) const fn from_nanos(nanos: u64) -> Self {
-        Self(nanos)
+        Self(NonZeroU64::MIN.saturating_add(nanos))
     }
 
     pub(crate) const fn nanos(self) -> u64 {
-        self.0
+        self.0.get() - 1
     }
 
     /// Up to the next whole `step`, so that deadlines that need no precision fall together.
     pub(crate) fn round_up(self, step: Duration) -> Self {
-        Self(self.0.checked_next_multiple_of(nanos(step).max(1)).unwrap_or(self.0))
+        self.nanos().checked_next_multiple_of(nanos(step).max(1)).map_or(self, Self::from_nanos)
+    }
+}
+
+impl Default for Time {
+    fn default() -> Self {
+        Self::from_nanos(0)
     }
 }
 
@@ -40,7 +49,7 @@ impl Sub for Time {
 
     /// Zero where `earlier` is not earlier.
     fn sub(self, earlier: Self) -> Duration {
-        Duration::from_nanos(self.0.saturating_sub(earlier.0))
+        Duration::from_nanos(self.nanos().saturating_sub(earlier.nanos()))
     }
 }
 
@@ -56,11 +65,11 @@ impl Clock {
     }
 
     pub(crate) fn now(&self) -> Time {
-        Time(nanos(self.origin.elapsed()))
+        Time::from_nanos(nanos(self.origin.elapsed()))
     }
 
     pub(crate) fn time(&self, instant: Instant) -> Time {
-        Time(nanos(instant.saturating_duration_since(self.origin)))
+        Time::from_nanos(nanos(instant.saturating_duration_since(self.origin)))
     }
 }
 

@@ -6,9 +6,10 @@
 //! both.
 //!
 //! ```text
-//!  link:     Connecting ──> Live ──> Finishing ──> Lingering ──> Dead
-//!            (client)      ^ │     flush, then FIN   read to EOF   ^
-//!            Proxied ──────┘ └─────────── lost, timed out ─────────┘
+//!  link:     Connecting ──> Live ──> Closing ──> Finishing ──> Lingering ──> Dead
+//!            (client)      ^ │ └───────────────>  flush, then    read to EOF   ^
+//!            Proxied ──────┘ │                    FIN                          │
+//!            (server)        └───────────────── lost, timed out ───────────────┘
 //!  channel:  Opening ──> Open ──> Over
 //!            TLS, HTTP   frames    the handler's `close` was called
 //! ```
@@ -24,6 +25,7 @@ mod link;
 mod open;
 mod opening;
 mod proxied;
+mod registered;
 mod socket;
 mod turn;
 
@@ -33,22 +35,22 @@ use std::net::SocketAddr;
 use webscale_proto::{CloseCode, Role};
 use webscale_sys::{Interest, TcpSocket};
 
-use crate::admission::Place;
 use crate::clock::Time;
 use crate::close::{CloseCause, CloseKind};
 use crate::handler::Handler;
 use crate::limits::Limits;
 use crate::panics::Panicked;
 use crate::sender::Parcel;
-use crate::timer::TimerId;
 use crate::tls::{Incoming, TlsStream};
 use crate::worker::Done;
 
 pub(crate) use channel::Channel;
 pub(crate) use closing::call_close;
 pub(crate) use config::Config;
+use deadline::Liveness;
 pub(crate) use dial::Dial;
 pub(crate) use link::{Link, Phase};
+pub(crate) use registered::{Pace, Registered};
 pub(crate) use socket::Socket;
 pub(crate) use turn::{Buffers, Context, Fate, Turn, Wire};
 
@@ -58,20 +60,9 @@ pub(crate) struct Connection<K, S> {
     pub(crate) channel: Channel<S>,
     /// When the present phase must be over; [`Connection::deadline`] adds what an open connection watches.
     phase_deadline: Time,
-    /// Our Close frame went out, and `phase_deadline` is for its answer.
-    closing: bool,
-    /// The closing handshake was completed.
-    answered: bool,
-    last_heard: Time,
-    pinged: Option<Time>,
-    /// Since that ping bytes came, and none was taken of those that wait for the peer.
-    deaf: bool,
+    liveness: Liveness,
     /// Since when a message is incomplete.
     message_since: Option<Time>,
-    /// The handler may have stopped sending, and waits for [`Handler::drained`].
-    owes_drained: bool,
-    /// How the connection ended, for the counters.
-    ended: Option<CloseKind>,
     /// What the loop keeps about this connection.
     pub(crate) registered: Registered,
 }
@@ -91,48 +82,8 @@ impl Ready {
     }
 }
 
-/// How much a client has sent, of late, for its share of a turn.
-#[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
-pub(crate) enum Pace {
-    #[default]
-    Modest,
-    /// It used its share up: what else it sends is read behind the others.
-    Greedy,
-    /// It is in the loop's list of those.
-    Waits,
-}
-
-impl Pace {
-    /// It used its share up.
-    pub(crate) fn overtake(&mut self) {
-        if *self == Pace::Modest {
-            *self = Pace::Greedy;
-        }
-    }
-}
-
 // What an open connection costs besides rustls' state and the session.
-const _: () = assert!(size_of::<Connection<TcpSocket, ()>>() <= 336);
-
-/// A connection's entries in the loop's tables.
-#[derive(Default)]
-pub(crate) struct Registered {
-    /// `None`: epoll does not know the socket yet.
-    pub(crate) interest: Option<Interest>,
-    pub(crate) deadline: Option<(TimerId, Time)>,
-    pub(crate) user_timer: Option<TimerId>,
-    /// Bytes that it holds, by the loop's books.
-    pub(crate) held: usize,
-    /// What it takes of the limits of connections.
-    pub(crate) place: Option<Place>,
-    /// In the loop's list of handshakes that wait for their turn, and not watched.
-    pub(crate) is_put_off: bool,
-    pub(crate) pace: Pace,
-    /// In the loop's list of connections that have more to do without an event.
-    pub(crate) in_ready_list: bool,
-    /// In the loop's list of connections that wait for room in the workers' queue.
-    pub(crate) in_stalled_list: bool,
-}
+const _: () = assert!(size_of::<Connection<TcpSocket, ()>>() <= 304);
 
 impl<K: Socket, S: Send + 'static> Connection<K, S> {
     /// A connection that a listener accepted.
@@ -165,14 +116,8 @@ impl<K: Socket, S: Send + 'static> Connection<K, S> {
             link,
             channel,
             phase_deadline: now + limits.handshake_time,
-            closing: false,
-            answered: false,
-            last_heard: now,
-            pinged: None,
-            deaf: false,
+            liveness: Liveness::Heard(now),
             message_since: None,
-            owes_drained: false,
-            ended: None,
             registered: Registered::default(),
         }
     }
@@ -188,7 +133,7 @@ impl<K: Socket, S: Send + 'static> Connection<K, S> {
 
     /// All was said and sent; only the peer's end of the TCP connection is awaited.
     pub(crate) fn is_settled(&self) -> bool {
-        self.answered && self.link.phase() == Phase::Lingering
+        matches!(self.link.phase(), Phase::Lingering { answered: true })
     }
 
     /// Heap bytes that are held for its peer, besides the state of TLS.
@@ -209,7 +154,7 @@ impl<K: Socket, S: Send + 'static> Connection<K, S> {
 
     /// How it ended; one that was never told is lost.
     pub(crate) fn ended_as(&self) -> CloseKind {
-        self.ended.unwrap_or(CloseKind::Lost)
+        self.channel.ended.unwrap_or(CloseKind::Lost)
     }
 
     /// What the loop should watch the socket for.
@@ -219,11 +164,11 @@ impl<K: Socket, S: Send + 'static> Connection<K, S> {
         }
         let read = match self.link.phase() {
             Phase::Connecting | Phase::Dead => false,
-            Phase::Live => {
+            Phase::Live | Phase::Closing => {
                 !self.link.is_congested() && !self.channel.has_pending() && !self.channel.is_leaving()
             }
-            Phase::Finishing => !self.link.has_peer_ended(),
-            Phase::Proxied | Phase::Lingering => true,
+            Phase::Finishing { peer_ended, .. } => !peer_ended,
+            Phase::Proxied | Phase::Lingering { .. } => true,
         };
         Interest { read, write: self.link.wants_write() }
     }
@@ -235,7 +180,7 @@ impl<K: Socket, S: Send + 'static> Connection<K, S> {
 
     /// It has received bytes to go through.
     fn can_resume(&self) -> bool {
-        self.link.phase() == Phase::Live
+        self.link.phase().is_live()
             && self.channel.has_pending()
             && !self.channel.is_blocked()
             && !self.link.is_congested()
@@ -267,18 +212,13 @@ impl<K: Socket, S: Send + 'static> Connection<K, S> {
         config.role == Role::Server && self.is_handshaking()
     }
 
-    /// The peer lives.
-    fn heard(&mut self, now: Time) {
-        (self.last_heard, self.pinged, self.deaf) = (now, None, false);
-    }
-
     /// Bytes came. While others wait for the peer, it lives by taking them: who speaks and does not listen would keep
     /// them here for ever.
     fn spoke(&mut self, now: Time) {
         if self.link.queued() == 0 {
-            self.heard(now);
-        } else {
-            self.deaf = true;
+            self.liveness = Liveness::Heard(now);
+        } else if let Liveness::Pinged(at) = self.liveness {
+            self.liveness = Liveness::Deaf(at);
         }
     }
 
@@ -321,7 +261,7 @@ impl<K: Socket, S: Send + 'static> Connection<K, S> {
     /// one would come too late.
     pub(crate) fn shed<H: Handler<Session = S>>(&mut self, turn: &mut Turn<'_, H>) {
         self.begin(turn);
-        if self.link.phase() == Phase::Live && self.channel.is_open() && self.link.queued() == 0 {
+        if self.link.phase().is_live() && self.channel.is_open() && self.link.queued() == 0 {
             let reason = "the server holds too much for its clients";
             let context = &mut turn.context;
             self.channel.fail(context, CloseCode::TRY_AGAIN_LATER, reason, CloseCause::Overload);
@@ -347,7 +287,7 @@ impl<K: Socket, S: Send + 'static> Connection<K, S> {
         self.begin(turn);
         match done.work {
             Ok(work) => {
-                self.owes_drained |= work.overflowed;
+                self.channel.owes_drained |= work.overflowed;
                 self.channel.done(&mut turn.context, work);
             }
             Err(Panicked) => self.channel.faulted(&mut turn.context),
@@ -417,10 +357,7 @@ impl<K: Socket, S: Send + 'static> Connection<K, S> {
                 }
                 Ok(link::Received::Nothing) => return,
                 // It has nothing more to say, but what it asked for still goes out.
-                Ok(link::Received::End) if self.link.phase() == Phase::Finishing => {
-                    self.link.peer_ended();
-                    return;
-                }
+                Ok(link::Received::End) if self.link.outlives_peer() => return,
                 Ok(link::Received::End) => {
                     self.lost(turn, io::ErrorKind::UnexpectedEof);
                     return;
@@ -438,7 +375,7 @@ impl<K: Socket, S: Send + 'static> Connection<K, S> {
         if self.link.phase() == Phase::Proxied {
             count = self.introduce(turn, count).unwrap_or(0);
         }
-        if self.link.phase() != Phase::Live || count == 0 {
+        if !self.link.phase().is_live() || count == 0 {
             return;
         }
         let (channel, context) = (&mut self.channel, &mut turn.context);

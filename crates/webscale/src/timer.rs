@@ -10,6 +10,8 @@
     reason = "every index is the wheel's own: bytes for its slots, places of its nodes; no peer chooses one"
 )]
 
+use std::num::NonZeroU32;
+
 use crate::clock::Time;
 
 const LEVELS: usize = 4;
@@ -32,7 +34,18 @@ pub(crate) enum TimerKind {
 
 /// A timer that is armed. Good for one [`Wheel::cancel`], until [`Wheel::next_fired`] has given it out.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) struct TimerId(u32);
+pub(crate) struct TimerId(NonZeroU32);
+
+impl TimerId {
+    /// `index` is no [`NIL`].
+    pub(crate) fn of(index: u32) -> Self {
+        Self(NonZeroU32::MIN.saturating_add(index))
+    }
+
+    fn index(self) -> u32 {
+        self.0.get() - 1
+    }
+}
 
 /// A timer that fired.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -99,12 +112,12 @@ impl Wheel {
             index
         };
         self.link(index);
-        TimerId(index)
+        TimerId::of(index)
     }
 
     pub(crate) fn cancel(&mut self, id: TimerId) {
-        self.unlink(id.0);
-        self.release(id.0);
+        self.unlink(id.index());
+        self.release(id.index());
     }
 
     /// Moves time on to `now`; what is due by then fires.
@@ -128,7 +141,7 @@ impl Wheel {
             return None;
         }
         let Node { token, kind, .. } = self.nodes[index as usize];
-        self.cancel(TimerId(index));
+        self.cancel(TimerId::of(index));
         Some(Fired { token, kind })
     }
 

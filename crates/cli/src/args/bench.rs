@@ -80,7 +80,7 @@ pub(crate) struct MachineArgs {
     #[arg(long, value_name = "ADDR")]
     pub(crate) source: Vec<IpAddr>,
     /// Measure CPU and memory of this process of the server and of all that it starts; may be repeated [default: all that
-    /// listen at the URL's address, if it is one of this machine]
+    /// listen at the URL's address, if it is one of this machine; behind a proxy, name it and the server]
     #[arg(long, value_name = "PID")]
     pub(crate) pid: Vec<u32>,
     /// Do not look for the server's processes

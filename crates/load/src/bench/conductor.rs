@@ -335,6 +335,7 @@ fn outcome(plan: &Plan, tally: &Tally, marks: &Marks, ended: Duration) -> Outcom
             ..Connections::default()
         },
         messages: messages(plan, tally, ended),
+        compressed: plan.handshake.compression.map(|_| tally.compressed),
         counted: None,
         closed_loop: closed_loop(plan, tally, ended),
         latency_us: corrected.map(|corrected| LatencySummary {

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use serde::ser::SerializeStruct;
 use serde::{Deserialize, Serialize, Serializer};
 
+use super::compressed::Compressed;
 use super::counts::Reconciled;
 use super::payload::Kind;
 use super::plan::Model;
@@ -47,6 +48,8 @@ pub struct Outcome {
     pub connections: Connections,
     /// Messages of the measured part.
     pub messages: Messages,
+    /// What crossed the wire compressed, where permessage-deflate was offered.
+    pub compressed: Option<Compressed>,
     /// The whole load as the server counted it, where that is known.
     pub counted: Option<Reconciled>,
     /// In a closed loop, whether the figures fit together.
@@ -361,6 +364,7 @@ pub(crate) mod tests {
                 answered: 1000,
                 ..Messages::default()
             },
+            compressed: None,
             counted: None,
             closed_loop: None,
             latency_us: Some(LatencySummary { corrected: summary(900.0), uncorrected: Some(summary(800.0)) }),
@@ -399,6 +403,7 @@ pub(crate) mod tests {
         let mut outcome = good();
         outcome.connections.failed.insert("refused".into(), failure());
         outcome.connections.disconnected.insert(1006, failure());
+        outcome.compressed = Some(Compressed::default());
         outcome.counted = Some(Reconciled { handshakes: pair, open: pair, messages: pair, agrees: true });
         outcome.closed_loop = Some(ClosedLoop { cycles: 1.0, clients_by_littles_law: 1.0, accounted: 1.0 });
         outcome.latency_curve =

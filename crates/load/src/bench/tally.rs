@@ -8,6 +8,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use webscale::CloseCause;
 
+use super::compressed::Compressed;
 use super::outcome::Failure;
 use super::waiting::Sent;
 use crate::histogram::{Latency, Times};
@@ -22,6 +23,8 @@ pub(crate) struct Tally {
     pub(crate) reconnected: u32,
     /// TLS handshakes that resumed a session, once the load is over.
     pub(crate) resumed: u64,
+    /// What crossed the wire compressed, once the load is over.
+    pub(crate) compressed: Compressed,
     pub(crate) handshakes: Times,
     pub(crate) failed: BTreeMap<Cow<'static, str>, Failure>,
     pub(crate) disconnected: BTreeMap<u16, Failure>,
@@ -58,6 +61,7 @@ impl Tally {
         self.opened += other.opened;
         self.reconnected += other.reconnected;
         self.resumed += other.resumed;
+        self.compressed.add(other.compressed);
         self.handshakes.add(&other.handshakes);
         self.warmup.add(&other.warmup);
         self.measured.add(&other.measured);
@@ -186,6 +190,9 @@ pub(crate) fn advice(kind: &str, url: &str) -> String {
         "tls" => {
             "a server without TLS is reached by ws://, and --ca names the CA of a certificate that is checked"
         }
+        "HTTP 400" if !secure => {
+            "is this the URL of a WebSocket, with the right path? A server with TLS is reached by wss://"
+        }
         "HTTP 401" | "HTTP 403" => "--bearer, --basic or --header say who asks, and --origin from which page",
         "HTTP 429" | "HTTP 503" => "it takes no more: try fewer clients, or a slower --ramp",
         "HTTP 502" | "HTTP 504" => "a proxy does not reach the server behind it",
@@ -267,7 +274,8 @@ mod tests {
             ("HTTP 302", "redirects"),
             ("HTTP 503", "--ramp"),
             ("HTTP 502", "proxy"),
-            ("HTTP 400", "the right path"),
+            ("HTTP 400", "wss://"),
+            ("HTTP 404", "Upgrade"),
             ("upgrade", "the right path"),
             ("lost", "wss://"),
         ] {

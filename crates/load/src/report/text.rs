@@ -4,6 +4,7 @@ use std::fmt::Write;
 
 use super::advice;
 use super::unit::{Unit, bytes_a_client};
+use crate::bench::compressed::{Coded, Compressed};
 use crate::bench::counts::{Pair, Reconciled};
 use crate::bench::judgement::failures;
 use crate::bench::outcome::{Generator, LatencySummary, Messages, Outcome, ServerUse, Verdict};
@@ -69,6 +70,9 @@ fn messages(text: &mut String, outcome: &Outcome) {
         let Messages { lost, corrupt, reordered, .. } = messages;
         line!(text, "echoes       {lost} lost, {corrupt} corrupt, {reordered} out of order");
     }
+    if let Some(compressed) = &outcome.compressed {
+        line!(text, "compressed   {}", coded(compressed));
+    }
     if let Some(counted) = &outcome.counted {
         let verdict = if counted.agrees { "agrees" } else { "disagrees" };
         let (load, server) = (counts(counted, |pair| pair.load), counts(counted, |pair| pair.server));
@@ -80,6 +84,21 @@ fn messages(text: &mut String, outcome: &Outcome) {
     if let Some(closed) = &outcome.closed_loop {
         let percent = closed.accounted * 100.0;
         line!(text, "closed loop  Little's law accounts for {percent:.1} % of the clients' time");
+    }
+}
+
+/// What crossed the wire compressed.
+fn coded(compressed: &Compressed) -> String {
+    let Compressed { sent, received } = compressed;
+    let direction = |coded: &Coded, done: &str| {
+        let share = Unit::Processor.format(coded.share()?);
+        Some(format!("{} messages {done}, to {share} of their bytes", coded.messages))
+    };
+    let directions: Vec<String> =
+        [direction(sent, "sent"), direction(received, "received")].into_iter().flatten().collect();
+    match directions.as_slice() {
+        [] => "nothing: the server declined, or all messages were too short".to_owned(),
+        directions => directions.join("\n             "),
     }
 }
 
@@ -338,6 +357,20 @@ mod tests {
         }
         // The busiest three of the measured part, and not of the handshakes.
         assert_eq!(text.lines().filter(|line| line.contains(" % in a-name")).count(), 3, "{text}");
+    }
+
+    #[test]
+    fn a_load_says_whether_it_was_compressed() {
+        let one = Coded { messages: 7, bytes: 1000, compressed_bytes: 250 };
+        for (compressed, words) in [
+            (Compressed { sent: one, received: Coded::default() }, "compressed   7 messages sent, to 25 %"),
+            (Compressed { sent: one, received: one }, "\n             7 messages received, to 25 %"),
+            (Compressed::default(), "compressed   nothing: the server declined"),
+        ] {
+            let text = text(&Outcome { compressed: Some(compressed), ..good() });
+            assert!(text.contains(words), "{text}");
+        }
+        assert!(!text(&good()).contains("compressed"));
     }
 
     #[test]

@@ -84,6 +84,9 @@ fn each_client_says_who_it_is() {
     assert_borne(&outcome);
     let expected: BTreeSet<String> = (0..12).map(|client| format!("/devices/{client}")).collect();
     assert_eq!(*paths.lock().unwrap(), expected);
+    let compressed = outcome.compressed.unwrap();
+    assert_eq!(compressed.sent.messages, outcome.messages.sent_in_all);
+    assert!(compressed.sent.share().unwrap() < 1.0 && compressed.received.messages > 0, "{compressed:?}");
     // Compressed, or these would be more.
     let plain = outcome.messages.sent_in_all * plan.payload.len() as u64;
     assert!(handle.metrics().bytes_in < plain, "{} of {plain}", handle.metrics().bytes_in);

@@ -19,8 +19,10 @@ use crate::tls::TlsSession;
 
 pub(crate) struct Channel<S> {
     pub(super) stage: Stage<S>,
-    /// How it ended, until the connection takes note.
-    pub(super) end: Option<CloseKind>,
+    /// The handler may have stopped sending, and waits for [`Handler::drained`].
+    pub(super) owes_drained: bool,
+    /// How it ended, for the counters.
+    pub(super) ended: Option<CloseKind>,
 }
 
 pub(super) enum Stage<S> {
@@ -32,11 +34,15 @@ pub(super) enum Stage<S> {
 
 impl<S: Send + 'static> Channel<S> {
     pub(crate) fn server(peer_addr: SocketAddr) -> Self {
-        Self { stage: Stage::Opening(Box::new(Opening::server(peer_addr))), end: None }
+        Self::of(Opening::server(peer_addr))
     }
 
     pub(crate) fn client(dial: Dial, session: S) -> Self {
-        Self { stage: Stage::Opening(Box::new(Opening::client(dial, session))), end: None }
+        Self::of(Opening::client(dial, session))
+    }
+
+    fn of(opening: Opening<S>) -> Self {
+        Self { stage: Stage::Opening(Box::new(opening)), owes_drained: false, ended: None }
     }
 
     /// What a client that is not open yet has to connect to.
@@ -145,10 +151,6 @@ impl<S: Send + 'static> Channel<S> {
                 extension.compression = compression;
             }
         }
-    }
-
-    pub(crate) fn take_end(&mut self) -> Option<CloseKind> {
-        self.end.take()
     }
 
     /// The name that a client wants to speak to, by TLS.

@@ -165,7 +165,7 @@ impl<S: Send + 'static> Channel<S> {
         if matches!(stage, Stage::Over) {
             return;
         }
-        (self.end, context.fate) = (Some(close.cause.kind()), fate);
+        (self.ended, context.fate) = (Some(close.cause.kind()), fate);
         let session = match stage {
             Stage::Open(Open { session: None, .. }) => return context.orphan = Some(close),
             Stage::Open(open) => open.session,

@@ -10,25 +10,46 @@ use crate::close::{CloseCause, Timeout};
 use crate::limits::Limits;
 use crate::peer::ConnectionId;
 
+/// What is known of an open connection's peer, and since when.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Liveness {
+    /// It gave a sign of life.
+    Heard(Time),
+    /// It was asked for one by a ping.
+    Pinged(Time),
+    /// The same, and bytes have come; but none was taken of those that wait for it.
+    Deaf(Time),
+}
+
+impl Liveness {
+    fn since(self) -> Time {
+        let (Self::Heard(at) | Self::Pinged(at) | Self::Deaf(at)) = self;
+        at
+    }
+
+    /// When its silence has lasted too long.
+    fn due(self, limits: &Limits, id: ConnectionId) -> Time {
+        match self {
+            Self::Heard(at) => at + limits.ping_after + jitter(limits.ping_after, id),
+            Self::Pinged(at) | Self::Deaf(at) => at + limits.pong_time,
+        }
+    }
+}
+
 impl<K: Socket, S: Send + 'static> Connection<K, S> {
     /// When [`Connection::on_deadline`] has something to do, unless something else happens before.
     pub(crate) fn deadline(&self, limits: &Limits, id: ConnectionId) -> Time {
         match self.link.phase() {
-            Phase::Live if self.channel.is_open() && !self.channel.is_closing() => {}
-            // A long answer may take its time, while the peer goes on taking bytes.
-            Phase::Finishing => {
-                let taken = self.phase_deadline.max(self.last_heard + limits.close_time);
-                return taken.min(self.phase_deadline + limits.message_time);
+            Phase::Live if self.channel.is_open() => {
+                let silence = self.liveness.due(limits, id);
+                self.message_since.map_or(silence, |since| silence.min(since + limits.message_time))
             }
-            _ => return self.phase_deadline,
-        }
-        let silence = match self.pinged {
-            Some(pinged) => pinged + limits.pong_time,
-            None => self.last_heard + limits.ping_after + jitter(limits.ping_after, id),
-        };
-        match self.message_since {
-            Some(since) => silence.min(since + limits.message_time),
-            None => silence,
+            // A long answer may take its time, while the peer goes on taking bytes.
+            Phase::Finishing { .. } => {
+                let taken = self.phase_deadline.max(self.liveness.since() + limits.close_time);
+                taken.min(self.phase_deadline + limits.message_time)
+            }
+            _ => self.phase_deadline,
         }
     }
 
@@ -44,11 +65,11 @@ impl<K: Socket, S: Send + 'static> Connection<K, S> {
                 let may_answer = !self.link.is_handshaking();
                 self.channel.handshake_timed_out(&mut turn.context, may_answer);
             }
-            Phase::Live if self.channel.is_closing() => self.channel.close_timed_out(&mut turn.context),
             Phase::Live => self.silence_or_slow_message(turn),
+            Phase::Closing => self.channel.close_timed_out(&mut turn.context),
             Phase::Connecting => self.connect_next(turn, CloseCause::Timeout(Timeout::Handshake)),
             Phase::Proxied => self.proxy_timed_out(turn),
-            Phase::Finishing | Phase::Lingering | Phase::Dead => self.link.kill(),
+            Phase::Finishing { .. } | Phase::Lingering { .. } | Phase::Dead => self.link.kill(),
         }
         self.end(turn);
     }
@@ -59,18 +80,21 @@ impl<K: Socket, S: Send + 'static> Connection<K, S> {
         if self.channel.is_blocked() && !self.link.is_congested() {
             // It is we who do not read: the workers have too much to do.
             self.message_since = self.message_since.map(|_| context.now);
-            self.heard(turn.context.now);
-        } else if self.message_since.is_some_and(|since| context.now >= since + limits.message_time) {
-            self.end_message_under_way(context);
-        } else if self.pinged.is_some() && self.deaf {
-            self.channel.close_slow_consumer(context);
-        } else if self.pinged.is_some() {
-            self.channel.drop_silent(context);
-        } else {
-            (self.pinged, self.deaf) = (Some(context.now), false);
-            // Where the queue is full no ping is needed to see whether the peer lives.
-            let _ = context.outgoing.ping(b"");
-            context.outgoing.overflowed = false;
+            self.liveness = Liveness::Heard(context.now);
+            return;
+        }
+        if self.message_since.is_some_and(|since| context.now >= since + limits.message_time) {
+            return self.end_message_under_way(context);
+        }
+        match self.liveness {
+            Liveness::Heard(_) => {
+                self.liveness = Liveness::Pinged(context.now);
+                // Where the queue is full no ping is needed to see whether the peer lives.
+                let _ = context.outgoing.ping(b"");
+                context.outgoing.overflowed = false;
+            }
+            Liveness::Pinged(_) => self.channel.drop_silent(context),
+            Liveness::Deaf(_) => self.channel.close_slow_consumer(context),
         }
     }
 

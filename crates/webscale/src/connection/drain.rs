@@ -1,13 +1,13 @@
 //! A peer that takes again what was queued for it.
 
-use super::{Connection, Handler, Phase, Socket, Turn};
+use super::{Connection, Handler, Liveness, Phase, Socket, Turn};
 
 impl<K: Socket, S: Send + 'static> Connection<K, S> {
     /// The socket takes bytes again.
     pub(super) fn drain<H: Handler<Session = S>>(&mut self, turn: &mut Turn<'_, H>) {
         match self.link.drain(turn) {
             // The socket takes bytes because the peer has acknowledged others.
-            Ok(true) => self.heard(turn.context.now),
+            Ok(true) => self.liveness = Liveness::Heard(turn.context.now),
             Ok(false) => {}
             Err(error) => return self.lost(turn, error.kind()),
         }
@@ -23,12 +23,12 @@ impl<K: Socket, S: Send + 'static> Connection<K, S> {
     /// with nothing on the way, nothing will be gone either.
     pub(super) fn watch_queue<H: Handler>(&mut self, turn: &Turn<'_, H>, wrote: bool) {
         let is_refused = turn.context.outgoing.refused && (wrote || self.link.queued() > 0);
-        self.owes_drained |= self.link.is_congested() || is_refused;
+        self.channel.owes_drained |= self.link.is_congested() || is_refused;
     }
 
     /// The handler is to be told that the queue is empty, and can be.
     pub(super) fn is_drained(&self) -> bool {
-        self.owes_drained
+        self.channel.owes_drained
             && self.link.queued() == 0
             && self.link.phase() == Phase::Live
             && self.channel.is_free()
@@ -36,7 +36,7 @@ impl<K: Socket, S: Send + 'static> Connection<K, S> {
 
     pub(super) fn tell_drained<H: Handler<Session = S>>(&mut self, turn: &mut Turn<'_, H>) {
         if self.is_drained() {
-            self.owes_drained = false;
+            self.channel.owes_drained = false;
             self.channel.drained(&mut turn.context);
         }
     }

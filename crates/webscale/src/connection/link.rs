@@ -27,9 +27,29 @@ pub(crate) enum Phase {
     /// A proxy has yet to say whom it brings.
     Proxied,
     Live,
-    Finishing,
-    Lingering,
+    /// The same behind our Close frame, whose answer is awaited.
+    Closing,
+    /// What is queued goes out. `answered`: the peer's Close frame is here. `peer_ended`: so is the end of its direction.
+    Finishing {
+        answered: bool,
+        peer_ended: bool,
+    },
+    /// All is sent; only the end of the peer's direction is awaited.
+    Lingering {
+        answered: bool,
+    },
     Dead,
+}
+
+impl Phase {
+    /// Messages may come.
+    pub(super) fn is_live(self) -> bool {
+        matches!(self, Self::Live | Self::Closing)
+    }
+
+    pub(super) fn is_finishing(self) -> bool {
+        matches!(self, Self::Finishing { .. })
+    }
 }
 
 /// What lies between channel and socket.
@@ -46,8 +66,6 @@ pub(crate) struct Link<K> {
     phase: Phase,
     /// Above the high-water mark, and not yet below half of it.
     congested: bool,
-    /// The peer's direction ended while ours was still under way.
-    peer_ended: bool,
     /// The incomplete TLS record, or header of a proxy, at the end of what was received; no memory while there is none.
     kept: Vec<u8>,
     egress: ByteQueue,
@@ -73,7 +91,6 @@ impl<K: Socket> Link<K> {
             security,
             phase,
             congested: false,
-            peer_ended: false,
             kept: Vec::new(),
             egress: ByteQueue::default(),
             backlog: None,
@@ -97,13 +114,21 @@ impl<K: Socket> Link<K> {
         self.congested
     }
 
-    /// The peer sends nothing more, and what is queued still goes out.
-    pub(super) fn peer_ended(&mut self) {
-        self.peer_ended = true;
+    /// The peer's direction has ended. Whether ours goes on: what is queued still goes out.
+    pub(super) fn outlives_peer(&mut self) -> bool {
+        if let Phase::Finishing { peer_ended, .. } = &mut self.phase {
+            *peer_ended = true;
+        }
+        self.phase.is_finishing()
     }
 
-    pub(super) fn has_peer_ended(&self) -> bool {
-        self.peer_ended
+    /// Our Close frame goes out, and its answer is awaited. False where that is known, or past.
+    pub(super) fn await_close(&mut self) -> bool {
+        let is_news = self.phase == Phase::Live;
+        if is_news {
+            self.phase = Phase::Closing;
+        }
+        is_news
     }
 
     /// What ended a connection that hung up.
@@ -134,9 +159,9 @@ impl<K: Socket> Link<K> {
     }
 
     /// What is queued goes out, then our direction ends.
-    pub(super) fn finish(&mut self) {
-        if matches!(self.phase, Phase::Connecting | Phase::Proxied | Phase::Live) {
-            self.phase = Phase::Finishing;
+    pub(super) fn finish(&mut self, answered: bool) {
+        if matches!(self.phase, Phase::Connecting | Phase::Proxied | Phase::Live | Phase::Closing) {
+            self.phase = Phase::Finishing { answered, peer_ended: false };
         }
     }
 
@@ -292,7 +317,7 @@ impl<K: Socket> Link<K> {
         metrics: &Metrics,
     ) -> io::Result<()> {
         let Some(backlog) = &mut outgoing.backlog else { return Ok(()) };
-        while self.egress.is_empty() || self.phase == Phase::Finishing {
+        while self.egress.is_empty() || self.phase.is_finishing() {
             let sent = backlog.take(SEAL_BYTES, |piece| self.seal_pieces(piece, sealed, metrics));
             let Some(sent) = sent else { break };
             sent?;
@@ -304,7 +329,7 @@ impl<K: Socket> Link<K> {
 
     fn seal_and_transmit(&mut self, frames: &[u8], sealed: &mut Sealed, metrics: &Metrics) -> io::Result<()> {
         self.seal_pieces(frames, sealed, metrics)?;
-        if self.phase == Phase::Finishing && !matches!(self.security, Security::Plain) {
+        if self.phase.is_finishing() && !matches!(self.security, Security::Plain) {
             self.end_tls(sealed);
         }
         self.transmit(sealed.as_slice(), metrics)
@@ -378,9 +403,11 @@ impl<K: Socket> Link<K> {
 
     /// When all is sent, a finishing link ends our direction and waits for the peer's.
     fn end_of_flight(&mut self) {
-        if self.phase == Phase::Finishing && self.egress.is_empty() {
-            let lingers = self.socket.shutdown_write().is_ok() && !self.peer_ended;
-            self.phase = if lingers { Phase::Lingering } else { Phase::Dead };
+        if let Phase::Finishing { answered, peer_ended } = self.phase
+            && self.egress.is_empty()
+        {
+            let lingers = self.socket.shutdown_write().is_ok() && !peer_ended;
+            self.phase = if lingers { Phase::Lingering { answered } } else { Phase::Dead };
         }
     }
 }

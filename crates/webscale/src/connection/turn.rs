@@ -113,7 +113,7 @@ impl<K: Socket, S: Send + 'static> Connection<K, S> {
         self.channel.lost(context, CloseCause::Fault);
         self.link.kill();
         // Also where the handler was told before how its session ended.
-        self.ended = Some(CloseKind::Fault);
+        self.channel.ended = Some(CloseKind::Fault);
         journal::write(
             Level::Error,
             format_args!("connection {}: a panic outside of the handler ended it", context.id),
@@ -134,19 +134,18 @@ impl<K: Socket, S: Send + 'static> Connection<K, S> {
         let limits = &turn.context.config.limits;
         self.channel.settle_close(&mut turn.context);
         self.channel.restore(turn.context.outgoing);
-        if self.channel.is_closing() && !self.closing {
-            self.closing = true;
+        if self.channel.is_closing() && self.link.await_close() {
             self.phase_deadline = turn.context.now + limits.close_time;
         }
         self.settle(turn);
-        let was_finishing = self.link.phase() == Phase::Finishing;
+        let was_finishing = self.link.phase().is_finishing();
         let wrote = turn.context.outgoing.has_written();
         if let Err(error) = self.link.flush(turn) {
             turn.context.outgoing.frames.clear();
             self.lost(turn, error.kind());
             self.settle(turn);
         }
-        if was_finishing && self.link.phase() == Phase::Lingering {
+        if was_finishing && matches!(self.link.phase(), Phase::Lingering { .. }) {
             self.phase_deadline = turn.context.now + turn.context.config.limits.close_time;
         }
         self.watch_queue(turn, wrote);
@@ -158,15 +157,11 @@ impl<K: Socket, S: Send + 'static> Connection<K, S> {
         match context.fate {
             Fate::Live => {}
             Fate::Finish { answered } => {
-                self.link.finish();
-                self.answered = answered;
+                self.link.finish(answered);
                 self.phase_deadline = context.now + context.config.limits.close_time;
             }
             Fate::Drop => self.link.kill(),
         }
         context.fate = Fate::Live;
-        if let Some(kind) = self.channel.take_end() {
-            self.ended = Some(kind);
-        }
     }
 }

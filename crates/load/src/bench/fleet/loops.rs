@@ -191,7 +191,10 @@ impl Loops {
             client.shutdown().map_err(|error| BenchError::Loop(error.to_string()))?;
             tally.add(&clients.take_tally());
         }
-        tally.resumed = handles.iter().map(|handle| handle.metrics().resumed).sum();
+        for metrics in handles.iter().map(Handle::metrics) {
+            tally.resumed += metrics.resumed;
+            tally.compressed.add((&metrics).into());
+        }
         Ok(tally)
     }
 }

@@ -268,7 +268,8 @@ impl World {
 
     /// Our direction has ended, and the peer's is awaited.
     pub(super) fn is_lingering(&self) -> bool {
-        self.connection.link.phase() == super::super::Phase::Lingering && self.line.borrow().shut
+        matches!(self.connection.link.phase(), super::super::Phase::Lingering { .. })
+            && self.line.borrow().shut
     }
 
     pub(super) fn ended_as(&self) -> CloseKind {
