@@ -91,16 +91,31 @@ impl CompareArgs {
 mod tests {
     use super::*;
 
-    fn settings(servers: &[Contestant]) -> Settings {
+    fn with_extras(servers: &[Contestant], extras: &[&str]) -> anyhow::Result<Settings> {
         CompareArgs {
             quick: true,
             servers: servers.to_vec(),
-            extra: Vec::new(),
+            extra: extras.iter().map(|text| extra(text).unwrap()).collect(),
             reuse_builds: false,
             output: OutputArgs { json: None, html: None },
         }
         .settings()
-        .unwrap()
+    }
+
+    fn settings(servers: &[Contestant]) -> Settings {
+        with_extras(servers, &[]).unwrap()
+    }
+
+    #[test]
+    fn extras_stand_behind_and_have_names_of_their_own() {
+        let command = "a {port} {cert} {key}";
+        let [one, other] = ["one", "other"].map(|name| format!("{name}={command}"));
+        let names =
+            |settings: Settings| settings.servers.into_iter().map(Contestant::name).collect::<Vec<_>>();
+        let both = with_extras(&[Contestant::Tokio], &[&other, &one]).unwrap();
+        assert_eq!(names(both), ["tokio", "other", "one"]);
+        let error = with_extras(&[], &[&one, &other, &one]).unwrap_err();
+        assert!(error.is::<Usage>() && error.to_string().ends_with("called one"), "{error}");
     }
 
     #[test]

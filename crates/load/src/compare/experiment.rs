@@ -13,7 +13,7 @@ use super::runner::{Purpose, Run, Runner, Task};
 use super::settings::{Settings, Stage};
 use super::workspace::{Scratch, ScratchError, Workspace, WorkspaceError};
 use crate::bench::plan::clients_by_descriptors;
-use crate::capacity::binding::{Binding, Resource};
+use crate::capacity::binding::{Binding, End, Resource};
 use crate::capacity::hold_of;
 use crate::capacity::search::{Range, Search, Step, Trial};
 use crate::cert::{self, CertError, Existing};
@@ -285,10 +285,10 @@ impl Experiment<'_> {
 
     fn capacity(&mut self, contestant: Contestant) {
         let so_far = self.report(contestant);
-        let (ceiling, ceiling_is) = self.ceiling(contestant, &so_far);
+        let ceiling = self.ceiling(contestant, &so_far);
         let range = Range {
-            first: first_step(so_far.cpu_seconds_per_million_messages, ceiling),
-            most: ceiling,
+            first: first_step(so_far.cpu_seconds_per_million_messages, ceiling.at),
+            most: ceiling.at,
             resolution: self.settings.capacity_resolution,
             steps: self.settings.capacity_steps,
         };
@@ -301,9 +301,10 @@ impl Experiment<'_> {
         if let Some(row) = self.rows.iter_mut().find(|row| row.contestant == contestant) {
             row.max_clients = found.most;
             row.max_clients_confirmed = found.confirmed;
-            row.stopped_by = Some(match found.binding {
+            let stopped_by = found.binding.or_else(|| (found.most == Some(ceiling.at)).then_some(ceiling));
+            row.max_clients_at_least = stopped_by.as_ref().is_none_or(|binding| binding.end != End::Server);
+            row.stopped_by = Some(match stopped_by {
                 Some(binding) => binding.sentence(),
-                None if found.most == Some(ceiling) => ceiling_is,
                 None => "the end of the search (it may hold more)".into(),
             });
         }
@@ -348,33 +349,30 @@ impl Experiment<'_> {
         held.map(|run| run.outcome.connections.opened).max().unwrap_or(0)
     }
 
-    /// The most clients that could be tried, and what says so.
-    fn ceiling(&self, contestant: Contestant, so_far: &ServerReport) -> (u32, String) {
+    /// What stops steps with more clients from being tried.
+    fn ceiling(&self, contestant: Contestant, so_far: &ServerReport) -> Binding {
         let each = so_far.memory_bytes_per_client.unwrap_or(0.0).max(0.0)
             + so_far.kernel_bytes_per_client.unwrap_or(0.0).max(0.0)
             + CLIENT_BYTES;
         let free = available_memory().unwrap_or(u64::MAX) as f64 * MEMORY_SHARE_MAX;
-        let memory =
-            (whole(free / each), format!("memory ({:.1} GB are free)", free / MEMORY_SHARE_MAX / 1e9));
-        [Some(memory), self.servers_descriptors(contestant), self.own_descriptors()]
-            .into_iter()
-            .flatten()
-            .min_by_key(|(most, _)| *most)
-            .unwrap_or_default()
+        let text = format!("{:.1} GB are free", free / MEMORY_SHARE_MAX / 1e9);
+        let memory = Binding { end: End::Both, ..Binding::new(Resource::Memory, whole(free / each), text) };
+        let descriptors =
+            [self.servers_descriptors(contestant), self.own_descriptors()].into_iter().flatten();
+        descriptors.fold(memory, |least, other| if other.at < least.at { other } else { least })
     }
 
     /// As the last run of the server has shown.
-    fn servers_descriptors(&self, contestant: Contestant) -> Option<(u32, String)> {
-        let run = self.runs.iter().rfind(|run| run.server == contestant.name())?;
-        let most = run.descriptors?.most();
-        Some((most, run.descriptors?.binding(most).sentence()))
+    fn servers_descriptors(&self, contestant: Contestant) -> Option<Binding> {
+        let descriptors = self.runs.iter().rfind(|run| run.server == contestant.name())?.descriptors?;
+        Some(descriptors.binding(descriptors.most()))
     }
 
     /// Of the load, where it cannot start further processes.
-    fn own_descriptors(&self) -> Option<(u32, String)> {
+    fn own_descriptors(&self) -> Option<Binding> {
         let most = clients_by_descriptors(self.descriptors);
-        let text = format!("{} (RLIMIT_NOFILE is {})", Resource::LoadDescriptors.words(), self.descriptors);
-        self.runner.program.is_none().then_some((most, text))
+        let text = format!("RLIMIT_NOFILE is {}", self.descriptors);
+        self.runner.program.is_none().then(|| Binding::new(Resource::LoadDescriptors, most, text))
     }
 }
 

@@ -10,7 +10,7 @@ use crate::capacity::search::Step;
 use crate::capacity::{Find, StepReport};
 use crate::report::bars::{Bar, BarPlot};
 use crate::report::facts::{Fact, fact, host, processors};
-use crate::report::page::{Page, Table, Tone};
+use crate::report::page::{Fold, Page, Table, Tone};
 use crate::report::unit::Unit;
 
 /// One page that needs nothing else.
@@ -20,8 +20,19 @@ pub fn html(comparison: &Comparison) -> String {
     verdict(&mut page, comparison);
     page.section("Figures", "");
     page.table(&table(comparison));
-    page.list(&notes(comparison));
     page.plots(&bars(comparison));
+    page.list(&notes(comparison));
+    let rejected: Vec<String> = rejected(comparison).map(|(run, why)| format!("{run}: {why}")).collect();
+    if !rejected.is_empty() {
+        let fold = Fold {
+            tone: Tone::Warning,
+            word: "rejected".into(),
+            heading: runs(rejected.len()),
+            note: "whose figures do not count".into(),
+            open: false,
+        };
+        page.fold(&fold, |page| page.list(&rejected));
+    }
     let steps = steps(comparison);
     if !steps.is_empty() {
         page.section(
@@ -49,10 +60,10 @@ const LOAD: &str =
 
 fn verdict(page: &mut Page, comparison: &Comparison) {
     let missing = comparison.missing();
-    let runs = match rejected(comparison).count() {
+    let rejected = match rejected(comparison).count() {
         0 => None,
-        1 => Some("A run was rejected and does not count; why is told below the table.".to_owned()),
-        count => Some(format!("{count} runs were rejected and do not count; why is told below the table.")),
+        1 => Some("A run was rejected and does not count.".to_owned()),
+        count => Some(format!("{} were rejected and do not count.", runs(count))),
     };
     let (tone, sentence) = match () {
         () if comparison.interrupted => {
@@ -64,8 +75,12 @@ fn verdict(page: &mut Page, comparison: &Comparison) {
         }
         () => (Tone::Good, "Every server was measured to the end."),
     };
-    let reasons: Vec<String> = missing.into_iter().chain(runs).chain(noise(comparison)).collect();
+    let reasons: Vec<String> = missing.into_iter().chain(rejected).chain(noise(comparison)).collect();
     page.verdict(tone, sentence, &reasons);
+}
+
+fn runs(count: usize) -> String {
+    if count == 1 { "1 run".to_owned() } else { format!("{count} runs") }
 }
 
 fn table(comparison: &Comparison) -> Table {

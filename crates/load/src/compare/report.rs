@@ -39,7 +39,7 @@ impl Comparison {
 
     /// What could not be measured, a sentence for each contestant that lacks something.
     pub fn missing(&self) -> Vec<String> {
-        let of = |server: &ServerReport| Some(format!("{}: {}", server.name, server.missing()?));
+        let of = |server: &ServerReport| Some(format!("{}: {}", server.name, server.missing(&self.runs)?));
         self.servers.iter().filter_map(of).collect()
     }
 
@@ -107,6 +107,8 @@ pub struct ServerReport {
     pub max_clients: Option<u32>,
     /// They were held twice, the second time for the whole time.
     pub max_clients_confirmed: bool,
+    /// It may hold more: what stopped the search was not the server's alone.
+    pub max_clients_at_least: bool,
     /// What stopped more.
     pub stopped_by: Option<String>,
     /// CPU figures as shares of those of tokio with defaults, pair by pair.
@@ -154,6 +156,7 @@ pub(crate) struct Row {
     pub(crate) peak_heap_bytes: Option<u64>,
     pub(crate) max_clients: Option<u32>,
     pub(crate) max_clients_confirmed: bool,
+    pub(crate) max_clients_at_least: bool,
     pub(crate) stopped_by: Option<String>,
 }
 
@@ -167,6 +170,7 @@ impl Row {
             peak_heap_bytes: None,
             max_clients: None,
             max_clients_confirmed: false,
+            max_clients_at_least: false,
             stopped_by: None,
         }
     }
@@ -281,6 +285,7 @@ impl ServerReport {
             latency_us: latency(runs, contestant),
             max_clients: row.max_clients,
             max_clients_confirmed: row.max_clients_confirmed,
+            max_clients_at_least: row.max_clients_at_least,
             stopped_by: row.stopped_by.clone(),
             against_tokio: against(runs, contestant, Contestant::Tokio, noise),
             article: contestant.article(),
@@ -288,13 +293,19 @@ impl ServerReport {
     }
 
     /// What is not known of it, in words; none if it was measured to the end.
-    fn missing(&self) -> Option<String> {
-        let rejected = |what: &str| Some(format!("every run of the {what} was rejected"));
+    fn missing(&self, runs: &[Run]) -> Option<String> {
+        let rejected = |what: &str, purpose| {
+            let last = runs.iter().rfind(|run| run.server == self.name && run.purpose == purpose);
+            let why = last.and_then(|run| run.rejected.as_deref()).unwrap_or("none was made");
+            Some(format!("no run of the {what} counts: {why}"))
+        };
         match self {
             ServerReport { error: Some(error), .. } => Some(error.clone()),
-            ServerReport { cpu_spread: None, .. } => rejected("main load"),
+            ServerReport { cpu_spread: None, .. } => rejected("main load", Purpose::Load),
             // A server of the user's own is not built here, and not asked for echoes.
-            ServerReport { echo_spread: None, binary_bytes: Some(_), .. } => rejected("128-byte echo"),
+            ServerReport { echo_spread: None, binary_bytes: Some(_), .. } => {
+                rejected("128-byte echo", Purpose::Echo)
+            }
             _ => None,
         }
     }

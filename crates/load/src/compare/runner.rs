@@ -20,6 +20,7 @@ use crate::capacity::witness::{InAll, Witness, Witnessed};
 use crate::cert::Files;
 use crate::doctor::Root;
 use crate::observe::Observer;
+use crate::report::unit::Unit;
 
 /// Of the clients, one in so many is probed: each pong is work for the server that the article's server had not.
 const PROBE_ONE_IN: u32 = 10;
@@ -206,6 +207,10 @@ impl Runner {
     }
 }
 
+/// Half of the messages may be answered later than this share of the measured time: so much of the server's work for them falls
+/// behind it, and out of its CPU time.
+const BEHIND_MAX: f64 = 0.05;
+
 /// Why a run's figures do not count: they are of the generator, or of another load than the one that was planned.
 fn rejection(outcome: &Outcome, counts: Option<&Counts>, mode: Mode) -> Option<String> {
     if outcome.verdict.interrupted {
@@ -231,8 +236,33 @@ fn rejection(outcome: &Outcome, counts: Option<&Counts>, mode: Mode) -> Option<S
             "{sent} messages were sent, and the server counted {messages}, {failed} failed"
         ));
     }
+    let behind_us = outcome.measured_seconds * BEHIND_MAX * 1e6;
+    if let Some(latency) = outcome.latency_us.filter(|latency| latency.corrected.p50 > behind_us) {
+        let late = Unit::Microseconds.format(latency.corrected.p50);
+        return Some(format!(
+            "the server fell behind: half of the messages were answered after more than {late}"
+        ));
+    }
     if outcome.messages.corrupt + outcome.messages.reordered > 0 {
         return Some("echoes were not what was sent".into());
     }
     outcome.server.is_none().then(|| "the server's process could not be measured".into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bench::outcome::tests::good;
+
+    #[test]
+    fn a_server_that_fell_behind_has_no_cost_a_message() {
+        let mut outcome = good();
+        outcome.server = None;
+        let why = |outcome: &Outcome| rejection(outcome, None, Mode::Ingest);
+        assert_eq!(why(&outcome).unwrap(), "the server's process could not be measured");
+        outcome.latency_us.as_mut().unwrap().corrected.p50 = 600_000.0;
+        assert!(why(&outcome).unwrap().contains("half of the messages were answered after more than 600 ms"));
+        outcome.measured_seconds = 300.0;
+        assert!(!why(&outcome).unwrap().contains("fell behind"));
+    }
 }

@@ -19,12 +19,14 @@ pub fn text(comparison: &Comparison, look: Look) -> String {
     for server in &comparison.servers {
         let _ = writeln!(text, "{}: {}", server.name, server.description);
         if let Some(why) = &server.stopped_by {
-            let _ = writeln!(text, "  more clients were stopped by {why}");
+            text += &wrap(&format!("  more clients were stopped by {why}"), "    ");
         }
     }
     let missing = comparison.missing();
     let missing = missing.iter().map(|what| format!("Not measured: {what}"));
-    let notes = missing.chain(noise(comparison)).chain(notes(comparison)).chain([machine(comparison)]);
+    let rejected = rejected(comparison).map(|(run, why)| format!("A run was rejected ({run}): {why}."));
+    let notes = notes(comparison).into_iter().chain(rejected).chain([machine(comparison)]);
+    let notes = missing.chain(noise(comparison)).chain(notes);
     text.push('\n');
     notes.for_each(|note| text += &wrap(&note, "  "));
     text
@@ -146,7 +148,7 @@ pub(super) const FIGURES: [Figure; 18] = [
     Figure::new("latency p99.9, ms", |s| Some(milliseconds(s.latency_us?.p999))),
     Figure {
         name: "most clients held",
-        cell: |s| Some(s.max_clients?.to_string()),
+        cell: |s| Some(format!("{}{}", if s.max_clients_at_least { "≥ " } else { "" }, s.max_clients?)),
         article: |s| Some(format!("about {}", s.article?.max_clients)),
         is_optional: false,
     },
@@ -227,14 +229,13 @@ pub(super) fn notes(comparison: &Comparison) -> Vec<String> {
     if let (None, Some(_)) = (comparison.processors, comparison.runs.first()) {
         notes.push("Server and load shared one processor.".into());
     }
-    notes.extend(rejected(comparison));
     notes
 }
 
 /// Runs that do not count, of which those towards the most clients are part of the search.
-pub(super) fn rejected(comparison: &Comparison) -> impl Iterator<Item = String> {
+pub(super) fn rejected(comparison: &Comparison) -> impl Iterator<Item = (String, &str)> {
     let runs = comparison.rejected().filter(|(run, _)| run.purpose != Purpose::Capacity);
-    runs.map(|(run, why)| format!("A run was rejected ({}, {}): {why}.", run.server, run.purpose.words()))
+    runs.map(|(run, why)| (format!("{}, {}", run.server, run.purpose.words()), why))
 }
 
 fn machine(comparison: &Comparison) -> String {
@@ -271,6 +272,7 @@ mod tests {
             peak_heap_bytes: Some(1_230_000),
             max_clients: Some(19_000),
             max_clients_confirmed: true,
+            max_clients_at_least: false,
             stopped_by: Some("descriptors (RLIMIT_NOFILE is 20000)".into()),
         };
         let rows = [row(Contestant::Tokio, None), row(Contestant::Webscale, Some("load: the server ended"))];
@@ -309,7 +311,7 @@ mod tests {
         assert_eq!(line("latency p99,"), "|latencyp99,ms|–|–||");
         assert!(line("most clients").contains("about25000"));
         assert!(text.contains("Not measured: webscale: load: the server ended"));
-        assert!(text.contains("Not measured: tokio: every run of the main load was rejected"));
+        assert!(text.contains("Not measured: tokio: no run of the main load counts: none was made"));
         assert!(!text.contains("against tokio"), "{text}");
         assert_eq!(line("| stopped by"), "|stoppedby|descriptors|descriptors||");
         assert!(text.contains("stopped by descriptors (RLIMIT_NOFILE is 20000)"));
@@ -361,6 +363,14 @@ mod tests {
     }
 
     #[test]
+    fn what_may_be_more_is_marked() {
+        let mut comparison = comparison();
+        comparison.servers[0].max_clients_at_least = true;
+        let text = text(&comparison, Look::Plain);
+        assert!(text.contains("≥ 19000 |") && text.matches("19000").count() == 2, "{text}");
+    }
+
+    #[test]
     fn spreads_show_their_range() {
         let some = Spread::of([46.12, 45.88, 46.04]);
         assert_eq!(spread(some, 1).unwrap(), "46.0 (45.9–46.1)");
@@ -396,7 +406,10 @@ mod tests {
         assert!(text.contains("A run was rejected (tokio, noise floor): it was late."), "{text}");
         assert!(text.contains("Noise floor: unknown") && !text.contains("of the search"), "{text}");
         let page = crate::compare::html::html(&comparison);
-        assert!(page.contains("A run was rejected and does not count") && page.contains("it was late"));
+        assert!(
+            page.contains("A run was rejected and does not count")
+                && page.contains("tokio, noise floor: it was late")
+        );
         assert_eq!(page.matches("Noise floor: unknown").count(), 1);
         assert!(!comparison.is_complete());
         comparison.servers.iter_mut().for_each(|server| {
@@ -405,6 +418,8 @@ mod tests {
         });
         assert!(comparison.is_complete());
         comparison.servers[0].echo_spread = None;
-        assert_eq!(comparison.missing(), ["tokio: every run of the 128-byte echo was rejected"]);
+        let behind = Run { rejected: Some("it fell behind".into()), ..run(Purpose::Echo) };
+        comparison.runs.push(behind);
+        assert_eq!(comparison.missing(), ["tokio: no run of the 128-byte echo counts: it fell behind"]);
     }
 }

@@ -11,6 +11,9 @@ const EDGE_AT: f64 = 2.0 / 3.0;
 /// An edge that is so many times the greatest value is not drawn: it would press the bars to the side.
 const EDGE_MAX: f64 = 4.0;
 
+/// Names of more characters are long.
+const NAME_LONG: usize = 24;
+
 /// One bar.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Bar {
@@ -49,12 +52,15 @@ impl BarPlot {
         let longest = self.longest();
         let rows: String = self.bars.iter().map(|bar| self.row(bar, longest)).collect();
         let title = escape(&self.title);
+        // Long names have the room of the bars.
+        let is_long = self.bars.iter().any(|bar| bar.name.chars().count() > NAME_LONG);
+        let class = if is_long { "bars long" } else { "bars" };
         let description = match self.description.as_str() {
             "" => String::new(),
             text => format!("<p>{}</p>", escape(text)),
         };
         format!(
-            "<figure><figcaption><h3>{title}</h3>{description}</figcaption>{}<table class=\"bars\"><tbody>{rows}</tbody>\
+            "<figure><figcaption><h3>{title}</h3>{description}</figcaption>{}<table class=\"{class}\"><tbody>{rows}</tbody>\
              </table></figure>\n",
             self.legend(longest)
         )
@@ -194,7 +200,9 @@ mod tests {
         assert!(html.contains("width:50.0%") && html.contains("left:40.0%;width:60.0%"), "{html}");
         assert!(html.contains("&lt;a&gt;") && html.contains("<td>10 µs</td>") && html.contains("<td>–</td>"));
         assert!(plot(Vec::new()).contains("<tbody></tbody>"));
-        assert!(!html.contains("legend"));
+        assert!(!html.contains("legend") && html.contains("<table class=\"bars\">"));
+        let long = plot(vec![bar("a name that takes more room than the bar", 1.0)]);
+        assert!(long.contains("<table class=\"bars long\">"));
     }
 
     #[test]

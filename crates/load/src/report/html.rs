@@ -3,6 +3,9 @@
 #[cfg(test)]
 mod tests;
 
+use std::cmp::Reverse;
+use std::collections::BTreeMap;
+
 use super::advice;
 use super::facts::{Fact, fact, host, run};
 use super::page::{Figure, Page, Table, Tone};
@@ -19,6 +22,8 @@ use crate::observe::Phase;
 
 /// Points of a line over time. More cannot be told apart, and each has a row in a table.
 const POINTS_MAX: usize = 240;
+/// Kinds of errors that have a line of their own: with two more there would be two of a colour.
+const KINDS_MAX: usize = 6;
 /// Threads of the server that have a line of their own.
 const THREADS_MAX: usize = 6;
 
@@ -349,16 +354,24 @@ fn load_plots(outcome: &Outcome, samples: &[Sample]) -> Vec<String> {
     plots
 }
 
-/// A line for each kind of error that there was.
+/// A line for each of the most frequent kinds of errors, and one for all others.
 fn errors(samples: &[Sample]) -> Vec<Series> {
-    let kinds: std::collections::BTreeSet<&String> =
-        samples.iter().flat_map(|sample| sample.errors.keys()).collect();
-    let line = |kind: &String| {
-        series(kind, samples, |sample| {
-            Some(sample.errors.get(kind).copied().unwrap_or(0) as f64 / sample.length_seconds.max(1e-3))
+    let mut sums: BTreeMap<&str, u64> = BTreeMap::new();
+    for (kind, count) in samples.iter().flat_map(|sample| &sample.errors) {
+        *sums.entry(kind).or_default() += count;
+    }
+    let mut kinds: Vec<(&str, u64)> = sums.into_iter().collect();
+    kinds.sort_by_key(|(_, count)| Reverse(*count));
+    let (frequent, others) = kinds.split_at(kinds.len().min(KINDS_MAX));
+    let line = |name: &str, kinds: &[(&str, u64)]| {
+        series(name, samples, |sample| {
+            let of = |kind: &str| sample.errors.get(kind).copied().unwrap_or(0);
+            let count: u64 = kinds.iter().map(|(kind, _)| of(kind)).sum();
+            Some(count as f64 / sample.length_seconds.max(1e-3))
         })
     };
-    kinds.into_iter().map(line).collect()
+    let lines = frequent.iter().map(|kind| line(kind.0, std::slice::from_ref(kind)));
+    lines.chain((!others.is_empty()).then(|| line("others", others))).collect()
 }
 
 fn clients(outcome: &Outcome) -> Table {

@@ -221,7 +221,7 @@ impl Table {
     pub(super) fn html(&self, attributes: impl Fn(usize) -> String) -> String {
         let mut html = String::from("<table>");
         if !self.caption.is_empty() {
-            let _ = write!(html, "<caption>{}</caption>", escape(&self.caption));
+            let _ = write!(html, "<caption><span>{}</span></caption>", escape(&self.caption));
         }
         let heads: String =
             self.columns.iter().map(|name| format!("<th scope=\"col\">{}</th>", escape(name))).collect();

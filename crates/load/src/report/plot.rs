@@ -135,8 +135,10 @@ impl LinePlot {
         }
         // There is no half client.
         let is_one = |tick: &f64| self.y_unit != Unit::Count || tick.fract().abs() < 1e-9;
+        let ticks: Vec<f64> = y.ticks().into_iter().filter(is_one).collect();
+        let more = self.y_unit.digits_apart(&ticks);
         let ticks: Vec<(f64, String)> =
-            y.ticks().into_iter().filter(is_one).map(|tick| (y.at(tick), self.y_unit.format(tick))).collect();
+            ticks.into_iter().map(|tick| (y.at(tick), self.y_unit.precise(tick, more))).collect();
         let _ = write!(
             html,
             "<div class=\"frame\"><div class=\"ylabels\" aria-hidden=\"true\">{}</div><div class=\"canvas\">{}</div>\
@@ -148,20 +150,20 @@ impl LinePlot {
         let _ = writeln!(
             html,
             "<details><summary>Table</summary><div class=\"scroll\">{}</div></details></figure>",
-            self.table().html(|at| format!(" data-x=\"{:.1}\"", x.at(self.x[at]) * BOX))
+            self.table(more).html(|at| format!(" data-x=\"{:.1}\"", x.at(self.x[at]) * BOX))
         );
         html
     }
 
-    /// The figures that are drawn.
-    pub fn table(&self) -> Table {
+    /// The figures that are drawn, with as many `more` digits as it takes to tell them apart.
+    fn table(&self, more: usize) -> Table {
         let names = self.series.iter().map(|series| series.name.as_str());
         let columns: Vec<&str> = [self.x_name.as_str()].into_iter().chain(names).collect();
         let mut table = Table::new("", &columns);
         for (at, x) in self.x.iter().enumerate() {
             let value = |series: &Series| {
                 let value = series.values.get(at).copied().flatten();
-                value.map_or_else(String::new, |value| self.y_unit.format(value))
+                value.map_or_else(String::new, |value| self.y_unit.precise(value, more))
             };
             let place = self.x_texts.get(at).cloned().unwrap_or_else(|| self.x_unit.format(*x));
             table.row([place].into_iter().chain(self.series.iter().map(value)));
@@ -276,11 +278,12 @@ impl LinePlot {
 
     fn x_labels_html(&self, x: &Scale) -> String {
         let own = |tick| (tick, self.x_unit.format(tick));
-        let labels: Vec<(f64, String)> = match self.x_unit {
+        let mut labels: Vec<(f64, String)> = match self.x_unit {
             _ if !self.x_labels.is_empty() => self.x_labels.clone(),
             Unit::Seconds => x.time_ticks(),
             _ => x.ticks().into_iter().map(own).collect(),
         };
+        keep_apart(&mut labels, |place| x.at(place));
         let each = labels.len().div_ceil(X_LABELS_MAX).max(1);
         let mut html = String::new();
         for (at, (place, text)) in labels.iter().step_by(each).enumerate() {
@@ -309,6 +312,21 @@ fn scale(axis: Axis, values: impl Iterator<Item = f64>) -> Scale {
         Axis::FromZero => Scale::from_zero(values),
         Axis::Log => Scale::log(values),
     }
+}
+
+/// Leaves out labels that would stand upon the one before in a plot as narrow as half a page.
+fn keep_apart(labels: &mut Vec<(f64, String)>, at: impl Fn(f64) -> f64) {
+    /// Of the plot's width.
+    const CHARACTER: f64 = 0.02;
+    let mut free_from = f64::NEG_INFINITY;
+    labels.retain(|(place, text)| {
+        let half = (text.chars().count() as f64 / 2.0 + 0.5) * CHARACTER;
+        let fits = at(*place) - half >= free_from;
+        if fits {
+            free_from = at(*place) + half;
+        }
+        fits
+    });
 }
 
 /// The hidden ones make the column as wide as the widest label.
@@ -363,6 +381,30 @@ mod tests {
                     .html();
             assert!(!lines(&html)[0].contains("inf"), "{html}");
         }
+    }
+
+    #[test]
+    fn labels_do_not_stand_upon_each_other() {
+        let kept = |places: &[f64]| {
+            let mut labels: Vec<_> = places.iter().map(|place| (*place, "p99.9".to_owned())).collect();
+            keep_apart(&mut labels, |place| place);
+            labels.into_iter().map(|(place, _)| place).collect::<Vec<_>>()
+        };
+        assert_eq!(kept(&[0.0, 0.05, 0.13, 0.2, 0.9]), [0.0, 0.13, 0.9]);
+        assert!(kept(&[]).is_empty());
+    }
+
+    #[test]
+    fn values_close_together_are_labelled_apart() {
+        let series = vec![Series::new("a", vec![Some(123_401_000.0), Some(123_449_000.0)])];
+        let plot = LinePlot {
+            y_axis: Axis::Exact,
+            series,
+            ..LinePlot::over_time("Memory", vec![0.0, 1.0], Unit::Bytes)
+        };
+        let html = plot.html();
+        assert!(html.contains(">123.41 MB</span>") && html.contains(">123.42 MB</span>"), "{html}");
+        assert!(html.contains("<td>123.449 MB</td>") || html.contains("<td>123.45 MB</td>"), "{html}");
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! Figures as people read them.
 
+use std::collections::BTreeSet;
+
 /// What a figure counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Unit {
@@ -22,18 +24,33 @@ pub enum Unit {
 impl Unit {
     /// The figure with its unit, to about three digits. What is no number is written as a dash.
     pub fn format(self, value: f64) -> String {
+        self.precise(value, 0)
+    }
+
+    /// The same with some `more` digits.
+    pub(crate) fn precise(self, value: f64, more: usize) -> String {
         if !value.is_finite() {
             return "–".into();
         }
         match self {
-            Unit::Count => grouped(value),
-            Unit::PerSecond => format!("{}/s", grouped(value)),
-            Unit::Microseconds => time(value),
-            Unit::Seconds => seconds(value),
-            Unit::Bytes => bytes(value),
-            Unit::Processor => format!("{} %", digits(value * 100.0)),
+            Unit::Count => grouped(value, more),
+            Unit::PerSecond => format!("{}/s", grouped(value, more)),
+            Unit::Microseconds => time(value, more),
+            Unit::Seconds => seconds(value, more),
+            Unit::Bytes => bytes(value, more),
+            Unit::Processor => format!("{} %", digits(value * 100.0, more)),
             Unit::Percentile => percentile(value),
         }
+    }
+
+    /// How many more digits it takes to tell these values apart.
+    pub(crate) fn digits_apart(self, values: &[f64]) -> usize {
+        const MORE_MAX: usize = 4;
+        let are_apart = |more: &usize| {
+            let texts = values.iter().map(|value| self.precise(*value, *more));
+            texts.collect::<BTreeSet<_>>().len() == values.len()
+        };
+        (0..MORE_MAX).find(are_apart).unwrap_or(MORE_MAX)
     }
 }
 
@@ -45,21 +62,21 @@ pub(crate) fn bytes_a_client(after: u64, before: u64, clients: u32) -> Option<St
 }
 
 /// Three digits or so, without zeros at the end.
-fn digits(value: f64) -> String {
+fn digits(value: f64, more: usize) -> String {
     let decimals = match value.abs() {
         v if v >= 99.95 || v == 0.0 => 0,
         v if v >= 9.995 => 1,
         v if v >= 0.9995 => 2,
         _ => 3,
-    };
+    } + more;
     let text = format!("{value:.decimals$}");
     if decimals == 0 { text } else { text.trim_end_matches('0').trim_end_matches('.').to_owned() }
 }
 
 /// A whole number with its thousands apart; three digits below 100.
-fn grouped(value: f64) -> String {
+fn grouped(value: f64, more: usize) -> String {
     if value.abs() < 100.0 {
-        return digits(value);
+        return digits(value, more);
     }
     if value.abs() >= 1e15 {
         return format!("{value:.2e}");
@@ -75,29 +92,29 @@ fn grouped(value: f64) -> String {
     grouped
 }
 
-fn time(us: f64) -> String {
+fn time(us: f64, more: usize) -> String {
     match us.abs() {
-        v if v < 999.5 => format!("{} µs", digits(us)),
-        v if v < 999_500.0 => format!("{} ms", digits(us / 1e3)),
-        _ => seconds(us / 1e6),
+        v if v < 999.5 => format!("{} µs", digits(us, more)),
+        v if v < 999_500.0 => format!("{} ms", digits(us / 1e3, more)),
+        _ => seconds(us / 1e6, more),
     }
 }
 
-fn seconds(s: f64) -> String {
+fn seconds(s: f64, more: usize) -> String {
     match s.abs() {
-        v if v < 120.0 => format!("{} s", digits(s)),
-        v if v < 7200.0 => format!("{} min", digits(s / 60.0)),
-        v if v < 172_800.0 => format!("{} h", digits(s / 3600.0)),
-        _ => format!("{} d", digits(s / 86_400.0)),
+        v if v < 120.0 => format!("{} s", digits(s, more)),
+        v if v < 7200.0 => format!("{} min", digits(s / 60.0, more)),
+        v if v < 172_800.0 => format!("{} h", digits(s / 3600.0, more)),
+        _ => format!("{} d", digits(s / 86_400.0, more)),
     }
 }
 
-fn bytes(bytes: f64) -> String {
+fn bytes(bytes: f64, more: usize) -> String {
     match bytes.abs() {
-        v if v < 999.5 => format!("{} B", digits(bytes)),
-        v if v < 999_500.0 => format!("{} kB", digits(bytes / 1e3)),
-        v if v < 999_500_000.0 => format!("{} MB", digits(bytes / 1e6)),
-        _ => format!("{} GB", digits(bytes / 1e9)),
+        v if v < 999.5 => format!("{} B", digits(bytes, more)),
+        v if v < 999_500.0 => format!("{} kB", digits(bytes / 1e3, more)),
+        v if v < 999_500_000.0 => format!("{} MB", digits(bytes / 1e6, more)),
+        _ => format!("{} GB", digits(bytes / 1e9, more)),
     }
 }
 
@@ -121,6 +138,15 @@ mod tests {
             (bytes_a_client(10, 20, 5), bytes_a_client(20, 20, 5), bytes_a_client(20, 10, 0)),
             (None, None, None)
         );
+    }
+
+    #[test]
+    fn figures_that_are_close_are_told_apart() {
+        let more = |values: &[f64]| Unit::Bytes.digits_apart(values);
+        assert_eq!(more(&[123e6, 124e6]), 0);
+        assert_eq!(more(&[123.41e6, 123.42e6]), 2);
+        assert_eq!(Unit::Bytes.precise(123.41e6, 2), "123.41 MB");
+        assert_eq!((more(&[5.0, 5.0]), more(&[])), (4, 0));
     }
 
     #[test]

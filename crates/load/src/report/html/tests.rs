@@ -161,3 +161,15 @@ fn memory_is_drawn_as_last_known_until_the_server_is_gone() {
     let lines = memory_lines(&samples);
     assert_eq!(lines[0].values, [Some(5.0), Some(5.0), None, None]);
 }
+
+#[test]
+fn of_many_kinds_of_errors_each_line_has_its_colour() {
+    let mut samples: Vec<Sample> = (1..=3).map(second).collect();
+    samples[1].errors = (0..10).map(|kind| (format!("closed: 400{kind}"), kind + 1)).collect();
+    let lines = errors(&samples);
+    let names: Vec<&str> = lines.iter().map(|line| line.name.as_str()).collect();
+    assert_eq!(names[..2], ["closed: 4009", "closed: 4008"]);
+    assert_eq!((names.len(), names[6], lines[6].values[1]), (7, "others", Some(1.0 + 2.0 + 3.0 + 4.0)));
+    samples[1].errors.retain(|_, count| *count < 3);
+    assert_eq!(errors(&samples).len(), 2);
+}
