@@ -28,6 +28,19 @@ fn clients_that_were_turned_away_come_back() {
     assert!(!outcome.verdict.held());
 }
 
+/// A connection that was of no use is one more reason to wait longer before the next.
+#[test]
+fn a_server_that_turns_everybody_out_again_is_not_stormed() {
+    let outcome = Running::load(Behaviour::Revolve, |plan| {
+        plan.reconnect = true;
+        plan.duration = Duration::from_secs(2);
+    });
+    // The eighth pause would have come after 12 s at the earliest, and without any growth there are twenty in this time.
+    let reconnected = outcome.connections.reconnected;
+    assert!((20..=20 * 8).contains(&reconnected), "{reconnected}");
+    assert!(outcome.connections.disconnected[&1013].count > 20);
+}
+
 #[test]
 fn too_many_failures_end_a_load() {
     let outcome = Running::load(Behaviour::TurnAway, |plan| {
