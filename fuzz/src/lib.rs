@@ -1,6 +1,6 @@
 //! What the fuzz targets do with their bytes. The targets on the codec stand here, and
 //! `crates/proto/tests/corpus.rs` runs the same functions over the corpus; the one on connections is the library's
-//! own (`webscale/src/connection/tests/operations.rs`), as it needs its inside.
+//! own (`webscale/src/connection/tests/play.rs`), as it needs its inside.
 
 pub mod decoder;
 pub mod deflate;

@@ -2,36 +2,28 @@
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
-use std::process::{Child, ChildStderr, ChildStdout, Command, Stdio};
+use std::process::ChildStderr;
 use std::time::Duration;
 
 mod common;
-use common::{assert_fails, children, signal, webscale};
+use common::{Server, assert_fails, children, webscale};
 
 /// A server whose stderr is read, without TLS.
 struct Watched {
-    child: Child,
+    server: Server,
     address: String,
-    stdout: BufReader<ChildStdout>,
     stderr: BufReader<ChildStderr>,
 }
 
 impl Watched {
     fn start(flags: &[&str]) -> Self {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_webscale"))
-            .args(["serve", "--plain", "--threads", "1", "--listen", "127.0.0.1:0"])
-            .args(flags)
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let (stdout, stderr) = (child.stdout.take().unwrap(), child.stderr.take().unwrap());
-        let (mut stdout, stderr) = (BufReader::new(stdout), BufReader::new(stderr));
-        let mut line = String::new();
-        stdout.read_line(&mut line).unwrap();
-        let address = line.trim_end().strip_prefix("listening on ws://").expect(&line).to_owned();
-        Self { child, address, stdout, stderr }
+        let (server, stderr) = Server::start_heard(&[&["--plain", "--threads", "1"], flags].concat());
+        let address = server.url.strip_prefix("ws://").unwrap().to_owned();
+        Self { server, address, stderr }
+    }
+
+    fn pid(&self) -> u32 {
+        self.server.child.id()
     }
 
     /// Where it says that its status is.
@@ -43,18 +35,10 @@ impl Watched {
 
     /// Has it end; its exit code, and what else stood on stderr.
     fn finish(mut self) -> (Option<i32>, String) {
-        signal(self.child.id(), "TERM");
-        let (mut out, mut err) = (String::new(), String::new());
-        self.stdout.read_to_string(&mut out).unwrap();
-        self.stderr.read_to_string(&mut err).unwrap();
-        (self.child.wait().unwrap().code(), err)
-    }
-}
-
-impl Drop for Watched {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        let (code, _) = self.server.finish();
+        let mut said = String::new();
+        self.stderr.read_to_string(&mut said).unwrap();
+        (code, said)
     }
 }
 
@@ -87,7 +71,7 @@ fn health_is_for_all_and_metrics_are_for_this_host() {
     assert!(head.starts_with("HTTP/1.1 200 ") && body == "healthy\n", "{head}: {body}");
     let (head, body) = get(&server.address, "/metrics", "");
     assert!(head.contains("Content-Type: text/plain; version=0.0.4"), "{head}");
-    let pid = server.child.id();
+    let pid = server.pid();
     assert_eq!(value(&body, &format!("webscale_http_requests_total{{pid=\"{pid}\"}}")), 1);
     assert_eq!(value(&body, &format!("webscale_healthy{{pid=\"{pid}\"}}")), 1);
     for passed_on in ["X-Forwarded-For: 203.0.113.9\r\n", "Forwarded: for=203.0.113.9\r\n"] {
@@ -124,7 +108,7 @@ fn a_port_beside_tells_the_same_and_ends_with_the_server() {
 #[test]
 fn each_process_answers_for_itself() {
     let mut server = Watched::start(&["--processes", "2", "--status", "127.0.0.1:0"]);
-    let members = children(server.child.id());
+    let members = children(server.pid());
     let beside = [server.status(), server.status()];
     for address in &beside {
         let metrics = get(address, "/metrics", "").1;

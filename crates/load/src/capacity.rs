@@ -72,6 +72,8 @@ pub struct Settings {
     pub range: Range,
     /// The result is held for this time.
     pub hold: Duration,
+    /// The search narrows no further when this time is almost over, so that the result is confirmed within it.
+    pub within: Option<Duration>,
     /// A machine with so much memory, in bytes: how many clients would it hold?
     pub memory: Option<u64>,
 }
@@ -151,9 +153,11 @@ pub fn run(settings: &Settings, observer: &mut dyn Observer) -> Result<Capacity,
     let mut hunt = Hunt::new(settings, observer)?;
     let mut search = Search::new(settings.range);
     while let Some(step) = search.next_step() {
-        match hunt.step(step)? {
-            Some(trial) => search.tried(step, trial),
-            None => break,
+        let begun = Instant::now();
+        let Some(trial) = hunt.step(step)? else { break };
+        search.tried(step, trial);
+        if hunt.is_late(begun.elapsed().saturating_sub(hold_of(step, settings.hold))) {
+            search.hurry();
         }
     }
     Ok(hunt.report(&search))
@@ -165,6 +169,9 @@ pub(crate) fn hold_of(step: Step, hold: Duration) -> Duration {
 }
 
 struct Hunt<'a> {
+    begun: Instant,
+    /// What a step took at most beside the time for which it was held.
+    beside: Duration,
     settings: &'a Settings,
     observer: &'a mut dyn Observer,
     address: IpAddr,
@@ -189,6 +196,8 @@ struct Hunt<'a> {
 impl<'a> Hunt<'a> {
     fn new(settings: &'a Settings, observer: &'a mut dyn Observer) -> Result<Hunt<'a>, BenchError> {
         Ok(Hunt {
+            begun: Instant::now(),
+            beside: Duration::ZERO,
             provenance: Provenance::now(),
             address: settings.plan.address()?,
             is_near: settings.plan.is_near(),
@@ -203,6 +212,15 @@ impl<'a> Hunt<'a> {
             descriptors: None,
             told: BTreeSet::new(),
         })
+    }
+
+    /// Whether another short step would leave no time to confirm the result, after one that took `beside` what it was held.
+    fn is_late(&mut self, beside: Duration) -> bool {
+        self.beside = self.beside.max(beside);
+        let hold = self.settings.hold;
+        let short = hold_of(Step { value: 0, whole: false }, hold);
+        let still_takes = short + hold + self.beside * 2;
+        self.settings.within.is_some_and(|within| self.begun.elapsed() + still_takes > within)
     }
 
     /// Makes one step; none when the user has stopped.
@@ -392,7 +410,7 @@ impl<'a> Hunt<'a> {
             projection,
             latency_limit_seconds: settings.plan.latency_limit.as_secs_f64(),
             hold_seconds: settings.hold.as_secs_f64(),
-            resolution: settings.range.resolution,
+            resolution: found.resolution.unwrap_or(0.0).max(settings.range.resolution),
             steps: self.steps,
             interrupted: self.observer.stopped(),
             provenance: self.provenance,
@@ -402,7 +420,7 @@ impl<'a> Hunt<'a> {
 
 /// Whether a process was named that has nothing to do with the load.
 fn is_stranger(outcome: &Outcome) -> bool {
-    outcome.messages.sent > 0 && outcome.server.as_ref().is_some_and(|server| server.cpu_seconds == 0.0)
+    outcome.messages.answered > 0 && outcome.server.as_ref().is_some_and(|server| server.cpu_seconds == 0.0)
 }
 
 /// What the machine has too little of for so many clients, if anything, and about how many it has room for.

@@ -29,21 +29,21 @@ fn replay(target: &str, run: fn(&[u8])) {
 }
 
 #[test]
-fn decoder() {
+fn corpus_of_decoder() {
     replay("decoder", decoder::run);
 }
 
 #[test]
-fn deflate() {
+fn corpus_of_deflate() {
     replay("deflate", deflate::run);
 }
 
 #[test]
-fn proxy() {
+fn corpus_of_proxy() {
     replay("proxy", proxy::run);
 }
 
 #[test]
-fn upgrade() {
+fn corpus_of_upgrade() {
     replay("upgrade", upgrade::run);
 }

@@ -25,6 +25,7 @@ mod link;
 mod open;
 mod opening;
 mod proxied;
+mod registered;
 mod socket;
 mod turn;
 
@@ -34,14 +35,12 @@ use std::net::SocketAddr;
 use webscale_proto::{CloseCode, Role};
 use webscale_sys::{Interest, TcpSocket};
 
-use crate::admission::Place;
 use crate::clock::Time;
 use crate::close::{CloseCause, CloseKind};
 use crate::handler::Handler;
 use crate::limits::Limits;
 use crate::panics::Panicked;
 use crate::sender::Parcel;
-use crate::timer::TimerId;
 use crate::tls::{Incoming, TlsStream};
 use crate::worker::Done;
 
@@ -51,6 +50,7 @@ pub(crate) use config::Config;
 use deadline::Liveness;
 pub(crate) use dial::Dial;
 pub(crate) use link::{Link, Phase};
+pub(crate) use registered::{Pace, Registered};
 pub(crate) use socket::Socket;
 pub(crate) use turn::{Buffers, Context, Fate, Turn, Wire};
 
@@ -82,48 +82,8 @@ impl Ready {
     }
 }
 
-/// How much a client has sent, of late, for its share of a turn.
-#[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
-pub(crate) enum Pace {
-    #[default]
-    Modest,
-    /// It used its share up: what else it sends is read behind the others.
-    Greedy,
-    /// It is in the loop's list of those.
-    Waits,
-}
-
-impl Pace {
-    /// It used its share up.
-    pub(crate) fn overtake(&mut self) {
-        if *self == Pace::Modest {
-            *self = Pace::Greedy;
-        }
-    }
-}
-
 // What an open connection costs besides rustls' state and the session.
 const _: () = assert!(size_of::<Connection<TcpSocket, ()>>() <= 304);
-
-/// A connection's entries in the loop's tables.
-#[derive(Default)]
-pub(crate) struct Registered {
-    /// `None`: epoll does not know the socket yet.
-    pub(crate) interest: Option<Interest>,
-    pub(crate) deadline: Option<(TimerId, Time)>,
-    pub(crate) user_timer: Option<TimerId>,
-    /// Bytes that it holds, by the loop's books.
-    pub(crate) held: usize,
-    /// What it takes of the limits of connections.
-    pub(crate) place: Option<Place>,
-    /// In the loop's list of handshakes that wait for their turn, and not watched.
-    pub(crate) is_put_off: bool,
-    pub(crate) pace: Pace,
-    /// In the loop's list of connections that have more to do without an event.
-    pub(crate) in_ready_list: bool,
-    /// In the loop's list of connections that wait for room in the workers' queue.
-    pub(crate) in_stalled_list: bool,
-}
 
 impl<K: Socket, S: Send + 'static> Connection<K, S> {
     /// A connection that a listener accepted.

@@ -27,7 +27,7 @@ use crate::held::Account;
 use crate::kernel::{Kernel, Linux, Wake};
 use crate::mailbox::Mailbox;
 use crate::metrics::Metrics;
-use crate::panics;
+use crate::panics::{self, Panicked, caught};
 use crate::peer::{ConnectionId, Outgoing, TimerRequest};
 use crate::pulse::Pulse;
 use crate::sender::Command;
@@ -171,17 +171,24 @@ impl<H: Handler, K: Kernel> EventLoop<H, K> {
         }
     }
 
-    /// Runs until the loop was shut down.
+    /// Runs until the loop was shut down. Whatever ends it, every session is told.
     pub(crate) fn run(mut self) -> io::Result<()> {
         panics::enrol();
         let (mut events, mut result) = (self.kernel.events(), Ok(()));
         while result.is_ok() && !self.is_over() {
-            result = self.once(&mut events);
+            result = caught(|| self.once(&mut events)).unwrap_or_else(|Panicked| self.fault());
         }
         self.pulse.work(self.kernel.now());
         let ended = self.end(&mut events);
         self.pulse.rest();
         result.and(ended)
+    }
+
+    /// What is no connection's panicked: the loop's tables are not to be trusted, but for where its connections are.
+    #[cold]
+    fn fault(&mut self) -> io::Result<()> {
+        self.renew_buffers();
+        Err(io::Error::other("an event loop panicked"))
     }
 
     /// Waits once, and does what there is to do.
@@ -343,24 +350,14 @@ impl<H: Handler, K: Kernel> EventLoop<H, K> {
                 return self.turn(token, |connection, turn| connection.abandon(turn, cause));
             }
         }
-        // A deadline that moved away is left as it is, and looked at when it fires.
         let due = connection.deadline(limits, id).round_up(DEADLINE_STEP);
-        if connection.registered.deadline.is_none_or(|(_, armed)| due < armed) {
-            if let Some((timer, _)) = connection.registered.deadline {
-                self.timers.cancel(timer);
-            }
-            let timer = self.timers.arm(due, token.to_u64(), TimerKind::Deadline);
-            connection.registered.deadline = Some((timer, due));
-        }
+        connection.registered.await_deadline(&mut self.timers, token, due);
         if let Some(request) = timer_request {
-            if let Some(timer) = connection.registered.user_timer.take() {
-                self.timers.cancel(timer);
-            }
-            if let TimerRequest::At(at) = request {
-                let due = self.kernel.time(at);
-                connection.registered.user_timer =
-                    Some(self.timers.arm(due, token.to_u64(), TimerKind::User));
-            }
+            let due = match request {
+                TimerRequest::At(at) => Some(self.kernel.time(at)),
+                TimerRequest::Cancel => None,
+            };
+            connection.registered.set_user_timer(&mut self.timers, token, due);
         }
         if connection.is_ready() && !connection.registered.in_ready_list {
             connection.registered.in_ready_list = true;
@@ -375,12 +372,7 @@ impl<H: Handler, K: Kernel> EventLoop<H, K> {
     fn remove(&mut self, token: Token) {
         let Some(mut connection) = self.connections.remove(token) else { return };
         self.account.settle(&mut connection.registered.held, 0);
-        if let Some((timer, _)) = connection.registered.deadline {
-            self.timers.cancel(timer);
-        }
-        if let Some(timer) = connection.registered.user_timer {
-            self.timers.cancel(timer);
-        }
+        connection.registered.disarm(&mut self.timers);
         let end = connection.ended_as();
         // Who sees it counted finds its place free.
         drop(connection);

@@ -38,7 +38,7 @@ pub(crate) struct TimerId(NonZeroU32);
 
 impl TimerId {
     /// `index` is no [`NIL`].
-    fn of(index: u32) -> Self {
+    pub(crate) fn of(index: u32) -> Self {
         Self(NonZeroU32::MIN.saturating_add(index))
     }
 

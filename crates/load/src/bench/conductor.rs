@@ -111,7 +111,9 @@ impl<'a> Conductor<'a> {
         let why = failed.max_by_key(|(_, failure)| failure.count);
         Err(BenchError::NoClient(why.map_or_else(
             || "no answer".into(),
-            |(kind, failure)| format!("{}{}", failure.example, advice(kind, &self.plan.url)),
+            |(kind, failure)| {
+                format!("{}{}", failure.example, advice(kind, &failure.example, &self.plan.url))
+            },
         )))
     }
 

@@ -68,7 +68,7 @@ impl StepReport {
     pub(super) fn summary(&self) -> String {
         let mut text = match &self.binding {
             None => "held".to_owned(),
-            Some(binding) => format!("not held: {}", binding.sentence()),
+            Some(binding) => format!("not held: {}", binding.brief()),
         };
         if let Some(us) = self.p99_us {
             text += &format!(", p99 {:.1} ms", us / 1e3);

@@ -32,8 +32,7 @@ fn verdict(page: &mut Page, capacity: &Capacity) {
     let unit = capacity.find.unit();
     let evidence = capacity.binding.as_ref().map(|binding| {
         let stopped = format!("Stopped at {} {unit} by {}.", binding.at, binding.resource.words());
-        let more =
-            [binding.reservation(), binding.resource.advice()].into_iter().flatten().map(str::to_owned);
+        let more = [binding.reservation(), binding.advice].into_iter().flatten().map(str::to_owned);
         [stopped].into_iter().chain(binding.evidence.iter().cloned()).chain(more).collect::<Vec<_>>()
     });
     let (tone, sentence) = match (capacity.found, capacity.confirmed, capacity.at_least) {

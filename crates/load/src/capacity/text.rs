@@ -63,7 +63,7 @@ fn stopped(capacity: &Capacity) -> Vec<String> {
         return is_whole.then(|| "nothing: more was not to be tried (--most)".into()).into_iter().collect();
     };
     let what = format!("{}, at {} {}", binding.resource.words(), binding.at, capacity.find.unit());
-    let more = [binding.reservation(), binding.resource.advice()].into_iter().flatten().map(str::to_owned);
+    let more = [binding.reservation(), binding.advice].into_iter().flatten().map(str::to_owned);
     [what].into_iter().chain(binding.evidence.iter().cloned()).chain(more).collect()
 }
 
@@ -184,7 +184,7 @@ mod tests {
         capacity.binding = Some(Binding::new(Resource::Generator, 2000, "it was late"));
         let text = lines(&capacity);
         assert!(
-            text.contains("it was the load's end: the server may hold more more load: --threads"),
+            text.contains("it was on the load's side: the server may hold more more load: --threads"),
             "{text}"
         );
         capacity.binding = Some(Binding { end: End::Both, ..Binding::new(Resource::Memory, 2000, "64 MB") });

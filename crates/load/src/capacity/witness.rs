@@ -215,7 +215,7 @@ impl Witness {
 
     /// The greatest share of the time, after connecting, for which a thread of the server ran or waited for a processor.
     pub(super) fn runnable(&self) -> f64 {
-        self.servers.iter().map(|server| server.runnable).fold(0.0, f64::max)
+        self.servers.iter().map(|server| server.runnable).fold(0.0, f64::max).min(1.0)
     }
 
     /// Forgets what threads and the network did before the phase that follows: the server was busy with handshakes.

@@ -114,7 +114,7 @@ impl<K: Socket> Link<K> {
         self.congested
     }
 
-    /// The peer's direction has ended. False: so has ours, unless what is queued still goes out.
+    /// The peer's direction has ended. Whether ours goes on: what is queued still goes out.
     pub(super) fn outlives_peer(&mut self) -> bool {
         if let Phase::Finishing { peer_ended, .. } = &mut self.phase {
             *peer_ended = true;

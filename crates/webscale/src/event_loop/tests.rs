@@ -10,6 +10,7 @@ use crate::close::CloseKind;
 use crate::limits::Limits;
 use crate::peer::Peer;
 use crate::target::Target;
+use crate::timer::TimerId;
 use crate::tls::TlsStream;
 use crate::{Accept, Reject, Request};
 
@@ -367,6 +368,23 @@ fn clients_that_wait_for_workers_which_do_not_return_leave_nothing_when_they_go(
         bench.event_loop.go_on();
         assert!(bench.event_loop.stalled.len() <= 2 && bench.event_loop.stalled[0] == stays);
     }
+}
+
+#[test]
+fn a_loop_that_panics_outside_of_a_turn_ends_with_every_session_told_once() {
+    let mut bench = Bench::new(Limits::default());
+    let tokens: Vec<_> = (0..3).map(|_| bench.open()).collect();
+    // The wheel knows no such timer.
+    let broken = bench.event_loop.connections.get_mut(tokens[2]).expect("it lives");
+    broken.registered.deadline = Some((TimerId::of(1 << 30), Time::default()));
+    drop(bench.peers.pop());
+    let shared = bench.event_loop.shared.clone();
+    let error = bench.event_loop.run().expect_err("it panicked");
+    assert_eq!(error.to_string(), "an event loop panicked");
+    let mut ends = shared.handler.ends.lock().expect("no panic while it is held").clone();
+    ends.sort_unstable();
+    assert!(ends[0].starts_with("connection lost"), "{ends:?}");
+    assert_eq!(ends[1..], ["shutting down, 1006 (abnormal closure)"; 2]);
 }
 
 impl Bench {

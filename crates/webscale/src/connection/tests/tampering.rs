@@ -1,4 +1,4 @@
-//! A peer that has the right keys and sends what no TLS library would: messages of the handshake, cut short.
+//! A peer that has the right keys and sends what no TLS library would.
 
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
@@ -9,23 +9,28 @@ use rustls::crypto::cipher::{
     AeadKey, Iv, MessageDecrypter, MessageEncrypter, OutboundOpaqueMessage, OutboundPlainMessage,
     Tls13AeadAlgorithm, UnsupportedOperationError,
 };
-use rustls::crypto::{CryptoProvider, aws_lc_rs};
+use rustls::crypto::{CipherSuiteCommon, CryptoProvider, aws_lc_rs};
+use rustls::sign::SingleCertAndKey;
 use rustls::{
-    ClientConfig, ConnectionTrafficSecrets, ContentType, Error, RootCertStore, SupportedCipherSuite,
-    Tls13CipherSuite,
+    ClientConfig, ConnectionTrafficSecrets, ContentType, Error, RootCertStore, ServerConfig,
+    SupportedCipherSuite, Tls13CipherSuite,
 };
 use webscale_proto::{CloseCode, Role};
 
 use super::harness::World;
-use super::recorder::closed;
+use super::recorder::{closed, seen};
 use super::socket::End;
-use super::tls::{CERTIFICATE, Raw, VERSIONS, server};
+use super::tls::{CERTIFICATE, Raw, VERSIONS, certified, count_records, server};
 use super::wire::{Frames, Item, items, text};
 use crate::close::{CloseCause, CloseKind};
-use crate::tls::{ClientTls, TlsStream, server_name};
+use crate::limits::Limits;
+use crate::tls::{ClientTls, Tls, TlsStream, server_name};
 
-/// Application data that begins with this goes out as a message of the handshake, without it.
+/// Application data that begins with this goes out without it and without the next byte, which says what as.
 const DISGUISE: u8 = 0xff;
+/// A message of the handshake (RFC 8446 §5.1).
+const HANDSHAKE: u8 = 22;
+const ALERT: u8 = 21;
 /// First byte of a KeyUpdate (RFC 8446 §4).
 const KEY_UPDATE: u8 = 24;
 
@@ -69,9 +74,9 @@ impl MessageEncrypter for Disguising {
         number: u64,
     ) -> Result<OutboundOpaqueMessage, Error> {
         let payload = message.payload.to_vec();
-        match payload.split_first() {
-            Some((&DISGUISE, rest)) if message.typ == ContentType::ApplicationData => {
-                let (typ, version) = (ContentType::Handshake, message.version);
+        match payload.as_slice() {
+            [DISGUISE, kind, rest @ ..] if message.typ == ContentType::ApplicationData => {
+                let (typ, version) = (ContentType::from(*kind), message.version);
                 self.0.encrypt(OutboundPlainMessage { typ, version, payload: rest.into() }, number)
             }
             _ => self.0.encrypt(message, number),
@@ -85,7 +90,7 @@ impl MessageEncrypter for Disguising {
 
 fn tampering() -> TlsStream {
     static SUITE: LazyLock<Tls13CipherSuite> = LazyLock::new(|| Tls13CipherSuite {
-        common: rustls::crypto::CipherSuiteCommon { ..honest().common },
+        common: CipherSuiteCommon { ..honest().common },
         hkdf_provider: honest().hkdf_provider,
         aead_alg: &Tampering,
         quic: None,
@@ -101,12 +106,21 @@ fn tampering() -> TlsStream {
     ClientTls::from_rustls(Arc::new(config)).connect(&name).expect("a connection")
 }
 
+fn open() -> (World, Raw) {
+    let mut server = server();
+    let raw = Raw::open(&mut server, tampering());
+    (server, raw)
+}
+
+/// A record of another kind than it seems.
+fn disguised(raw: &mut Raw, kind: u8, content: &[u8]) -> Vec<u8> {
+    raw.seal(&[&[DISGUISE, kind], content].concat())
+}
+
 /// An open connection whose peer has begun a message of the handshake.
 fn begun(message: &[u8]) -> (World, Raw) {
-    let mut server = server();
-    let mut raw = Raw::open(&mut server, tampering());
-    let flight = raw.seal(&[&[DISGUISE], message].concat());
-    server.receive(&flight);
+    let (mut server, mut raw) = open();
+    server.receive(&disguised(&mut raw, HANDSHAKE, message));
     assert!(server.sent().is_empty());
     (server, raw)
 }
@@ -141,8 +155,7 @@ fn a_message_of_the_handshake_that_is_cut_does_not_stop_what_we_send() {
 fn its_rest_completes_it() {
     let (mut server, mut raw) = begun(&[KEY_UPDATE, 0]);
     server.send("between");
-    let flight = raw.seal(&[DISGUISE, 0, 1, 0]);
-    server.receive(&flight);
+    server.receive(&disguised(&mut raw, HANDSHAKE, &[0, 1, 0]));
     server.send("behind");
     let (plaintext, _) = raw.open_records(&server.sent());
     assert_eq!(items(Role::Client, &plaintext), [text("between"), text("behind")]);
@@ -155,13 +168,84 @@ fn a_message_of_the_handshake_in_thousands_of_records_is_not_kept() {
     let (mut server, mut raw) = begun(&[KEY_UPDATE, 0, 0xff, 0xff]);
     let mut records = 1;
     while server.closes() == 0 {
-        let flight = raw.seal(&[DISGUISE, 0]);
-        server.receive(&flight);
+        server.receive(&disguised(&mut raw, HANDSHAKE, &[0]));
         assert!(server.connection.buffered() < 8 * 1024);
         records += 1;
     }
     assert_eq!((records, server.ended_as()), (65, CloseKind::Tls));
     assert_eq!(server.connection.buffered(), 0);
+}
+
+#[test]
+fn what_may_not_be_said_in_an_open_session_ends_it_with_an_alert() {
+    let cases: [(u8, &[u8]); 11] = [
+        // A ClientHello, a ticket for a server, an end of early data.
+        (HANDSHAKE, &[1, 0, 0, 0]),
+        (HANDSHAKE, &[4, 0, 0, 0]),
+        (HANDSHAKE, &[5, 0, 0, 0]),
+        // KeyUpdates: without a request, with one that there is not, with more in their record.
+        (HANDSHAKE, &[KEY_UPDATE, 0, 0, 0]),
+        (HANDSHAKE, &[KEY_UPDATE, 0, 0, 1, 2]),
+        (HANDSHAKE, &[KEY_UPDATE, 0, 0, 1, 0, KEY_UPDATE]),
+        (ALERT, &[2]),
+        (ALERT, &[]),
+        // A change_cipher_spec, a heartbeat, and a fault told as a warning (RFC 8446 §6).
+        (20, &[1]),
+        (24, &[1, 0, 0]),
+        (ALERT, &[1, 20]),
+    ];
+    for (kind, content) in cases {
+        let (mut server, mut raw) = open();
+        server.receive(&disguised(&mut raw, kind, content));
+        assert!(raw.alert(&server.sent()).is_some(), "{kind} {content:?}");
+        assert_eq!(server.seen(), [closed(1006, "", CloseKind::Tls)]);
+    }
+}
+
+#[test]
+fn records_that_cannot_be_opened_get_an_alert_as_soon_as_that_is_known() {
+    let cases: [&[u8]; 6] = [
+        // Longer than any (RFC 5246 §6.2.3).
+        &[23, 3, 3, 0x48, 0x01],
+        &[22, 3, 3, 0, 1, 0],
+        &[21, 3, 3, 0, 2, 2, 0],
+        &[20, 3, 3, 0, 1, 1],
+        &[23, 3, 3, 0, 0],
+        &[23, 3, 3, 0, 5, 1, 2, 3, 4, 5],
+    ];
+    for bytes in cases {
+        let (mut server, mut raw) = open();
+        server.receive(bytes);
+        assert!(raw.alert(&server.sent()).is_some(), "{bytes:?}");
+        assert_eq!(server.seen(), [closed(1006, "", CloseKind::Tls)]);
+    }
+}
+
+#[test]
+fn alerts_end_a_session_but_for_one() {
+    let (mut server, mut raw) = open();
+    // user_canceled; close_notify, and behind it what nobody reads any more.
+    server.receive(&disguised(&mut raw, ALERT, &[1, 90]));
+    let mut flight = raw.seal(&Frames::client().text("still here").done());
+    flight.extend(disguised(&mut raw, ALERT, &[1, 0]));
+    flight.extend([23, 3, 3, 0, 0]);
+    server.receive(&flight);
+    assert_eq!(server.seen(), [seen("still here"), closed(1006, "", CloseKind::Lost)]);
+    let (mut server, mut raw) = open();
+    server.receive(&disguised(&mut raw, ALERT, &[2, 20]));
+    assert_eq!(server.seen(), [closed(1006, "", CloseKind::Tls)]);
+    assert_eq!(raw.alert(&server.sent()), None, "an answer to an alert");
+}
+
+#[test]
+fn a_key_that_was_asked_for_comes_in_front_of_what_is_sent_next() {
+    let (mut server, mut raw) = begun(&[KEY_UPDATE, 0, 0, 1, 1]);
+    for (records, message) in [(2, "with a new key"), (1, "with the same")] {
+        server.send(message);
+        let sent = server.sent();
+        assert_eq!(count_records(&sent), records);
+        assert_eq!(items(Role::Client, &raw.open_records(&sent).0), [text(message)]);
+    }
 }
 
 #[test]
@@ -177,6 +261,40 @@ fn a_client_hello_in_thousands_of_records_is_not_kept() {
         }
     }
     assert_eq!(server.ended_as(), CloseKind::Lost);
+}
+
+/// A provider with one cipher suite, whose keys are used up after so many records.
+fn hasty(records_max: u64) -> CryptoProvider {
+    let suite = Tls13CipherSuite {
+        common: CipherSuiteCommon { confidentiality_limit: records_max, ..honest().common },
+        hkdf_provider: honest().hkdf_provider,
+        aead_alg: honest().aead_alg,
+        quic: None,
+    };
+    // rustls takes a suite for good.
+    let suite = SupportedCipherSuite::Tls13(Box::leak(Box::new(suite)));
+    CryptoProvider { cipher_suites: vec![suite], ..aws_lc_rs::default_provider() }
+}
+
+#[test]
+fn keys_that_are_used_up_are_replaced_on_the_way() {
+    let builder = ServerConfig::builder_with_provider(Arc::new(hasty(5)));
+    let builder = builder.with_protocol_versions(&VERSIONS[..1]).expect("TLS 1.3").with_no_client_auth();
+    let identity = SingleCertAndKey::from(certified("127.0.0.1"));
+    let tls = Tls::from_rustls(Arc::new(builder.with_cert_resolver(Arc::new(identity))));
+    let mut server = World::accepted(Limits::default(), Some(tls.accept().expect("a connection")));
+    let client = ClientTls::insecure().expect("a provider");
+    let stream = client.connect(&server_name("127.0.0.1").expect("an address")).expect("a connection");
+    let mut raw = Raw::open(&mut server, stream);
+    let mut records = 0;
+    for number in 0..100 {
+        let message = number.to_string();
+        server.send(&message);
+        let sent = server.sent();
+        records += count_records(&sent);
+        assert_eq!(items(Role::Client, &raw.open_records(&sent).0), [text(&message)]);
+    }
+    assert!((120..=130).contains(&records), "{records} records: one of five is a KeyUpdate");
 }
 
 #[derive(Clone, Debug)]
@@ -207,7 +325,7 @@ proptest! {
         let (mut wire, mut pieces) = (Vec::new(), pieces.into_iter().cycle());
         for act in acts {
             match act {
-                Act::Fragment(bytes) => wire.extend(raw.seal(&[&[DISGUISE], &bytes[..]].concat())),
+                Act::Fragment(bytes) => wire.extend(disguised(&mut raw, HANDSHAKE, &bytes)),
                 Act::Text => wire.extend(raw.seal(&Frames::client().text("quiet").done())),
                 Act::Pushed => server.send("pushed"),
             }
