@@ -224,7 +224,8 @@ impl Marks {
         let sent = self.end.sent.saturating_sub(self.begin.sent);
         let [memory_idle, memory_connected, memory_loaded] =
             [&self.idle, &self.connected, &self.end].map(|mark| mark.own_memory);
-        let grown = memory_loaded.pss_bytes as f64 - memory_idle.pss_bytes as f64;
+        // A load of few clients may give back more than they take.
+        let grown = memory_loaded.pss_bytes.saturating_sub(memory_idle.pss_bytes) as f64;
         Generator {
             processes,
             // Each process has one at least.

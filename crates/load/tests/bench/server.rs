@@ -28,6 +28,8 @@ pub(crate) enum Behaviour {
     Talk(u32),
     /// Closes with 1008 at the third message.
     TurnAway,
+    /// Lets everybody in, and out again.
+    Revolve,
     /// Stops everything for this long, once.
     Pause(Duration),
 }
@@ -51,8 +53,10 @@ impl Handler for Behaving {
     }
 
     fn opened(&self, peer: &mut Peer<'_, Session>) {
-        if matches!(self.behaviour, Behaviour::Talk(_)) {
-            peer.send(Message::Text("welcome")).unwrap();
+        match self.behaviour {
+            Behaviour::Talk(_) => peer.send(Message::Text("welcome")).unwrap(),
+            Behaviour::Revolve => peer.close(CloseCode::TRY_AGAIN_LATER, "full"),
+            _ => {}
         }
     }
 
@@ -61,7 +65,7 @@ impl Handler for Behaving {
         peer.session().count += 1;
         let count = peer.session().count;
         match self.behaviour {
-            Behaviour::Consume => {}
+            Behaviour::Consume | Behaviour::Revolve => {}
             Behaviour::Echo => peer.send(message).unwrap(),
             Behaviour::Corrupt => {
                 let mut bytes = message.as_bytes().to_vec();
