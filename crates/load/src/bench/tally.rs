@@ -91,6 +91,11 @@ impl Tally {
         sum
     }
 
+    /// Connections that could not be opened.
+    pub(crate) fn failed_count(&self) -> u64 {
+        self.failed.values().map(|failure| failure.count).sum()
+    }
+
     /// A connection could not be opened.
     pub(crate) fn failed(&mut self, cause: &CloseCause) {
         count(&mut self.failed, failure_kind(cause), 1, || cause.to_string());
