@@ -408,6 +408,14 @@ fn ports() {
 }
 
 #[test]
+fn a_process_that_is_not_the_server_is_said() {
+    let (victim, other) = (Victim::start("well", "--nofile=4096"), Victim::start("well", "--nofile=4096"));
+    let pid = other.child.id().to_string();
+    let words = [&["capacity", &victim.url, "--from", "20", "--pid", &pid], &SHORT[..], &PATIENT].concat();
+    assert_fails(&words, 1, &[&pid, "did not hold the clients", "--pid"]);
+}
+
+#[test]
 fn what_cannot_be_done_is_said() {
     let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let url = format!("ws://127.0.0.1:{port}");

@@ -24,7 +24,9 @@ use crate::bench::plan::CLIENTS_PER_SOURCE;
 use crate::bench::provenance::Provenance;
 use crate::bench::{self, BenchError, Plan};
 use crate::doctor::{self, Diagnosis, Need, Root, Verdict};
+use crate::measure::group;
 use crate::measure::kernel::{KernelError, Limits, Sockets};
+use crate::measure::process::ProcessError;
 use crate::observe::Observer;
 use crate::report::redact;
 use crate::report::unit::Unit;
@@ -245,7 +247,15 @@ impl<'a> Hunt<'a> {
         witness.look();
         match outcome {
             Ok(outcome) if outcome.verdict.interrupted => Ok(None),
-            Ok(outcome) => Ok(Some(self.judged(step, outcome, &witness))),
+            Ok(outcome) => {
+                let connections = &outcome.connections;
+                let stayed = connections.disconnected_count() == 0 && self.steps.is_empty();
+                if stayed && !witness.may_hold(connections.peak_open) {
+                    let which = group::names(&plan.pids);
+                    return Err(ProcessError::Stranger { which }.into());
+                }
+                Ok(Some(self.judged(step, outcome, &witness)))
+            }
             Err(error) => self.refused(step, error, &witness).map(Some),
         }
     }
@@ -338,7 +348,6 @@ impl<'a> Hunt<'a> {
         let report = StepReport::new(step, &outcome, binding.clone());
         self.note(step, &report.summary());
         self.steps.push(report);
-        let stranger = is_stranger(&outcome);
         let open = outcome.connections.peak_open;
         if held {
             self.growth.push((open.into(), witness.address_space()));
@@ -348,9 +357,6 @@ impl<'a> Hunt<'a> {
         }
         self.most_open = self.most_open.max(open);
         match binding {
-            Some(binding) if stranger => {
-                Trial::Over(Binding { resource: Resource::Generator, end: End::Load, ..binding })
-            }
             None => Trial::Held,
             Some(binding) if witness.is_gone() => Trial::Over(binding),
             Some(binding) => Trial::NotHeld(binding),
@@ -418,11 +424,6 @@ impl<'a> Hunt<'a> {
     }
 }
 
-/// Whether a process was named that has nothing to do with the load.
-fn is_stranger(outcome: &Outcome) -> bool {
-    outcome.messages.answered > 0 && outcome.server.as_ref().is_some_and(|server| server.cpu_seconds == 0.0)
-}
-
 /// What the machine has too little of for so many clients, if anything, and about how many it has room for.
 fn too_large(diagnosis: &Diagnosis, clients: u32, at: u32, end: End) -> Option<(Binding, u32)> {
     let short = diagnosis.with(Verdict::Short).next()?;
@@ -453,15 +454,5 @@ mod tests {
         );
         let diagnosis = doctor::before_load(&machine.root(), &Need::of(10));
         assert_eq!(too_large(&diagnosis, 10, 10, End::Both), None);
-    }
-
-    #[test]
-    fn a_process_that_does_nothing_is_no_server() {
-        let mut outcome = bench::outcome::tests::good();
-        assert!(!is_stranger(&outcome));
-        outcome.server = Some(binding::tests::server(0.0));
-        assert!(is_stranger(&outcome));
-        outcome.server = Some(binding::tests::server(0.001));
-        assert!(!is_stranger(&outcome));
     }
 }

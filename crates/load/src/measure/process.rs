@@ -47,6 +47,12 @@ pub enum ProcessError {
         /// The most that are.
         most: usize,
     },
+    /// It has nothing to do with the load.
+    #[error("{which} did not hold the clients that were connected: --pid has to name the server")]
+    Stranger {
+        /// The processes that were taken for the server.
+        which: String,
+    },
     /// The kernel wrote something that this program does not know.
     #[error("{file} of process {pid} has an unknown format")]
     Format {
