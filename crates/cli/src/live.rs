@@ -130,7 +130,8 @@ impl Live {
                 Some(sample.server.as_ref()?.cpu_share)
             }));
         }
-        lines.push(self.generator(sample));
+        lines.push(generator(sample).into());
+        lines.extend(self.saturation(sample));
         lines.extend(self.errors(width));
         lines
     }
@@ -153,18 +154,16 @@ impl Live {
         lines
     }
 
-    fn generator(&self, sample: &Sample) -> Line {
-        let mut text = format!("generator  CPU {}", Unit::Processor.format(sample.generator.busiest_thread));
-        if let Some(lag) = sample.lag_p99_us {
-            let _ = write!(text, "  late by {}", Unit::Microseconds.format(lag));
-        }
-        let alarming = self.last_minute.iter().any(|sample| sample.generator.saturated);
-        if sample.generator.saturated {
-            text += "  SATURATED: these figures are not the server's";
-        } else if alarming {
-            text += "  SATURATED within the last minute";
-        }
-        Line { text, alarming }
+    /// On a line of its own, so that it is not what is cut off.
+    fn saturation(&self, sample: &Sample) -> Option<Line> {
+        let what = match sample.generator.saturated {
+            true => "these figures are not the server's",
+            false if self.last_minute.iter().any(|sample| sample.generator.saturated) => {
+                "within the last minute"
+            }
+            false => return None,
+        };
+        Some(Line { text: format!("           SATURATED: {what}"), alarming: true })
     }
 
     fn with_curve(&self, text: String, width: usize, figure: impl Fn(&Sample) -> Option<f64>) -> Line {
@@ -176,10 +175,21 @@ impl Live {
     }
 }
 
+fn generator(sample: &Sample) -> String {
+    let mut text = format!("generator  CPU {}", Unit::Processor.format(sample.generator.busiest_thread));
+    if let Some(lag) = sample.lag_p99_us {
+        let _ = write!(text, "  late by {}", Unit::Microseconds.format(lag));
+    }
+    text
+}
+
 fn phase(progress: &Progress, width: usize) -> String {
     let (name, elapsed) = (progress.phase.name(), progress.elapsed.as_secs_f64());
-    let Some(planned) = progress.planned.filter(|planned| !planned.is_zero()) else {
-        return format!("{name}  {elapsed:.0} s");
+    let planned = match progress.planned {
+        None => return format!("{name}  {elapsed:.0} s"),
+        // Over before it is read.
+        Some(planned) if planned.as_secs() == 0 => return name.to_owned(),
+        Some(planned) => planned,
     };
     let planned = planned.as_secs_f64();
     let times =
@@ -347,9 +357,19 @@ mod tests {
         hot.sample.generator.saturated = true;
         hot.sample.errors.insert("evil \x1b[2J".into(), 1);
         let text = Live::new(true).draw(&hot, terminal(100));
-        assert!(text.contains("\x1b[31mgenerator  CPU 0 %  SATURATED") && text.contains("\x1b[31merrors"));
+        assert!(text.contains("\x1b[31m           SATURATED: these") && text.contains("\x1b[31merrors"));
         assert!(!text.contains("\x1b[2J"));
         assert!(Live::new(false).draw(&hot, terminal(100)).contains("SATURATED"));
+    }
+
+    #[test]
+    fn a_phase_has_a_bar_where_it_lasts() {
+        let mut short = progress();
+        assert!(phase(&short, 60).contains('█'));
+        short.planned = Some(Duration::from_millis(200));
+        assert_eq!(phase(&short, 60), "measuring");
+        short.planned = None;
+        assert_eq!(phase(&short, 60), "measuring  15 s");
     }
 
     #[test]

@@ -9,6 +9,7 @@ use std::time::Instant;
 
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use webscale_load::observe::{Observer, Progress};
+use webscale_load::table::wrap_at;
 
 use crate::live::{Live, Terminal};
 use crate::plain::Plain;
@@ -87,11 +88,15 @@ fn terminal() -> Terminal {
 
 impl Observer for Stderr {
     fn note(&mut self, text: &str) {
-        let erased = match &mut self.view {
-            View::Live(live) => live.erase(terminal()),
-            View::Plain(_) | View::Notes => String::new(),
-        };
-        write(&format!("{erased}{text}\n"));
+        // A server may have said it, and anything.
+        let text: String = text.chars().filter(|c| !c.is_control() || *c == '\n').collect();
+        match &mut self.view {
+            View::Live(live) => {
+                let terminal = terminal();
+                write(&(live.erase(terminal) + &wrap_at(terminal.columns, &text, "  ")));
+            }
+            View::Plain(_) | View::Notes => write(&format!("{text}\n")),
+        }
     }
 
     fn progress(&mut self, progress: &Progress) {

@@ -1,6 +1,7 @@
 //! `capacity` against servers of which one resource is made to run out.
 
 use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -73,8 +74,13 @@ struct Victim {
 impl Victim {
     /// `limit` is a flag of prlimit(1).
     fn start(behaviour: &str, limit: &str) -> Victim {
-        let mut child = Command::new("prlimit")
-            .arg(limit)
+        Victim::start_by(&["prlimit", limit], behaviour)
+    }
+
+    /// Started by the command `wrapper`.
+    fn start_by(wrapper: &[&str], behaviour: &str) -> Victim {
+        let mut child = Command::new(wrapper[0])
+            .args(&wrapper[1..])
             .arg(std::env::current_exe().unwrap())
             .args(["--exact", "server_process", "--nocapture"])
             .env(BEHAVIOUR, behaviour)
@@ -95,6 +101,64 @@ impl Drop for Victim {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// A control group of the test's own; removed when dropped, once nobody is in it.
+struct Group(PathBuf);
+
+impl Group {
+    /// One in which `controller` allows so much, by a file of version 1 or of version 2; none where none can be made.
+    fn new(controller: &str, one: (&str, &str), two: (&str, &str)) -> Option<Group> {
+        let mounted = Path::new("/sys/fs/cgroup");
+        let name =
+            format!("webscale-test-{controller}-{}-{:?}", std::process::id(), std::thread::current().id());
+        let (above, (file, value)) = match mounted.join(controller) {
+            alone if alone.is_dir() => (alone, one),
+            _ => {
+                std::fs::write(mounted.join("cgroup.subtree_control"), format!("+{controller}")).ok()?;
+                (mounted.to_owned(), two)
+            }
+        };
+        let group = Group(above.join(name));
+        std::fs::create_dir(&group.0).ok()?;
+        std::fs::write(group.0.join(file), value).ok()?;
+        Some(group)
+    }
+
+    /// The command that starts another one in the group.
+    fn starter(&self) -> [String; 5] {
+        const ENTER: &str = "echo $$ > \"$1\" && shift && exec \"$@\"";
+        let members = self.0.join("cgroup.procs").to_str().unwrap().to_owned();
+        ["sh", "-c", ENTER, "sh", &members].map(str::to_owned)
+    }
+
+    fn memory(bytes: &str) -> Option<Group> {
+        Group::new("memory", ("memory.limit_in_bytes", bytes), ("memory.max", bytes))
+    }
+
+    /// A share of one processor in percent.
+    fn processor(percent: u32) -> Option<Group> {
+        let quota = (percent * 1000).to_string();
+        Group::new("cpu", ("cpu.cfs_quota_us", &quota), ("cpu.max", &format!("{quota} 100000")))
+    }
+}
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        // Who was killed leaves a moment later.
+        let mut tries = 0..1_000_000;
+        tries.any(|_| {
+            std::fs::remove_dir(&self.0).is_ok() || {
+                std::thread::yield_now();
+                false
+            }
+        });
+    }
+}
+
+/// What could not be tried, and why.
+fn skipped(why: &str) {
+    eprintln!("SKIPPED: {why}: it takes root");
 }
 
 /// A search of seconds.
@@ -127,11 +191,11 @@ fn search(wrapped: &[&str], url: &str, more: &[&str]) -> serde_json::Value {
 
 /// The same for a server that is too slow. A machine that is busy with other things may make the load late, which says
 /// nothing of the server: then the search is made again.
-fn search_slow_victim(behaviour: &str) -> serde_json::Value {
+fn search_slow_victim(start: impl Fn() -> Victim) -> serde_json::Value {
     const TRIES: u32 = 10;
     let mut capacity = serde_json::Value::Null;
     for _ in 0..TRIES {
-        let victim = Victim::start(behaviour, "--nofile=4096");
+        let victim = start();
         capacity = search_victim(&victim, &["--from", "20", IMPATIENT[0], IMPATIENT[1]]);
         if capacity["binding"]["resource"] != "generator" {
             break;
@@ -171,6 +235,7 @@ fn our_own_descriptors() {
     let capacity = search(&["prlimit", "--nofile=100:100"], &victim.url, &more);
     assert_eq!(capacity["binding"]["resource"], "load_descriptors", "{capacity:#}");
     assert_eq!((&capacity["found"], &capacity["at_least"]), (&36.into(), &true.into()), "{capacity:#}");
+    assert_eq!(capacity["binding"]["end"], "load");
 }
 
 #[test]
@@ -202,14 +267,86 @@ fn memory() {
 }
 
 #[test]
+fn memory_of_a_control_group() {
+    let Some(group) = Group::memory("100000000") else {
+        return skipped("no control group can be made here");
+    };
+    let victim = Victim::start_by(&group.starter().each_ref().map(String::as_str), "fat");
+    let capacity = search_patiently(&victim, &["--from", "30", "--most", "480"]);
+    assert_eq!(capacity["binding"]["resource"], "memory", "{capacity:#}");
+    assert_eq!((&capacity["binding"]["end"], &capacity["at_least"]), (&"server".into(), &false.into()));
+    assert!(capacity["binding"]["evidence"].to_string().contains("of 100 MB"), "{capacity:#}");
+    assert!(capacity["found"].as_u64().is_some_and(|found| (30..100).contains(&found)), "{capacity:#}");
+}
+
+#[test]
+fn a_processor_of_which_a_control_group_allows_a_part() {
+    let Some(group) = Group::processor(20) else { return skipped("no control group can be made here") };
+    let starter = group.starter();
+    let starter = starter.each_ref().map(String::as_str);
+    let capacity = search_slow_victim(|| Victim::start_by(&starter, "busy"));
+    assert_eq!(capacity["binding"]["resource"], "server_cpu", "{capacity:#}");
+}
+
+#[test]
+fn a_load_that_has_too_little_of_a_processor() {
+    let Some(group) = Group::processor(8) else { return skipped("no control group can be made here") };
+    let victim = Victim::start("well", "--nofile=4096");
+    let pid = victim.child.id().to_string();
+    let starter = group.starter();
+    let more = ["--pid", &pid, "--from", "100", "--most", "3200", IMPATIENT[0], IMPATIENT[1]];
+    let capacity = search(&starter.each_ref().map(String::as_str), &victim.url, &more);
+    assert_eq!(capacity["binding"]["resource"], "generator", "{capacity:#}");
+    assert_eq!((&capacity["binding"]["end"], &capacity["at_least"]), (&"load".into(), &true.into()));
+}
+
+/// Two network namespaces, between which so much goes and no more. The server is on another machine, as far as the load can
+/// see.
+#[test]
+fn a_network_that_is_too_slow() {
+    let script = "
+        set -e
+        exec 3< <(unshare -n bash -c 'echo $$; exec sleep 600'); read -r there <&3
+        trap 'kill $there $server 2>/dev/null' EXIT
+        ip link set lo up
+        ip link add here0 type veth peer name there0 netns $there
+        ip address add 10.9.0.1/24 dev here0; ip link set here0 up
+        nsenter -t $there -n ip address add 10.9.0.2/24 dev there0
+        nsenter -t $there -n ip link set there0 up
+        tc qdisc add dev here0 root tbf rate 4mbit burst 10kb latency 50ms
+        exec 4< <(exec nsenter -t $there -n \"$1\" serve --plain --threads 1 --mode ingest --listen 10.9.0.2:0)
+        server=$!
+        read -r _ _ url <&4
+        \"$1\" capacity $url --from 40 --most 160 --hold 2s --warmup 500ms --resolution 0.5 \
+            --latency-limit 3s --json >&5";
+    let directory = Directory::new("network");
+    let json = directory.file("capacity.json");
+    let script = format!("exec 5> '{json}'\n{script}");
+    let output = Command::new("unshare")
+        .args(["-n", "bash", "-c", &script, "bash", env!("CARGO_BIN_EXE_webscale")])
+        .stdin(Stdio::null())
+        .output();
+    let said = output
+        .map_or_else(|error| error.to_string(), |output| String::from_utf8_lossy(&output.stderr).into());
+    if said.contains("not permitted") || said.contains("not found") || said.contains("No such file") {
+        return skipped(&format!("no network can be made here (unshare, ip, tc): {said}"));
+    }
+    let json = std::fs::read_to_string(json).unwrap();
+    let capacity: serde_json::Value = serde_json::from_str(&json).unwrap_or_else(|_| panic!("{said}"));
+    assert_eq!(capacity["binding"]["resource"], "network", "{capacity:#}");
+    assert_eq!((&capacity["binding"]["end"], &capacity["at_least"]), (&"load".into(), &true.into()));
+    assert!(said.contains("the server is on another machine"), "{said}");
+}
+
+#[test]
 fn a_server_that_waits_is_slow() {
-    let capacity = search_slow_victim("slow");
+    let capacity = search_slow_victim(|| Victim::start("slow", "--nofile=4096"));
     assert_eq!(capacity["binding"]["resource"], "latency", "{capacity:#}");
 }
 
 #[test]
 fn a_server_that_computes_has_a_full_processor() {
-    let capacity = search_slow_victim("busy");
+    let capacity = search_slow_victim(|| Victim::start("busy", "--nofile=4096"));
     assert_eq!(capacity["binding"]["resource"], "server_cpu", "{capacity:#}");
 }
 
@@ -254,15 +391,11 @@ fn the_rate_of_a_busy_server() {
 fn ports() {
     let allowed = Command::new("unshare").args(["-n", "ip", "link", "set", "lo", "up"]).output();
     if !allowed.is_ok_and(|output| output.status.success()) {
-        eprintln!(
-            "SKIPPED: no network namespace can be made here (unshare -n, ip): it takes root and iproute2"
-        );
-        return;
+        return skipped("no network namespace can be made here (unshare -n, ip)");
     }
     let script = "ip link set lo up && echo '40000 40039' > /proc/sys/net/ipv4/ip_local_port_range && \
-                  WEBSCALE=$1 && shift && { \"$WEBSCALE\" serve --plain --threads 1 --listen 127.0.0.1:9001 >&2 & } && \
-                  until ss -ltn | grep -q 9001; do :; done; \"$WEBSCALE\" capacity ws://127.0.0.1:9001 \"$@\"; \
-                  status=$?; kill %1; exit $status";
+                  exec 3< <(exec \"$1\" serve --plain --threads 1 --listen 127.0.0.1:9001) && server=$! && \
+                  read -r _ _ url <&3; \"$1\" capacity $url \"${@:2}\"; status=$?; kill $server; exit $status";
     let more = [&["--from", "10", "--source", "127.0.0.1"], &PATIENT[..]].concat();
     let words =
         [&["-n", "bash", "-c", script, "bash", env!("CARGO_BIN_EXE_webscale")], &SHORT[..], &more].concat();
@@ -272,6 +405,14 @@ fn ports() {
     assert_eq!(capacity["binding"]["resource"], "ports", "{capacity:#}");
     assert_eq!(capacity["at_least"], true, "{capacity:#}");
     assert!(capacity["found"].as_u64().is_some_and(|found| found <= 40), "{capacity:#}");
+}
+
+#[test]
+fn a_process_that_is_not_the_server_is_said() {
+    let (victim, other) = (Victim::start("well", "--nofile=4096"), Victim::start("well", "--nofile=4096"));
+    let pid = other.child.id().to_string();
+    let words = [&["capacity", &victim.url, "--from", "20", "--pid", &pid], &SHORT[..], &PATIENT].concat();
+    assert_fails(&words, 1, &[&pid, "did not hold the clients", "--pid"]);
 }
 
 #[test]

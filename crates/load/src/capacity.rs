@@ -24,7 +24,9 @@ use crate::bench::plan::CLIENTS_PER_SOURCE;
 use crate::bench::provenance::Provenance;
 use crate::bench::{self, BenchError, Plan};
 use crate::doctor::{self, Diagnosis, Need, Root, Verdict};
+use crate::measure::group;
 use crate::measure::kernel::{KernelError, Limits, Sockets};
+use crate::measure::process::ProcessError;
 use crate::observe::Observer;
 use crate::report::redact;
 use crate::report::unit::Unit;
@@ -72,6 +74,8 @@ pub struct Settings {
     pub range: Range,
     /// The result is held for this time.
     pub hold: Duration,
+    /// The search narrows no further when this time is almost over, so that the result is confirmed within it.
+    pub within: Option<Duration>,
     /// A machine with so much memory, in bytes: how many clients would it hold?
     pub memory: Option<u64>,
 }
@@ -151,9 +155,11 @@ pub fn run(settings: &Settings, observer: &mut dyn Observer) -> Result<Capacity,
     let mut hunt = Hunt::new(settings, observer)?;
     let mut search = Search::new(settings.range);
     while let Some(step) = search.next_step() {
-        match hunt.step(step)? {
-            Some(trial) => search.tried(step, trial),
-            None => break,
+        let begun = Instant::now();
+        let Some(trial) = hunt.step(step)? else { break };
+        search.tried(step, trial);
+        if hunt.is_late(begun.elapsed().saturating_sub(hold_of(step, settings.hold))) {
+            search.hurry();
         }
     }
     Ok(hunt.report(&search))
@@ -165,6 +171,9 @@ pub(crate) fn hold_of(step: Step, hold: Duration) -> Duration {
 }
 
 struct Hunt<'a> {
+    begun: Instant,
+    /// What a step took at most beside the time for which it was held.
+    beside: Duration,
     settings: &'a Settings,
     observer: &'a mut dyn Observer,
     address: IpAddr,
@@ -189,6 +198,8 @@ struct Hunt<'a> {
 impl<'a> Hunt<'a> {
     fn new(settings: &'a Settings, observer: &'a mut dyn Observer) -> Result<Hunt<'a>, BenchError> {
         Ok(Hunt {
+            begun: Instant::now(),
+            beside: Duration::ZERO,
             provenance: Provenance::now(),
             address: settings.plan.address()?,
             is_near: settings.plan.is_near(),
@@ -203,6 +214,15 @@ impl<'a> Hunt<'a> {
             descriptors: None,
             told: BTreeSet::new(),
         })
+    }
+
+    /// Whether another short step would leave no time to confirm the result, after one that took `beside` what it was held.
+    fn is_late(&mut self, beside: Duration) -> bool {
+        self.beside = self.beside.max(beside);
+        let hold = self.settings.hold;
+        let short = hold_of(Step { value: 0, whole: false }, hold);
+        let still_takes = short + hold + self.beside * 2;
+        self.settings.within.is_some_and(|within| self.begun.elapsed() + still_takes > within)
     }
 
     /// Makes one step; none when the user has stopped.
@@ -227,7 +247,15 @@ impl<'a> Hunt<'a> {
         witness.look();
         match outcome {
             Ok(outcome) if outcome.verdict.interrupted => Ok(None),
-            Ok(outcome) => Ok(Some(self.judged(step, outcome, &witness))),
+            Ok(outcome) => {
+                let connections = &outcome.connections;
+                let stayed = connections.disconnected_count() == 0 && self.steps.is_empty();
+                if stayed && !witness.may_hold(connections.peak_open) {
+                    let which = group::names(&plan.pids);
+                    return Err(ProcessError::Stranger { which }.into());
+                }
+                Ok(Some(self.judged(step, outcome, &witness)))
+            }
             Err(error) => self.refused(step, error, &witness).map(Some),
         }
     }
@@ -320,7 +348,6 @@ impl<'a> Hunt<'a> {
         let report = StepReport::new(step, &outcome, binding.clone());
         self.note(step, &report.summary());
         self.steps.push(report);
-        let stranger = is_stranger(&outcome);
         let open = outcome.connections.peak_open;
         if held {
             self.growth.push((open.into(), witness.address_space()));
@@ -330,9 +357,6 @@ impl<'a> Hunt<'a> {
         }
         self.most_open = self.most_open.max(open);
         match binding {
-            Some(binding) if stranger => {
-                Trial::Over(Binding { resource: Resource::Generator, end: End::Load, ..binding })
-            }
             None => Trial::Held,
             Some(binding) if witness.is_gone() => Trial::Over(binding),
             Some(binding) => Trial::NotHeld(binding),
@@ -392,17 +416,12 @@ impl<'a> Hunt<'a> {
             projection,
             latency_limit_seconds: settings.plan.latency_limit.as_secs_f64(),
             hold_seconds: settings.hold.as_secs_f64(),
-            resolution: settings.range.resolution,
+            resolution: found.resolution.unwrap_or(0.0).max(settings.range.resolution),
             steps: self.steps,
             interrupted: self.observer.stopped(),
             provenance: self.provenance,
         }
     }
-}
-
-/// Whether a process was named that has nothing to do with the load.
-fn is_stranger(outcome: &Outcome) -> bool {
-    outcome.messages.sent > 0 && outcome.server.as_ref().is_some_and(|server| server.cpu_seconds == 0.0)
 }
 
 /// What the machine has too little of for so many clients, if anything, and about how many it has room for.
@@ -435,15 +454,5 @@ mod tests {
         );
         let diagnosis = doctor::before_load(&machine.root(), &Need::of(10));
         assert_eq!(too_large(&diagnosis, 10, 10, End::Both), None);
-    }
-
-    #[test]
-    fn a_process_that_does_nothing_is_no_server() {
-        let mut outcome = bench::outcome::tests::good();
-        assert!(!is_stranger(&outcome));
-        outcome.server = Some(binding::tests::server(0.0));
-        assert!(is_stranger(&outcome));
-        outcome.server = Some(binding::tests::server(0.001));
-        assert!(!is_stranger(&outcome));
     }
 }

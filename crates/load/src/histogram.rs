@@ -16,30 +16,31 @@ const SHORTEST: Duration = Duration::from_micros(1);
 const SIGNIFICANT_DIGITS: u8 = 3;
 
 /// Durations with their percentiles, to three digits.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct Times {
-    /// Some 200 kB, so that there is none before the first time.
-    histogram: Option<Histogram<u64>>,
+    histogram: Histogram<u64>,
+}
+
+impl Default for Times {
+    fn default() -> Times {
+        Times::new()
+    }
 }
 
 impl Times {
-    /// An empty histogram; about 200 kB once something is recorded, whatever that is.
-    pub fn new() -> Times {
-        Times::default()
-    }
-
+    /// An empty histogram; about 200 kB, whatever is recorded.
+    ///
     /// # Panics
     /// Never: the bounds are constants which the histogram accepts.
-    fn recorder(&mut self) -> &mut Histogram<u64> {
-        self.histogram.get_or_insert_with(|| {
-            let (low, high) = (nanoseconds(SHORTEST), nanoseconds(LONGEST));
-            Histogram::new_with_bounds(low, high, SIGNIFICANT_DIGITS).expect("constant bounds are valid")
-        })
+    pub fn new() -> Times {
+        let histogram =
+            Histogram::new_with_bounds(nanoseconds(SHORTEST), nanoseconds(LONGEST), SIGNIFICANT_DIGITS);
+        Times { histogram: histogram.expect("constant bounds are valid") }
     }
 
     /// Records one time; more than an hour counts as an hour.
     pub fn record(&mut self, time: Duration) {
-        self.recorder().saturating_record(nanoseconds(time));
+        self.histogram.saturating_record(nanoseconds(time));
     }
 
     /// Adds everything that `other` holds.
@@ -47,36 +48,33 @@ impl Times {
     /// # Panics
     /// Never: every histogram here has the same bounds.
     pub fn add(&mut self, other: &Times) {
-        if let Some(other) = &other.histogram {
-            self.recorder().add(other).expect("equal bounds");
-        }
+        self.histogram.add(&other.histogram).expect("equal bounds");
     }
 
     /// How many times were recorded.
     pub fn count(&self) -> u64 {
-        self.histogram.as_ref().map_or(0, Histogram::len)
+        self.histogram.len()
     }
 
     /// The time that the share `quantile` (0.0 to 1.0) of all stays at or below; zero when nothing was recorded.
     pub fn quantile(&self, quantile: f64) -> Duration {
-        Duration::from_nanos(self.histogram.as_ref().map_or(0, |times| times.value_at_quantile(quantile)))
+        Duration::from_nanos(self.histogram.value_at_quantile(quantile))
     }
 
     /// The percentiles for a report; `None` when nothing was recorded.
     pub fn summary(&self) -> Option<Summary> {
-        let times = self.histogram.as_ref()?;
         let us = |ns: u64| ns as f64 / 1e3;
-        let at = |quantile: f64| us(times.value_at_quantile(quantile));
-        Some(Summary {
-            count: times.len(),
-            min: us(times.min()),
-            mean: times.mean() / 1e3,
+        let at = |quantile: f64| us(self.histogram.value_at_quantile(quantile));
+        (!self.histogram.is_empty()).then(|| Summary {
+            count: self.histogram.len(),
+            min: us(self.histogram.min()),
+            mean: self.histogram.mean() / 1e3,
             p50: at(0.50),
             p90: at(0.90),
             p99: at(0.99),
             p999: at(0.999),
             p9999: at(0.9999),
-            max: us(times.max()),
+            max: us(self.histogram.max()),
         })
     }
 }
@@ -84,8 +82,9 @@ impl Times {
 /// As pairs of a time in nanoseconds and how often it was recorded.
 impl Serialize for Times {
     fn serialize<S: Serializer>(&self, out: S) -> Result<S::Ok, S::Error> {
-        let recorded = self.histogram.iter().flat_map(Histogram::iter_recorded);
-        out.collect_seq(recorded.map(|at| (at.value_iterated_to(), at.count_at_value())))
+        out.collect_seq(
+            self.histogram.iter_recorded().map(|at| (at.value_iterated_to(), at.count_at_value())),
+        )
     }
 }
 
@@ -93,7 +92,7 @@ impl<'de> Deserialize<'de> for Times {
     fn deserialize<D: Deserializer<'de>>(input: D) -> Result<Times, D::Error> {
         let mut times = Times::new();
         for (value, count) in Vec::<(u64, u64)>::deserialize(input)? {
-            times.recorder().record_n(value, count).map_err(D::Error::custom)?;
+            times.histogram.record_n(value, count).map_err(D::Error::custom)?;
         }
         Ok(times)
     }

@@ -47,21 +47,30 @@ impl Look {
 
 /// Breaks lines between words; what goes on is indented.
 pub(crate) fn wrap(text: &str, indent: &str) -> String {
+    wrap_at(WIDTH, text, indent)
+}
+
+/// The same for lines of so many characters. A line keeps the spaces with which it begins.
+pub fn wrap_at(columns: usize, text: &str, indent: &str) -> String {
     let mut wrapped = String::new();
     for line in text.lines() {
-        let mut length = 0;
-        for (nth, word) in line.split(' ').enumerate() {
+        let words = line.trim_start_matches(' ');
+        let lead = line.len() - words.len();
+        wrapped.push_str(&line[..lead]);
+        let (mut length, mut is_first) = (lead, true);
+        for word in words.split(' ') {
             let width = word.chars().count();
-            if length > 0 && length + 1 + width > WIDTH {
+            if !is_first && length + 1 + width > columns {
                 wrapped.push('\n');
                 wrapped.push_str(indent);
                 length = indent.len();
-            } else if nth > 0 {
+            } else if !is_first {
                 wrapped.push(' ');
                 length += 1;
             }
             wrapped.push_str(word);
             length += width;
+            is_first = false;
         }
         wrapped.push('\n');
     }
@@ -80,6 +89,8 @@ mod tests {
             "{text}"
         );
         assert_eq!(wrap("a\n\nb", ""), "a\n\nb\n");
+        assert_eq!(wrap_at(8, "  one two\nsix", "    "), "  one\n    two\nsix\n");
+        assert_eq!(wrap_at(1, "one two", ""), "one\ntwo\n");
         assert_eq!(wrap("  a  b", ""), "  a  b\n");
     }
 }

@@ -69,9 +69,13 @@ pub(crate) struct SearchArgs {
     /// The result is held for this time; steps on the way for a quarter of it [default: 60s]
     #[arg(long, value_name = "TIME", value_parser = units::duration)]
     pub(crate) hold: Option<Duration>,
-    /// About two minutes: --hold 5s --warmup 1s --resolution 0.05, where these are not given
+    /// --hold 5s --warmup 1s --resolution 0.05 --within 2m, where these are not given
     #[arg(long)]
     pub(crate) quick: bool,
+    /// Narrow no further when this time is almost over, and confirm what was held until then [default: until the boundary is
+    /// known to --resolution]
+    #[arg(long, value_name = "TIME", value_parser = units::duration)]
+    pub(crate) within: Option<Duration>,
     /// The first number that is tried [default: 1000]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) from: Option<u32>,
@@ -113,6 +117,8 @@ fn share(text: &str) -> Result<f64, String> {
 /// The first number that is tried, and all clients of a search for the rate.
 const FIRST: u32 = 1000;
 const RATE_CLIENTS: u32 = 100;
+/// A quick search takes no longer.
+const QUICK: Duration = Duration::from_secs(120);
 /// In a search for the rate of so many clients or more, one in so many sends pings.
 const RATE_SAMPLE_FROM: u32 = 100;
 const RATE_SAMPLE: u32 = 10;
@@ -151,7 +157,8 @@ impl CapacityArgs {
             steps: STEPS_MAX,
         };
         let hold = or(search.hold, s(60), s(5));
-        Ok(Settings { plan, find, range, hold, memory: search.memory.map(|bytes| bytes as u64) })
+        let within = search.within.or(search.quick.then_some(QUICK));
+        Ok(Settings { plan, find, range, hold, within, memory: search.memory.map(|bytes| bytes as u64) })
     }
 }
 
@@ -169,9 +176,9 @@ impl SearchArgs {
         if find == Find::Rate && self.memory.is_some() {
             return refuse("--memory needs different numbers of clients: leave --find rate away");
         }
-        let times = [self.hold, self.interval, Some(self.latency_limit)];
+        let times = [self.hold, self.interval, self.within, Some(self.latency_limit)];
         if times.into_iter().flatten().any(|time| time.is_zero()) {
-            return refuse("--hold, --interval and --latency-limit must be above zero");
+            return refuse("--hold, --interval, --within and --latency-limit must be above zero");
         }
         if self.memory == Some(0) {
             return refuse("--memory must be above zero");

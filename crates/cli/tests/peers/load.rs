@@ -7,8 +7,8 @@ use crate::parameters::Parameters;
 use crate::puppet::Peer;
 use crate::servers::Servers;
 
-crate::tests!(node: Peer::Node => [counts_agree, counts_agree_over_tls, faults_are_found]);
-crate::tests!(python: Peer::Python => [counts_agree, counts_agree_over_tls]);
+crate::tests!(node: Peer::Node => [counts_agree, counts_agree_over_tls, counts_are_compared, faults_are_found]);
+crate::tests!(python: Peer::Python => [counts_agree, counts_agree_over_tls, counts_are_compared]);
 
 /// Clients of a load, and messages that each of them sends while it is measured.
 const CLIENTS: u64 = 10;
@@ -60,6 +60,24 @@ fn assert_counts_agree(servers: &mut Servers, loads: &[(&str, &str)], more: &[&s
         assert_eq!(messages["sent_in_all"], counted - before, "{path}, {probe}");
         before = counted;
     }
+}
+
+/// What the server tells Prometheus, by its own names, is held against the load.
+fn counts_are_compared(peer: Peer) {
+    let servers = Servers::plain(peer, &[None]);
+    let page = servers.url(0, "/metrics").replace("ws:", "http:");
+    let names = ["--counts-opened", "ws_opened_total", "--counts-open", "ws_open", "--counts-messages"];
+    let counts = |messages| [&["--counts", &page][..], &names, &[messages]].concat();
+    let (outcome, held) =
+        bench(&servers.url(0, "/echo"), "echo", "60s", &counts("ws_messages_total{kind=\"data\"}"));
+    assert!(held, "{}", outcome["verdict"]);
+    let counted = &outcome["counted"];
+    for (what, count) in [("handshakes", CLIENTS), ("open", CLIENTS), ("messages", CLIENTS * (MESSAGES + 2))]
+    {
+        assert_eq!(counted[what], serde_json::json!({ "load": count, "server": count }), "{counted}");
+    }
+    let (outcome, held) = bench(&servers.url(0, "/sink"), "none", "60s", &counts("ws_open"));
+    assert!(!held && outcome["counted"]["agrees"] == false, "{outcome}");
 }
 
 /// A server that loses, changes or exchanges every tenth echo is found out, by the count that is right.

@@ -7,11 +7,12 @@
 //   /close/CODE/REASON           closes
 //   /ping                        pings as a connection opens, and tells of the pong
 //   /lose/N  /corrupt/N  /swap/N an echo which is wrong with each N-th message
+// To plain HTTP it tells its counts as Prometheus reads them.
 const fs = require('fs');
 const readline = require('readline');
 const { WebSocketServer } = require('ws');
 
-const counts = { messages: 0, extended: 0, closes: [] };
+const counts = { opened: 0, messages: 0, extended: 0, closes: [] };
 
 function serve(socket, [name, ...rest]) {
   const send = (data, binary) => socket.send(data, { binary });
@@ -58,6 +59,7 @@ function each(n, special, other) {
 
 function connected(socket, request) {
   const behave = serve(socket, request.url.slice(1).split('/'));
+  counts.opened += 1;
   if (socket.extensions) counts.extended += 1;
   socket.on('message', (data, binary) => {
     counts.messages += 1;
@@ -68,10 +70,17 @@ function connected(socket, request) {
   socket.on('error', () => {});
 }
 
+function tell(_, response) {
+  const { opened, messages, closes } = counts;
+  response.write('# TYPE ws_opened_total counter\n');
+  response.write(`ws_opened_total{by="ws"} ${opened}\nws_open ${opened - closes.length}\n`);
+  response.end(`ws_messages_total{kind="data"} ${messages}\nws_messages_total{kind="other"} 7\n`);
+}
+
 function listen(perMessageDeflate, tls) {
   const http = tls
     ? require('https').createServer({ cert: fs.readFileSync(tls.cert), key: fs.readFileSync(tls.key) })
-    : require('http').createServer();
+    : require('http').createServer(tell);
   const server = new WebSocketServer({ server: http, perMessageDeflate, maxPayload: 32 << 20 });
   server.on('connection', connected);
   return new Promise((resolve) => http.listen(0, '127.0.0.1', () => resolve(http.address().port)));

@@ -13,7 +13,7 @@ from websockets.exceptions import ConnectionClosed
 from websockets.extensions.permessage_deflate import ServerPerMessageDeflateFactory
 from websockets.sync.server import serve
 
-COUNTS = {"messages": 0, "extended": 0, "closes": []}
+COUNTS = {"opened": 0, "messages": 0, "extended": 0, "closes": []}
 LOCK = threading.Lock()
 
 
@@ -42,6 +42,7 @@ def thirds(message):
 
 def connected(socket):
     with LOCK:
+        COUNTS["opened"] += 1
         COUNTS["extended"] += bool(socket.protocol.extensions)
     try:
         behave = behaviour(socket, *socket.request.path[1:].split("/"))
@@ -56,6 +57,15 @@ def connected(socket):
             COUNTS["closes"].append([received.code, received.reason] if received else [1006, ""])
 
 
+def tell(socket, request):
+    if "Upgrade" in request.headers:
+        return None
+    with LOCK:
+        opened, messages, ended = COUNTS["opened"], COUNTS["messages"], len(COUNTS["closes"])
+    page = f'ws_opened_total{{by="websockets"}} {opened}.0\nws_open {opened - ended}.0\n'
+    return socket.respond(200, page + f'ws_messages_total{{kind="data"}} {messages}.0\n')
+
+
 def listen(options, tls):
     context = None
     if tls:
@@ -68,6 +78,7 @@ def listen(options, tls):
         ssl=context,
         extensions=None if options is None else [ServerPerMessageDeflateFactory(**options)],
         compression=None,
+        process_request=tell,
         max_size=32 << 20,
     )
     threading.Thread(target=server.serve_forever, daemon=True).start()

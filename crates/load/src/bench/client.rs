@@ -16,6 +16,8 @@ use crate::schedule::Pace;
 
 /// Messages that one client may send in one turn when it is behind its schedule.
 const BURST_MAX: u32 = 16;
+/// A connection that took so many messages was of use: it lasted for an interval.
+const OF_USE: u64 = 2;
 /// In a closed loop, how long a client waits at least after a message that could not be sent.
 const RETRY_AFTER: Duration = Duration::from_millis(10);
 
@@ -112,6 +114,8 @@ pub(crate) struct Session {
     due: Option<Duration>,
     stage: Stage,
     probed: bool,
+    /// Attempts before this one that came to nothing.
+    failures: u8,
     waiting: Waiting,
 }
 
@@ -129,6 +133,7 @@ impl Session {
     fn attempting(attempt: Attempt, index: u32, shared: &Shared) -> Session {
         let probed = shared.probe != Probe::Ping || is_probed(index, shared.one_probed_in);
         let due = Some(shared.pace.first_due(index));
+        let failures = attempt.again.map_or(0, |lost| lost.failures);
         Session {
             index,
             next: 0,
@@ -136,16 +141,20 @@ impl Session {
             due,
             stage: Stage::Connecting(Box::new(attempt)),
             probed,
+            failures,
             waiting: Waiting::default(),
         }
     }
 
     /// What is to be known when it connects again.
     fn lost(&self) -> Lost {
+        // A connection that was of no use counts as one that failed: a server that lets everybody in and turns them out again
+        // is not to be stormed.
         let (failures, was_open) = match &self.stage {
-            Stage::Open => (0, true),
+            Stage::Open if self.sent >= OF_USE => (0, true),
+            Stage::Open => (self.failures.saturating_add(1), true),
             Stage::Connecting(attempt) => {
-                attempt.again.map_or((0, false), |lost| (lost.failures + 1, lost.was_open))
+                attempt.again.map_or((0, false), |lost| (lost.failures.saturating_add(1), lost.was_open))
             }
         };
         Lost { client: self.index, failures, was_open }

@@ -28,6 +28,8 @@ const SAMPLE_MIN: Duration = Duration::from_millis(100);
 const LAST_SENDS_MAX: Duration = Duration::from_millis(500);
 /// How long answers may still come after the last message.
 const DRAIN_MAX: Duration = Duration::from_secs(5);
+/// After so many attempts to connect, all of which failed, no further one is waited for.
+const HOPELESS_FROM: u64 = 100;
 
 /// Leads the clients through the phases.
 pub(crate) struct Conductor<'a> {
@@ -93,11 +95,16 @@ impl<'a> Conductor<'a> {
         (self.begun, self.sampled) = (begun, begun);
         self.watch.poll();
         self.fleet.connect(begun);
-        while self.census.settled < self.plan.clients && !self.is_over() {
+        while self.census.settled < self.plan.clients && !self.is_over() && !self.is_hopeless() {
             std::thread::sleep(self.fleet.tick());
             self.look_up(Phase::Connecting, begun, None);
         }
         self.end_phase(Phase::Connecting, begun, None);
+    }
+
+    /// Everybody has failed so far, and nobody tries again: the rest of a long ramp would change nothing.
+    fn is_hopeless(&self) -> bool {
+        self.total.opened == 0 && !self.plan.reconnect && self.total.failed_count() >= HOPELESS_FROM
     }
 
     /// # Errors
@@ -111,7 +118,9 @@ impl<'a> Conductor<'a> {
         let why = failed.max_by_key(|(_, failure)| failure.count);
         Err(BenchError::NoClient(why.map_or_else(
             || "no answer".into(),
-            |(kind, failure)| format!("{}{}", failure.example, advice(kind, &self.plan.url)),
+            |(kind, failure)| {
+                format!("{}{}", failure.example, advice(kind, &failure.example, &self.plan.url))
+            },
         )))
     }
 
@@ -247,7 +256,7 @@ impl<'a> Conductor<'a> {
             elapsed: begun.elapsed(),
             planned,
             clients: self.plan.clients,
-            failed: self.total.failed.values().map(|failure| failure.count).sum(),
+            failed: self.total.failed_count(),
             sent: self.total.counts().sent,
             latency: (corrected.count() > 0).then(|| (corrected.quantile(0.5), corrected.quantile(0.99))),
             sample,

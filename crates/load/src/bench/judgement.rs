@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::outcome::{Connections, Failure, Outcome, Verdict};
+use super::outcome::{Connections, Failure, Outcome, ServerUse, Verdict};
 use super::timeline::Sample;
 use crate::measure::group;
 
@@ -12,6 +12,9 @@ pub(crate) const LAG_SHARE_MAX: f64 = 0.10;
 pub(crate) const CORE_SHARE_MAX: f64 = 0.80;
 /// Sent below this share of what was due: the load was not the one that was asked for.
 const SENT_SHARE_MIN: f64 = 0.999;
+
+/// Fewer messages may have been sent before the measurement of the server began, and served after it ended.
+const SENT_MIN: u64 = 10;
 
 /// Little's law off by more than this: the generator lost time or answers.
 const LITTLE_ERROR_MAX: f64 = 0.05;
@@ -75,8 +78,9 @@ fn saturation(outcome: &Outcome, latency_limit: Duration) -> Option<String> {
 
 fn problems(outcome: &Outcome, latency_limit: Duration) -> Vec<String> {
     let mut problems = if outcome.verdict.tolerated { Vec::new() } else { failures(outcome) };
+    let is_idle = |server: &&ServerUse| server.cpu_us_per_message == Some(0.0);
     if let Some(server) =
-        outcome.server.as_ref().filter(|server| outcome.messages.sent > 0 && server.cpu_seconds == 0.0)
+        outcome.server.as_ref().filter(|_| outcome.messages.sent >= SENT_MIN).filter(is_idle)
     {
         let which = group::names(&server.pids);
         problems.push(format!("{which} took no CPU time under the load: it is not the server"));
@@ -103,8 +107,7 @@ pub(crate) fn failures(outcome: &Outcome) -> Vec<String> {
             .push(format!("the kernel dropped {dropped} connections: the backlog of a listener was full"));
     }
     for (code, failure) in &connections.disconnected {
-        problems
-            .push(format!("{} clients were disconnected with {code} ({})", failure.count, failure.example));
+        problems.push(format!("{} connections ended with {code} ({})", failure.count, failure.example));
     }
     // Who cuts a load short does not wait for the last answers.
     let (unanswered, lost) = match outcome.probe {
@@ -137,7 +140,7 @@ pub(crate) fn failures(outcome: &Outcome) -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::outcome::tests::{good, summary};
+    use super::super::outcome::tests::{good, idle_server, summary};
     use super::super::outcome::{ClosedLoop, Generator, LatencySummary};
     use super::*;
 
@@ -202,7 +205,7 @@ mod tests {
         for part in [
             "3 of 103",
             "refused",
-            "2 clients",
+            "2 connections ended",
             "1006",
             "4 messages",
             "dropped 7",
@@ -212,6 +215,15 @@ mod tests {
         ] {
             assert!(problems.contains(part), "{part}: {problems}");
         }
+    }
+
+    #[test]
+    fn a_server_that_takes_no_time_is_none_unless_next_to_nothing_was_sent() {
+        let server = ServerUse { cpu_us_per_message: Some(0.0), ..idle_server() };
+        let mut outcome = Outcome { server: Some(server), ..good() };
+        assert!(judge(&outcome, LIMIT).problems[0].contains("process 7 took no CPU time"));
+        (outcome.messages.sent, outcome.messages.offered) = (9, 9);
+        assert!(judge(&outcome, LIMIT).held());
     }
 
     #[test]

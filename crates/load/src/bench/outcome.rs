@@ -386,6 +386,24 @@ pub(crate) mod tests {
         }
     }
 
+    /// A server that did nothing.
+    pub(crate) fn idle_server() -> ServerUse {
+        ServerUse {
+            pids: vec![7],
+            memory_idle: Memory::default(),
+            memory_connected: Memory::default(),
+            memory_loaded: Memory::default(),
+            peak_pss_bytes: 0,
+            handshake_cpu_us: None,
+            cpu_seconds: 0.0,
+            cpu_share: 0.0,
+            cpu_us_per_message: None,
+            threads: 1,
+            descriptors: 1,
+            switches: Switches::default(),
+        }
+    }
+
     #[test]
     fn serialises_with_units_in_the_names() {
         let json = serde_json::to_value(good()).unwrap();
@@ -408,20 +426,7 @@ pub(crate) mod tests {
         outcome.closed_loop = Some(ClosedLoop { cycles: 1.0, clients_by_littles_law: 1.0, accounted: 1.0 });
         outcome.latency_curve =
             vec![CurvePoint { quantile: 0.5, corrected_us: 1.0, uncorrected_us: Some(1.0) }];
-        outcome.server = Some(ServerUse {
-            pids: vec![7],
-            memory_idle: Memory::default(),
-            memory_connected: Memory::default(),
-            memory_loaded: Memory::default(),
-            peak_pss_bytes: 0,
-            handshake_cpu_us: None,
-            cpu_seconds: 0.0,
-            cpu_share: 0.0,
-            cpu_us_per_message: None,
-            threads: 1,
-            descriptors: 1,
-            switches: Switches::default(),
-        });
+        outcome.server = Some(idle_server());
         let thread = ThreadShare { tid: 7, name: "loop".into(), share: 0.1 };
         outcome.timeline = vec![Sample {
             errors: [("refused".to_owned(), 1)].into(),

@@ -14,8 +14,8 @@ const PAUSE_MAX: Duration = Duration::from_secs(30);
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Lost {
     pub(crate) client: u32,
-    /// Attempts that failed since it was last connected.
-    pub(crate) failures: u32,
+    /// Attempts that came to nothing since it was last connected for a while.
+    pub(crate) failures: u8,
     /// It was connected before.
     pub(crate) was_open: bool,
 }
@@ -66,7 +66,7 @@ impl Comebacks {
 mod tests {
     use super::*;
 
-    fn lost(client: u32, failures: u32) -> Lost {
+    fn lost(client: u32, failures: u8) -> Lost {
         Lost { client, failures, was_open: true }
     }
 

@@ -35,7 +35,7 @@ impl Failures {
 
     /// Connections that failed or were lost, and messages that were refused, not answered, or wrongly echoed.
     fn of(tally: &Tally) -> [(&'static str, Failures); 2] {
-        let failed: u64 = tally.failed.values().map(|failure| failure.count).sum();
+        let failed = tally.failed_count();
         let lost: u64 = tally.disconnected.values().map(|failure| failure.count).sum();
         let connections =
             Failures { failed: failed + lost, of: failed + u64::from(tally.opened + tally.reconnected) };

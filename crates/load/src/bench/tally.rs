@@ -91,6 +91,11 @@ impl Tally {
         sum
     }
 
+    /// Connections that could not be opened.
+    pub(crate) fn failed_count(&self) -> u64 {
+        self.failed.values().map(|failure| failure.count).sum()
+    }
+
     /// A connection could not be opened.
     pub(crate) fn failed(&mut self, cause: &CloseCause) {
         count(&mut self.failed, failure_kind(cause), 1, || cause.to_string());
@@ -181,15 +186,16 @@ fn status(what: &str) -> Option<u16> {
     what.strip_prefix("the server answered ")?.get(..3)?.parse().ok()
 }
 
-/// What a person can do about a kind of failure that met every client.
-pub(crate) fn advice(kind: &str, url: &str) -> String {
+/// What a person can do about a kind of failure that met every client, of which the first one said this.
+pub(crate) fn advice(kind: &str, said: &str, url: &str) -> String {
     let secure = url.get(..4).is_some_and(|scheme| scheme.eq_ignore_ascii_case("wss:"));
     let advice = match kind {
         "refused" => "is the server running there?",
         "no local port" => "is the --source an address of this machine, and has it ports left?",
-        "tls" => {
-            "a server without TLS is reached by ws://, and --ca names the CA of a certificate that is checked"
+        "tls" if said.contains("certificate") => {
+            "--ca names the CA of a certificate that is checked, and --sni the name that it bears"
         }
+        "tls" => "a server without TLS is reached by ws://",
         "HTTP 400" if !secure => {
             "is this the URL of a WebSocket, with the right path? A server with TLS is reached by wss://"
         }
@@ -269,6 +275,9 @@ mod tests {
 
     #[test]
     fn advice_is_for_the_kind_of_failure() {
+        let said = |said| advice("tls", said, "wss://h/");
+        assert!(said("invalid peer certificate: UnknownIssuer").contains("--ca"));
+        assert!(said("received corrupt message").contains("ws://"));
         for (kind, words) in [
             ("HTTP 401", "--bearer"),
             ("HTTP 302", "redirects"),
@@ -279,9 +288,9 @@ mod tests {
             ("upgrade", "the right path"),
             ("lost", "wss://"),
         ] {
-            assert!(advice(kind, "ws://h/").contains(words), "{kind}");
+            assert!(advice(kind, "", "ws://h/").contains(words), "{kind}");
         }
-        assert_eq!(advice("other", "ws://h/"), "");
+        assert_eq!(advice("other", "", "ws://h/"), "");
     }
 
     #[test]

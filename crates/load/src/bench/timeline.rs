@@ -138,7 +138,7 @@ impl Sample {
     pub(crate) fn count(&mut self, tally: &Tally) {
         let counts = tally.counts();
         (self.sent, self.answered) = (counts.sent, counts.answered);
-        self.clients.failed = tally.failed.values().map(|failure| failure.count).sum();
+        self.clients.failed = tally.failed_count();
         self.clients.disconnected = tally.disconnected.values().map(|failure| failure.count).sum();
         let (mut corrected, mut uncorrected, mut lag) = (Times::new(), Times::new(), Times::new());
         for part in [&tally.warmup, &tally.measured] {

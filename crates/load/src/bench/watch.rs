@@ -130,6 +130,9 @@ impl Watch {
     pub(crate) fn poll(&mut self) -> Usage {
         let Ok(own) = self.own_cpu() else { return Usage::default() };
         let server = self.server.as_mut().and_then(Group::cpu);
+        if let (Some(seen), Some(cpu)) = (&mut self.seen, &server) {
+            seen.cpu_ns = seen.cpu_ns.max(cpu.total_ns);
+        }
         let now = Polled { own, server };
         let mut usage = self.polled.as_ref().map_or_else(Usage::default, |last| now.since(last));
         self.polled = Some(now);
@@ -224,7 +227,8 @@ impl Marks {
         let sent = self.end.sent.saturating_sub(self.begin.sent);
         let [memory_idle, memory_connected, memory_loaded] =
             [&self.idle, &self.connected, &self.end].map(|mark| mark.own_memory);
-        let grown = memory_loaded.pss_bytes as f64 - memory_idle.pss_bytes as f64;
+        // A load of few clients may give back more than they take.
+        let grown = memory_loaded.pss_bytes.saturating_sub(memory_idle.pss_bytes) as f64;
         Generator {
             processes,
             // Each process has one at least.

@@ -68,8 +68,8 @@ impl Resource {
         }
     }
 
-    /// What helps against it, where that is no part of the evidence.
-    pub fn advice(self) -> Option<&'static str> {
+    /// What helps against it.
+    fn advice(self) -> Option<&'static str> {
         Some(match self {
             Resource::ServerDescriptors => "`webscale doctor --role server` says how to allow it more",
             Resource::TcpMemory | Resource::ConnectionTracking => "`webscale doctor` says how to raise it",
@@ -117,20 +117,29 @@ pub struct Binding {
     pub at: u32,
     /// What shows it.
     pub evidence: Vec<String>,
+    /// What helps against it, where that is no part of the evidence.
+    pub advice: Option<&'static str>,
 }
 
 impl Binding {
     pub(crate) fn new(resource: Resource, at: u32, evidence: impl Into<String>) -> Binding {
-        Binding { resource, end: resource.end(), at, evidence: vec![evidence.into()] }
+        let evidence = vec![evidence.into()];
+        Binding { resource, end: resource.end(), at, evidence, advice: resource.advice() }
     }
 
     /// Whose end it was, if not the server's.
     pub fn reservation(&self) -> Option<&'static str> {
         match self.end {
             End::Server => None,
-            End::Load => Some("it was the load's end: the server may hold more"),
+            End::Load => Some("it was on the load's side: the server may hold more"),
             End::Both => Some("server and load share it: alone on this machine the server may hold more"),
         }
+    }
+
+    /// The resource, and the first of what shows it.
+    pub fn brief(&self) -> String {
+        let first = self.evidence.first().map(|why| format!(" ({why})")).unwrap_or_default();
+        format!("{}{first}", self.resource.words())
     }
 
     /// One line: the resource, and the evidence behind it.
@@ -201,10 +210,12 @@ pub(crate) fn judge(outcome: &Outcome, witness: &Witness, at: u32) -> Binding {
     if let Some(late) = outcome.verdict.saturated.as_ref().filter(|_| resource != Resource::Generator) {
         evidence.push(format!("the generator was not at its best: {late}"));
     }
+    let mut advice = resource.advice();
     if let Some(others) = outcome.disturbed() {
         evidence.push(format!("other programs took {others:.1} processors meanwhile"));
+        advice = Some("a machine that does nothing else tells more");
     }
-    Binding { resource, end, at, evidence }
+    Binding { resource, end, at, evidence, advice }
 }
 
 /// A load that lost a part of itself says nothing of the server.
@@ -499,5 +510,11 @@ pub(super) mod tests {
         let (resource, end, evidence) = found(&outcome, &witness(&machine, true));
         assert_eq!((resource, end), (Resource::MachineCpu, End::Both));
         assert!(evidence.contains("97 % busy: server 50 %, load 10 %"), "{evidence}");
+        // What others take is nobody's end.
+        outcome.other_programs = Some(1.2);
+        let binding = judge(&outcome, &witness(&machine, true), 9);
+        assert_eq!(binding.resource, Resource::Latency);
+        assert!(binding.sentence().contains("took 1.2 processors"), "{binding:?}");
+        assert!(binding.advice.is_some_and(|advice| advice.contains("nothing else")), "{binding:?}");
     }
 }

@@ -68,7 +68,7 @@ impl StepReport {
     pub(super) fn summary(&self) -> String {
         let mut text = match &self.binding {
             None => "held".to_owned(),
-            Some(binding) => format!("not held: {}", binding.sentence()),
+            Some(binding) => format!("not held: {}", binding.brief()),
         };
         if let Some(us) = self.p99_us {
             text += &format!(", p99 {:.1} ms", us / 1e3);
@@ -92,6 +92,10 @@ pub struct ClientMemory {
     pub server_bytes_error: Option<f64>,
     /// The kernel's part for the server's end, in bytes.
     pub kernel_bytes: f64,
+    /// The least of all steps.
+    pub kernel_bytes_least: f64,
+    /// The most of all steps.
+    pub kernel_bytes_most: f64,
     /// It was measured. Else it is what an idle connection has taken elsewhere: the kernel tells root alone.
     pub kernel_measured: bool,
     /// PSS of the server without clients, by the same line, in bytes.
@@ -133,12 +137,20 @@ impl ClientMemory {
         let points: Vec<(f64, f64)> = held.iter().filter_map(|outcome| point(&outcome)).collect();
         let line = Line::through(&points)?;
         let measured = held.iter().filter_map(|outcome| kernel_bytes(outcome, both_ends));
-        let measured = Spread::of(measured).map(|spread| spread.median);
+        let measured = Spread::of(measured);
+        let kernel = measured.unwrap_or(Spread {
+            median: KERNEL_BYTES as f64,
+            min: KERNEL_BYTES as f64,
+            max: KERNEL_BYTES as f64,
+            runs: 0,
+        });
         let clients = || held.iter().map(|outcome| outcome.connections.opened);
         Some(ClientMemory {
             server_bytes: line.slope,
             server_bytes_error: slope_error(&line, points.len()),
-            kernel_bytes: measured.unwrap_or(KERNEL_BYTES as f64),
+            kernel_bytes: kernel.median,
+            kernel_bytes_least: kernel.min,
+            kernel_bytes_most: kernel.max,
             kernel_measured: measured.is_some(),
             base_bytes: line.intercept.max(0.0),
             r_squared: line.r_squared,
@@ -150,15 +162,15 @@ impl ClientMemory {
 
     pub(super) fn project(&self, budget_bytes: u64) -> Projection {
         let room = (budget_bytes as f64 - self.base_bytes).max(0.0);
-        let clients = |server_bytes: f64| {
-            (server_bytes > 0.0).then(|| whole(room / (server_bytes + self.kernel_bytes)))
+        let clients = |server_bytes: f64, kernel_bytes: f64| {
+            (server_bytes > 0.0).then(|| whole(room / (server_bytes + kernel_bytes)))
         };
         let error = self.server_bytes_error;
         Projection {
             budget_bytes,
-            clients: clients(self.server_bytes),
-            clients_least: error.and_then(|error| clients(self.server_bytes + error)),
-            clients_most: error.and_then(|error| clients(self.server_bytes - error)),
+            clients: clients(self.server_bytes, self.kernel_bytes),
+            clients_least: error.and_then(|error| clients(self.server_bytes + error, self.kernel_bytes_most)),
+            clients_most: error.and_then(|error| clients(self.server_bytes - error, self.kernel_bytes_least)),
         }
     }
 }
@@ -190,13 +202,15 @@ fn whole(number: f64) -> u64 {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
 
-    const MEMORY: ClientMemory = ClientMemory {
+    pub(crate) const MEMORY: ClientMemory = ClientMemory {
         server_bytes: 4_000.0,
         server_bytes_error: Some(1_000.0),
         kernel_bytes: 6_000.0,
+        kernel_bytes_least: 5_000.0,
+        kernel_bytes_most: 7_000.0,
         kernel_measured: true,
         base_bytes: 1e7,
         r_squared: 1.0,
@@ -209,7 +223,7 @@ mod tests {
     fn a_budget_is_divided_among_clients() {
         let projection = MEMORY.project(4_010_000_000);
         let Projection { clients, clients_least, clients_most, .. } = projection;
-        assert_eq!((clients, clients_least, clients_most), (Some(400_000), Some(363_636), Some(444_444)));
+        assert_eq!((clients, clients_least, clients_most), (Some(400_000), Some(333_333), Some(500_000)));
         assert_eq!(MEMORY.project(1_000_000).clients, Some(0));
         let two = ClientMemory { server_bytes_error: None, ..MEMORY }.project(4_010_000_000);
         assert_eq!((two.clients, two.clients_least, two.clients_most), (Some(400_000), None, None));
@@ -220,7 +234,7 @@ mod tests {
         let shrinking = ClientMemory { server_bytes: -10.0, ..MEMORY }.project(4_010_000_000);
         assert_eq!((shrinking.clients, shrinking.clients_most), (None, None));
         let vague = ClientMemory { server_bytes_error: Some(5_000.0), ..MEMORY }.project(4_010_000_000);
-        assert_eq!((vague.clients_least, vague.clients_most), (Some(266_666), None));
+        assert_eq!((vague.clients_least, vague.clients_most), (Some(250_000), None));
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! The page of a search: the result, its steps, and latency and CPU over what was tried.
 
-use super::text::count;
+use super::text::{count, load, projected, taken};
 use super::{Capacity, Find, StepReport};
 use crate::report::facts::{Fact, fact, host, run};
 use crate::report::page::{Figure, Page, Table, Tone};
@@ -32,8 +32,7 @@ fn verdict(page: &mut Page, capacity: &Capacity) {
     let unit = capacity.find.unit();
     let evidence = capacity.binding.as_ref().map(|binding| {
         let stopped = format!("Stopped at {} {unit} by {}.", binding.at, binding.resource.words());
-        let more =
-            [binding.reservation(), binding.resource.advice()].into_iter().flatten().map(str::to_owned);
+        let more = [binding.reservation(), binding.advice].into_iter().flatten().map(str::to_owned);
         [stopped].into_iter().chain(binding.evidence.iter().cloned()).chain(more).collect::<Vec<_>>()
     });
     let (tone, sentence) = match (capacity.found, capacity.confirmed, capacity.at_least) {
@@ -49,7 +48,10 @@ fn verdict(page: &mut Page, capacity: &Capacity) {
 }
 
 fn figures(capacity: &Capacity) -> Vec<Figure> {
-    let found = capacity.found.map_or("–".into(), |found| Unit::Count.format(found.into()));
+    let at_least = if capacity.at_least { "≥ " } else { "" };
+    let found = capacity
+        .found
+        .map_or("–".into(), |found| format!("{at_least}{}", Unit::Count.format(found.into())));
     let mut figures = vec![Figure::new("Capacity", found, capacity.find.unit())];
     if let Some(memory) = &capacity.memory {
         let kernel = format!("in the server, and {} in the kernel", Unit::Bytes.format(memory.kernel_bytes));
@@ -130,13 +132,18 @@ fn steps(capacity: &Capacity) -> Table {
 fn facts(capacity: &Capacity) -> Vec<Fact> {
     let resolution = format!("{:.0} % below the boundary at most", capacity.resolution * 100.0);
     let made = &capacity.provenance;
-    [run(made), vec![fact("resolution", resolution)], host(&made.host)].concat()
+    let memory = capacity.memory.as_ref();
+    let taken = memory.map(|memory| fact("memory", taken(memory)));
+    let projected = capacity.projection.map(|projection| fact("projected", projected(&projection, memory)));
+    let facts = [fact("load", load(capacity)), fact("resolution", resolution)];
+    let facts = facts.into_iter().chain(taken).chain(projected).collect();
+    [run(made), facts, host(&made.host)].concat()
 }
 
 #[cfg(test)]
 pub(super) mod tests {
-    use super::super::ClientMemory;
     use super::super::binding::{Binding, Resource};
+    use super::super::figures::tests::MEMORY;
     use super::*;
     use crate::bench::payload::Kind;
     use crate::bench::provenance::Provenance;
@@ -204,18 +211,7 @@ pub(super) mod tests {
     #[test]
     fn every_field_is_documented_and_every_documented_field_is_there() {
         let mut capacity = capacity(Some(1000), vec![step(2000, false)]);
-        let memory = ClientMemory {
-            server_bytes: 1.0,
-            server_bytes_error: None,
-            kernel_bytes: 1.0,
-            kernel_measured: true,
-            base_bytes: 1.0,
-            r_squared: 1.0,
-            steps: 2,
-            clients_least: 1,
-            clients_most: 2,
-        };
-        (capacity.memory, capacity.projection) = (Some(memory), Some(memory.project(1)));
+        (capacity.memory, capacity.projection) = (Some(MEMORY), Some(MEMORY.project(1)));
         let page = include_str!("../../../../docs/capacity-json.md");
         assert_documented(page, &[json(&capacity)], &["provenance"]);
     }

@@ -74,6 +74,8 @@ pub struct Search {
     over: Option<Binding>,
     /// What the most is bounded by.
     ceiling: Option<Binding>,
+    /// There is time for the confirmation alone.
+    hurries: bool,
 }
 
 #[derive(Debug, Clone)]
@@ -88,7 +90,7 @@ impl Search {
         let range =
             Range { first: range.first.clamp(1, range.most.max(1)), most: range.most.max(1), ..range };
         let (held, failed) = (BTreeMap::new(), BTreeMap::new());
-        Search { range, held, failed, steps: 0, over: None, ceiling: None }
+        Search { range, held, failed, steps: 0, over: None, ceiling: None, hurries: false }
     }
 
     /// A search that knows already that `value` was held, once.
@@ -107,6 +109,11 @@ impl Search {
         }
         let short = |value| Some(Step { value, whole: false });
         let held = self.most_held();
+        let whole =
+            || (held > 0 && self.held[&held] < HELD_TIMES).then_some(Step { value: held, whole: true });
+        if self.hurries {
+            return whole();
+        }
         match self.failed.first_key_value() {
             None if held < self.range.first => short(self.range.first),
             None if held < self.range.most => short(held.saturating_mul(2).min(self.range.most)),
@@ -115,9 +122,13 @@ impl Search {
             }
             Some((&failed, _)) if failed - held > self.gap(failed) => short(held + (failed - held) / 2),
             Some((&failed, failure)) if failure.times < 2 => short(failed),
-            _ if held > 0 && self.held[&held] < HELD_TIMES => Some(Step { value: held, whole: true }),
-            _ => None,
+            _ => whole(),
         }
+    }
+
+    /// Narrows no further: what was held so far is confirmed.
+    pub fn hurry(&mut self) {
+        self.hurries = true;
     }
 
     /// What became of `step`.
@@ -171,6 +182,10 @@ impl Search {
         Found {
             most: (most > 0).then_some(most),
             confirmed,
+            resolution: self
+                .failed
+                .first_key_value()
+                .map(|(failed, _)| f64::from(failed.saturating_sub(most)) / f64::from(*failed)),
             binding: self.over.clone().or(lowest).or(ceiling),
         }
     }
@@ -183,6 +198,8 @@ pub struct Found {
     pub most: Option<u32>,
     /// It was held twice, the second time for the whole time.
     pub confirmed: bool,
+    /// By which share the boundary may be above it, which is where something was not held; none where nothing was not.
+    pub resolution: Option<f64>,
     /// What stopped more; none where nothing did below the most that was to be tried, or the search was ended.
     pub binding: Option<Binding>,
 }
@@ -331,6 +348,27 @@ mod tests {
         }
         assert_eq!(values, [9_000, 6_500, 7_750]);
         assert_eq!((search.found().most, search.found().confirmed), (Some(7_750), false));
+    }
+
+    #[test]
+    fn who_hurries_confirms_what_was_held() {
+        let mut search = Search::new(RANGE);
+        let mut steps = Vec::new();
+        while let Some(step) = search.next_step() {
+            steps.push((step.value, step.whole));
+            search.tried(step, exact(7_300)(step));
+            if steps.len() == 5 {
+                search.hurry();
+            }
+        }
+        assert_eq!(steps[3..], [(8000, false), (6000, false), (6000, true)]);
+        let found = search.found();
+        assert_eq!((found.most, found.confirmed, found.binding), (Some(6000), true, Some(slow(8000))));
+        assert_eq!(found.resolution, Some(0.25));
+        // Of nothing there is nothing to confirm.
+        let mut search = Search::new(RANGE);
+        search.hurry();
+        assert_eq!((search.next_step(), search.found().most), (None, None));
     }
 
     #[test]

@@ -33,12 +33,12 @@ pub fn text(capacity: &Capacity, look: Look) -> String {
 }
 
 /// What every client did.
-fn load(capacity: &Capacity) -> String {
+pub(super) fn load(capacity: &Capacity) -> String {
     let Load { message_bytes, message_kind, interval_seconds, clients, probe, ack_every } = &capacity.load;
     let who = match (clients, interval_seconds) {
         (Some(clients), _) => format!("by {clients} clients"),
         (None, seconds) => {
-            format!("by each client every {}", Unit::Seconds.format(seconds.unwrap_or_default()))
+            format!("by each client every {}", Unit::Microseconds.format(seconds.unwrap_or_default() * 1e6))
         }
     };
     let bytes = Unit::Count.format(*message_bytes as f64);
@@ -63,25 +63,27 @@ fn stopped(capacity: &Capacity) -> Vec<String> {
         return is_whole.then(|| "nothing: more was not to be tried (--most)".into()).into_iter().collect();
     };
     let what = format!("{}, at {} {}", binding.resource.words(), binding.at, capacity.find.unit());
-    let more = [binding.reservation(), binding.resource.advice()].into_iter().flatten().map(str::to_owned);
+    let more = [binding.reservation(), binding.advice].into_iter().flatten().map(str::to_owned);
     [what].into_iter().chain(binding.evidence.iter().cloned()).chain(more).collect()
 }
 
-fn taken(memory: &ClientMemory) -> String {
+pub(super) fn taken(memory: &ClientMemory) -> String {
     let kb = |bytes: f64| format!("{:.1}", bytes / 1e3);
     let error = memory.server_bytes_error.map(|error| format!(" ± {}", kb(error))).unwrap_or_default();
     let source = if memory.kernel_measured { "" } else { " (not measured: that takes root)" };
     let ClientMemory { steps, clients_least, clients_most, .. } = memory;
     format!(
         "{}{error} kB a client in the server, by the slope over {steps} steps of {clients_least} to {clients_most} \
-         clients; {} kB in the kernel{source}; {:.1} MB besides",
+         clients; {} kB ({} to {}) in the kernel{source}; {:.1} MB besides",
         kb(memory.server_bytes),
         kb(memory.kernel_bytes),
+        kb(memory.kernel_bytes_least),
+        kb(memory.kernel_bytes_most),
         memory.base_bytes / 1e6
     )
 }
 
-fn projected(projection: &Projection, memory: Option<&ClientMemory>) -> String {
+pub(super) fn projected(projection: &Projection, memory: Option<&ClientMemory>) -> String {
     let budget = Unit::Bytes.format(projection.budget_bytes as f64);
     let Some(clients) = projection.clients else {
         return format!("nothing for {budget}: the server's memory did not grow with the clients; try more");
@@ -184,7 +186,7 @@ mod tests {
         capacity.binding = Some(Binding::new(Resource::Generator, 2000, "it was late"));
         let text = lines(&capacity);
         assert!(
-            text.contains("it was the load's end: the server may hold more more load: --threads"),
+            text.contains("it was on the load's side: the server may hold more more load: --threads"),
             "{text}"
         );
         capacity.binding = Some(Binding { end: End::Both, ..Binding::new(Resource::Memory, 2000, "64 MB") });
@@ -199,6 +201,8 @@ mod tests {
             server_bytes: 4_000.0,
             server_bytes_error: Some(120.0),
             kernel_bytes: 3_900.0,
+            kernel_bytes_least: 3_800.0,
+            kernel_bytes_most: 4_100.0,
             kernel_measured: true,
             base_bytes: 3e6,
             r_squared: 0.999,
@@ -217,7 +221,7 @@ mod tests {
             text.contains("4.0 ± 0.1 kB a client in the server, by the slope over 4 steps of 1000 to 8000"),
             "{text}"
         );
-        let projected = "projected about 506,000 clients would fit into 4 GB by memory alone (498,000 to 514,000 with 95 %), \
+        let projected = "projected about 506,000 clients would fit into 4 GB by memory alone (486,000 to 520,000 with 95 %), \
                          63 times what was measured; not measured";
         assert!(text.contains(projected), "{text}");
         let text =

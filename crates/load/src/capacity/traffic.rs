@@ -9,8 +9,8 @@ use crate::measure::kernel::parse_netstat;
 const FULL: f64 = 0.9;
 /// A way on which more than this share of the segments is lost is full, or broken.
 const RESENT_MAX: f64 = 0.01;
-/// Of fewer segments a share says little.
-const SEGMENTS_MIN: u64 = 1000;
+/// Fewer that were lost are chance.
+const RESENT_MIN: u64 = 10;
 /// Shares over less time are chance.
 const SHARE_FROM: Duration = Duration::from_millis(300);
 
@@ -80,7 +80,7 @@ impl Traffic {
         let share = resent as f64 / all.max(1) as f64;
         let text =
             || format!("{resent} of {all} TCP segments were lost and sent again ({:.1} %)", share * 100.0);
-        (all >= SEGMENTS_MIN && share >= RESENT_MAX).then(text)
+        (resent >= RESENT_MIN && share >= RESENT_MAX).then(text)
     }
 }
 
@@ -153,7 +153,7 @@ mod tests {
         let lost = after("lost", 0, 9_800, 200).segments_lost();
         assert_eq!(lost.unwrap(), "200 of 10000 TCP segments were lost and sent again (2.0 %)");
         assert_eq!(after("few-lost", 0, 9_950, 50).segments_lost(), None);
-        assert_eq!(after("few", 0, 100, 50).segments_lost(), None);
+        assert_eq!(after("few", 0, 91, 9).segments_lost(), None);
     }
 
     #[test]

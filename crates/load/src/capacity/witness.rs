@@ -165,6 +165,16 @@ impl Witness {
         in_all(self.servers.iter().filter(takes), |server| server.descriptors_least)
     }
 
+    /// Whether the server's processes may be those that hold so many clients: each is a descriptor in one of them. True also
+    /// where that is not known.
+    pub(super) fn may_hold(&self, clients: u32) -> bool {
+        let is_known = self.servers.iter().any(|server| server.descriptors > 0);
+        let more =
+            self.servers.iter().map(|server| server.descriptors - server.descriptors_least).sum::<u64>();
+        // Some of its own may have been closed meanwhile, and of clients that were gone at once none was seen.
+        !is_known || more * 2 >= u64::from(clients) || self.is_gone()
+    }
+
     pub(super) fn tracked(&self) -> Option<(u64, u64)> {
         self.tracked
     }
@@ -215,7 +225,7 @@ impl Witness {
 
     /// The greatest share of the time, after connecting, for which a thread of the server ran or waited for a processor.
     pub(super) fn runnable(&self) -> f64 {
-        self.servers.iter().map(|server| server.runnable).fold(0.0, f64::max)
+        self.servers.iter().map(|server| server.runnable).fold(0.0, f64::max).min(1.0)
     }
 
     /// Forgets what threads and the network did before the phase that follows: the server was busy with handshakes.
@@ -441,6 +451,8 @@ mod tests {
         witness.look();
         let without = witness.descriptors_without_clients().unwrap();
         assert_eq!((without, without.most()), (InAll { held: 20, limit: 200, processes: 1 }, 172));
+        assert!(witness.may_hold(40) && witness.may_hold(80) && !witness.may_hold(81));
+        assert!(Witness::new(machine.root(), &[], &[], true).may_hold(81));
         // Of a process whose limit is not known nothing can be said.
         assert_eq!(Witness::new(machine.root(), &[7, 9], &[], true).descriptors_in_all(), None);
         assert_eq!(Witness::new(machine.root(), &[], &[], true).descriptors_in_all(), None);

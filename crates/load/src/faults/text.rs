@@ -39,13 +39,12 @@ pub fn text(report: &Report, look: Look) -> String {
         let _ = writeln!(text, "{} {}: {}", row.number, row.verdict.word(), row.verdict.why().join("; "));
     }
     let Tally { passed, failed, disturbed, skipped } = report.tally();
-    let _ = writeln!(
-        text,
+    let summary = format!(
         "{}, {} scale: {passed} passed, {failed} failed, {disturbed} disturbed, {skipped} skipped{}{}",
         report.server,
         report.scale.either("full", "a tenth of the"),
         if report.timed { "" } else { "; times were not judged" },
         if report.interrupted { ", interrupted" } else { "" }
     );
-    text
+    text + &wrap(&summary, "  ")
 }

@@ -3,7 +3,8 @@
 //! CPU time is the sum over `/proc/PID/task/*/schedstat`, in nanoseconds. Two facts shape how it is summed:
 //! `/proc/PID/schedstat` speaks for the main thread alone, and a thread that ended leaves `task/`. So the last
 //! value of every thread is remembered, and `utime + stime` of `/proc/PID/stat`, which keeps the ended threads but
-//! counts in clock ticks (10 ms), bounds the sum from below. The sum never goes back.
+//! counts in clock ticks (10 ms), tells how much was never seen. The sum never goes back, and misses no nanosecond of
+//! the threads that are seen.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -45,6 +46,12 @@ pub enum ProcessError {
     TooMany {
         /// The most that are.
         most: usize,
+    },
+    /// It has nothing to do with the load.
+    #[error("{which} did not hold the clients that were connected: --pid has to name the server")]
+    Stranger {
+        /// The processes that were taken for the server.
+        which: String,
     },
     /// The kernel wrote something that this program does not know.
     #[error("{file} of process {pid} has an unknown format")]
@@ -111,7 +118,8 @@ pub struct Process {
     seen: BTreeMap<u32, u64>,
     /// The same of all that have ended.
     ended_ns: u64,
-    total_ns: u64,
+    /// What threads had that ended before they were seen, or after they were seen last.
+    unseen_ns: u64,
 }
 
 impl Process {
@@ -122,7 +130,7 @@ impl Process {
     pub fn open(pid: u32) -> Result<Process, ProcessError> {
         let directory = PathBuf::from(format!("/proc/{pid}"));
         let mut process =
-            Process { pid, directory, started_ticks: 0, seen: BTreeMap::new(), ended_ns: 0, total_ns: 0 };
+            Process { pid, directory, started_ticks: 0, seen: BTreeMap::new(), ended_ns: 0, unseen_ns: 0 };
         process.started_ticks = process.stat()?.started_ticks;
         Ok(process)
     }
@@ -156,8 +164,8 @@ impl Process {
         self.seen = threads.iter().map(|(tid, thread)| (*tid, thread.ns)).collect();
         let seen_ns = self.ended_ns + self.seen.values().sum::<u64>();
         let ticks_ns = stat.cpu_ticks * (1_000_000_000 / rustix::param::clock_ticks_per_second());
-        self.total_ns = self.total_ns.max(seen_ns).max(ticks_ns);
-        Ok(Cpu { at, total_ns: self.total_ns, threads })
+        self.unseen_ns = self.unseen_ns.max(ticks_ns.saturating_sub(seen_ns));
+        Ok(Cpu { at, total_ns: seen_ns + self.unseen_ns, threads })
     }
 
     /// How long the threads that are alive have waited for a processor, since they started, in nanoseconds: what others took
@@ -430,6 +438,17 @@ mod tests {
         assert!(after.threads.values().all(|thread| thread.name != "burner"));
         // It lived between two samples: only the ticks know of it, utime and stime to 10 ms each.
         assert!(after.total_ns - before.total_ns >= BURNT_NS - 20_000_000);
+    }
+
+    #[test]
+    fn a_thread_that_was_never_seen_hides_nothing_of_the_others() {
+        std::thread::spawn(|| burn(60_000_000)).join().unwrap();
+        let mut process = Process::own().unwrap();
+        let before = process.cpu().unwrap();
+        // Less than a tick.
+        let had = || parse_schedstat(&fs::read_to_string("/proc/thread-self/schedstat").unwrap()).unwrap();
+        burn(had() + 1_000_000);
+        assert!(process.cpu().unwrap().total_ns - before.total_ns >= 1_000_000);
     }
 
     #[test]

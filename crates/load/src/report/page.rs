@@ -12,6 +12,9 @@ const SCRIPT: &str = include_str!("page.js");
 /// Figures that stand in one row on a wide page.
 const FIGURES_MAX: usize = 6;
 
+/// A row whose name is longer needs some room for it on a telephone.
+const NAME_LONG: usize = 16;
+
 /// How a verdict is meant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Tone {
@@ -219,7 +222,9 @@ impl Table {
 
     /// `attributes` says what stands in the tag of row `n`; it has to be markup.
     pub(super) fn html(&self, attributes: impl Fn(usize) -> String) -> String {
-        let mut html = String::from("<table>");
+        let is_named =
+            self.rows.iter().any(|row| row.first().is_some_and(|name| name.chars().count() > NAME_LONG));
+        let mut html = String::from(if is_named { "<table class=\"named\">" } else { "<table>" });
         if !self.caption.is_empty() {
             let _ = write!(html, "<caption><span>{}</span></caption>", escape(&self.caption));
         }
@@ -334,5 +339,7 @@ mod tests {
         let expected = "<table><thead><tr><th scope=\"col\">a</th><th scope=\"col\">b</th></tr></thead>\
                         <tbody><tr><th scope=\"row\">x</th><td>1</td></tr></tbody></table>";
         assert_eq!(table.html(|_| String::new()), expected);
+        table.row(["a name that is long".to_owned(), "2".to_owned()]);
+        assert!(table.html(|_| String::new()).starts_with("<table class=\"named\">"));
     }
 }

@@ -168,6 +168,12 @@ fn server_use(text: &mut String, outcome: &Outcome, server: &ServerUse) {
         let share = Unit::Processor.format(thread.share);
         line!(text, "             {share:>7} in {} ({})", thread.name, thread.tid);
     }
+    let mut held = format!("{} descriptors", server.descriptors);
+    if outcome.messages.sent > 0 {
+        let switches = server.switches.all() as f64 / outcome.messages.sent as f64;
+        held += &format!(", {switches:.2} context switches a message");
+    }
+    line!(text, "             {held}");
     let bytes = |bytes: u64| Unit::Bytes.format(bytes as f64);
     line!(
         text,
@@ -312,7 +318,7 @@ mod tests {
             cpu_us_per_message: Some(123_456.0),
             threads: 12_345,
             descriptors: 1_000_000,
-            switches: Switches::default(),
+            switches: Switches { voluntary: 200_000, involuntary: 50_000 },
         });
         outcome.timeline = vec![sample(Phase::Connecting, 0.9), sample(Phase::Measuring, 0.25)];
         outcome.timeline[1].server.as_mut().unwrap().threads.extend::<Vec<ThreadShare>>(threads);
@@ -352,6 +358,7 @@ mod tests {
             "a-name-of-15-by (1)",
             "--tick 1ms saved 40 % of the CPU",
             "10 GB a client",
+            "1000000 descriptors, 0.25 context switches a message",
         ] {
             assert!(text.contains(part), "{part}: {text}");
         }

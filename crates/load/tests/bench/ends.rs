@@ -1,11 +1,13 @@
 //! Connections that are lost and made again, and loads that end before their time.
 
+use std::net::TcpListener;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use webscale_load::bench::stop::StopConditions;
-use webscale_load::bench::{Plan, Probe, run};
+use webscale_load::bench::{BenchError, Plan, Probe, run};
 use webscale_load::observe::Unobserved;
+use webscale_load::schedule::Ramp;
 
 use super::assert_borne;
 use super::server::{Behaviour, Running};
@@ -26,6 +28,30 @@ fn clients_that_were_turned_away_come_back() {
     // What is sent before the server's close has arrived is not handled.
     assert!((3 * lost..=outcome.messages.sent_in_all).contains(&server.messages.load(Ordering::Relaxed)));
     assert!(!outcome.verdict.held());
+}
+
+/// A connection that was of no use is one more reason to wait longer before the next.
+#[test]
+fn a_server_that_turns_everybody_out_again_is_not_stormed() {
+    let outcome = Running::load(Behaviour::Revolve, |plan| {
+        plan.reconnect = true;
+        plan.duration = Duration::from_secs(2);
+    });
+    // The eighth pause would have come after 12 s at the earliest, and without any growth there are twenty in this time.
+    let reconnected = outcome.connections.reconnected;
+    assert!((20..=20 * 8).contains(&reconnected), "{reconnected}");
+    assert!(outcome.connections.disconnected[&1013].count > 20);
+}
+
+#[test]
+fn where_nobody_gets_in_a_long_ramp_is_not_waited_for() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("ws://{}", listener.local_addr().unwrap());
+    drop(listener);
+    // The second half of the clients would come an hour later.
+    let ramp = Ramp::Steps { over: 2 * HOUR, steps: 2 };
+    let error = run(&Plan { clients: 400, ramp, ..Plan::new(url) }, &mut Unobserved).unwrap_err();
+    assert!(matches!(&error, BenchError::NoClient(why) if why.contains("refused")), "{error}");
 }
 
 #[test]

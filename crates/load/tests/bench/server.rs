@@ -28,8 +28,12 @@ pub(crate) enum Behaviour {
     Talk(u32),
     /// Closes with 1008 at the third message.
     TurnAway,
+    /// Lets everybody in, and out again.
+    Revolve,
     /// Stops everything for this long, once.
     Pause(Duration),
+    /// Echoes, and stops everything for this long at the first message.
+    Dawdle(Duration),
 }
 
 struct Behaving {
@@ -51,8 +55,10 @@ impl Handler for Behaving {
     }
 
     fn opened(&self, peer: &mut Peer<'_, Session>) {
-        if matches!(self.behaviour, Behaviour::Talk(_)) {
-            peer.send(Message::Text("welcome")).unwrap();
+        match self.behaviour {
+            Behaviour::Talk(_) => peer.send(Message::Text("welcome")).unwrap(),
+            Behaviour::Revolve => peer.close(CloseCode::TRY_AGAIN_LATER, "full"),
+            _ => {}
         }
     }
 
@@ -61,7 +67,7 @@ impl Handler for Behaving {
         peer.session().count += 1;
         let count = peer.session().count;
         match self.behaviour {
-            Behaviour::Consume => {}
+            Behaviour::Consume | Behaviour::Revolve => {}
             Behaviour::Echo => peer.send(message).unwrap(),
             Behaviour::Corrupt => {
                 let mut bytes = message.as_bytes().to_vec();
@@ -93,6 +99,12 @@ impl Handler for Behaving {
             Behaviour::TurnAway => {}
             Behaviour::Pause(time) if before == 40 => thread::sleep(time),
             Behaviour::Pause(_) => {}
+            Behaviour::Dawdle(time) => {
+                if before == 0 {
+                    thread::sleep(time);
+                }
+                peer.send(message).unwrap();
+            }
         }
     }
 }
