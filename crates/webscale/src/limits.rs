@@ -52,6 +52,9 @@ pub struct Limits {
     pub egress_bytes: usize,
     /// Above this many waiting bytes the client is not read; below half of it, it is read again. When all of them are gone,
     /// [`Handler::drained`](crate::Handler::drained) is called. Default 256 KiB.
+    ///
+    /// Where both ends send whether or not they are sent to, both may wait for each other for good: one of them has to go on
+    /// reading. `usize::MAX` does.
     pub egress_high_water: usize,
     /// When `egress_bytes` are reached, unless [`Handler::open`](crate::Handler::open) says otherwise. Default: close.
     pub slow_consumer: SlowConsumer,
@@ -217,7 +220,7 @@ impl Limits {
         if self.egress_bytes < 1024 {
             return Some("egress_bytes is below 1024: hardly a message fits");
         }
-        if self.egress_high_water > self.egress_bytes {
+        if self.egress_high_water > self.egress_bytes && self.egress_high_water != usize::MAX {
             return Some("egress_high_water lies above egress_bytes");
         }
         if self.shutdown_spread > self.shutdown_time {

@@ -29,6 +29,20 @@ fn lost_echoes_are_counted_and_those_behind_them_are_in_order() {
     assert!(outcome.verdict.problems.iter().any(|problem| problem == "60 echoes were lost"));
 }
 
+/// The load has megabytes for a server that is behind. Who would not read while they wait could not be sent echoes, and a server
+/// that cannot send them does not read either.
+#[test]
+fn a_server_that_was_behind_and_its_load_do_not_wait_for_each_other() {
+    let outcome = Running::load(Behaviour::Dawdle(Duration::from_millis(500)), |plan| {
+        (plan.probe, plan.clients, plan.interval) = (Probe::Echo, 2, Duration::from_millis(2));
+        plan.payload = Payload::filler(64 << 10, Kind::Text);
+        plan.latency_limit = Duration::from_secs(20);
+    });
+    let messages = outcome.messages;
+    assert!(messages.awaited > 0);
+    assert_eq!((messages.lost, messages.answered), (0, messages.awaited), "{messages:?}");
+}
+
 /// A greeting is no echo, and what a server says of its own is counted once and spoils no echo that follows.
 #[test]
 fn what_a_server_says_of_its_own_is_no_echo() {

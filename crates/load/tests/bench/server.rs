@@ -32,6 +32,8 @@ pub(crate) enum Behaviour {
     Revolve,
     /// Stops everything for this long, once.
     Pause(Duration),
+    /// Echoes, and stops everything for this long at the first message.
+    Dawdle(Duration),
 }
 
 struct Behaving {
@@ -97,6 +99,12 @@ impl Handler for Behaving {
             Behaviour::TurnAway => {}
             Behaviour::Pause(time) if before == 40 => thread::sleep(time),
             Behaviour::Pause(_) => {}
+            Behaviour::Dawdle(time) => {
+                if before == 0 {
+                    thread::sleep(time);
+                }
+                peer.send(message).unwrap();
+            }
         }
     }
 }

@@ -205,6 +205,8 @@ fn start_loop(shared: &Arc<Shared>, cpu: Option<usize>) -> Result<EventLoop, Ben
         message_bytes,
         // Room for some messages of the largest kind. What does not fit is counted, and the client goes on.
         egress_bytes: 4 * message_bytes,
+        // A server that is behind does not read while its answers are not: this end has to.
+        egress_high_water: usize::MAX,
         slow_consumer: SlowConsumer::DropNewest,
         // A ping of the library's own would be a message that is not in the plan.
         ping_after: Duration::from_secs(24 * 60 * 60),
