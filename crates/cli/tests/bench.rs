@@ -406,6 +406,7 @@ fn what_cannot_be_done_is_said() {
     assert_fails(&["bench", &url, "--clients", "0"], 2, &["--clients"]);
     assert_fails(&["bench", &url, "--interval", "0s"], 2, &["--interval", "above zero"]);
     assert_fails(&["bench", &url, "--interval", "5"], 2, &["no unit", "5s"]);
+    assert_fails(&["bench", "--json", &url], 2, &["before --json", "--json=-"]);
     assert_fails(&["bench", &url, "--warmup", "200000000000000d"], 2, &["--warmup", "too long"]);
     assert_fails(&["bench", &url, "--latency-limit", "0s"], 2, &["--latency-limit", "above zero"]);
     assert_fails(&["bench", "WS://127.0.0.1:1", "--insecure", "--ca", "x"], 2, &["--insecure", "--ca"]);

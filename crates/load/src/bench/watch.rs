@@ -130,6 +130,9 @@ impl Watch {
     pub(crate) fn poll(&mut self) -> Usage {
         let Ok(own) = self.own_cpu() else { return Usage::default() };
         let server = self.server.as_mut().and_then(Group::cpu);
+        if let (Some(seen), Some(cpu)) = (&mut self.seen, &server) {
+            seen.cpu_ns = seen.cpu_ns.max(cpu.total_ns);
+        }
         let now = Polled { own, server };
         let mut usage = self.polled.as_ref().map_or_else(Usage::default, |last| now.since(last));
         self.polled = Some(now);
