@@ -28,7 +28,7 @@ pub(crate) fn run(args: &DoctorArgs) -> anyhow::Result<()> {
         return Ok(());
     }
     let short: Vec<&str> = diagnosis.with(Verdict::Short).map(|check| check.name).collect();
-    Err(DoNotFit(format!("{} clients do not fit: too little of {}", need.clients, short.join(", "))).into())
+    Err(DoNotFit(format!("{} clients do not fit: too little of {}", need.clients, short.join("; "))).into())
 }
 
 fn note(text: &str) {

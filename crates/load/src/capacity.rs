@@ -109,6 +109,8 @@ pub struct Capacity {
     pub resolution: f64,
     /// Every step, in order.
     pub steps: Vec<StepReport>,
+    /// It narrowed no further, as the time for it was almost over.
+    pub hurried: bool,
     /// The user ended it early.
     pub interrupted: bool,
     /// What made the load, when, and where.
@@ -418,6 +420,7 @@ impl<'a> Hunt<'a> {
             hold_seconds: settings.hold.as_secs_f64(),
             resolution: found.resolution.unwrap_or(0.0).max(settings.range.resolution),
             steps: self.steps,
+            hurried: search.hurries(),
             interrupted: self.observer.stopped(),
             provenance: self.provenance,
         }

@@ -192,6 +192,7 @@ pub(super) mod tests {
             hold_seconds: 60.0,
             resolution: 0.03,
             steps,
+            hurried: false,
             interrupted: false,
             provenance: Provenance::default(),
         }

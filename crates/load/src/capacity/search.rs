@@ -131,6 +131,11 @@ impl Search {
         self.hurries = true;
     }
 
+    /// Whether it narrows no further.
+    pub fn hurries(&self) -> bool {
+        self.hurries
+    }
+
     /// What became of `step`.
     pub fn tried(&mut self, step: Step, trial: Trial) {
         self.steps += 1;

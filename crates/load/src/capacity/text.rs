@@ -36,6 +36,7 @@ pub fn text(capacity: &Capacity, look: Look) -> String {
 pub(super) fn load(capacity: &Capacity) -> String {
     let Load { message_bytes, message_kind, interval_seconds, clients, probe, ack_every } = &capacity.load;
     let who = match (clients, interval_seconds) {
+        (Some(1), _) => "by one client".to_owned(),
         (Some(clients), _) => format!("by {clients} clients"),
         (None, seconds) => {
             format!("by each client every {}", Unit::Microseconds.format(seconds.unwrap_or_default() * 1e6))
@@ -59,8 +60,12 @@ pub(super) fn load(capacity: &Capacity) -> String {
 /// What stopped more, one sentence each.
 fn stopped(capacity: &Capacity) -> Vec<String> {
     let Some(binding) = &capacity.binding else {
+        let why = match capacity.hurried {
+            true => "nothing: for more there was no time (--within)",
+            false => "nothing: more was not to be tried (--most)",
+        };
         let is_whole = capacity.found.is_some() && !capacity.interrupted;
-        return is_whole.then(|| "nothing: more was not to be tried (--most)".into()).into_iter().collect();
+        return is_whole.then(|| why.to_owned()).into_iter().collect();
     };
     let what = format!("{}, at {} {}", binding.resource.words(), binding.at, capacity.find.unit());
     let more = [binding.reservation(), binding.advice].into_iter().flatten().map(str::to_owned);
@@ -124,7 +129,8 @@ fn result(capacity: &Capacity) -> String {
         (false, true) => format!("held for {hold} and confirmed"),
         (false, false) => "held once, not confirmed".to_owned(),
     };
-    format!("{at_least}{found} {unit}, {how}; p99 below {limit}")
+    let latency = if capacity.load.probe == "sink" { String::new() } else { format!("; p99 below {limit}") };
+    format!("{at_least}{found} {unit}, {how}{latency}")
 }
 
 fn table(capacity: &Capacity, look: Look) -> comfy_table::Table {
@@ -193,6 +199,8 @@ mod tests {
         assert!(lines(&capacity).contains("64 MB server and load share it"));
         capacity.binding = None;
         assert!(lines(&capacity).contains("nothing: more was not to be tried (--most)"));
+        capacity.hurried = true;
+        assert!(lines(&capacity).contains("no time (--within)"));
     }
 
     #[test]

@@ -9,7 +9,7 @@ const SPARE_ONE_IN: u64 = 10;
 
 /// What is needed with something to spare.
 pub(super) fn with_spare(needed: u64) -> u64 {
-    needed + needed / SPARE_ONE_IN
+    needed.saturating_add(needed / SPARE_ONE_IN)
 }
 
 /// How a limit stands to what is needed.

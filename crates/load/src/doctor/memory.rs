@@ -68,7 +68,7 @@ fn control_group(root: &Root, name: &'static str, groups: Option<Cgroups>, need:
     };
     match groups.memory() {
         Some(limit) => {
-            let wanted = limit.used.saturating_add(needed + needed / 5);
+            let wanted = limit.used.saturating_add(needed).saturating_add(needed / 5);
             let note = format!("{}; beyond it the kernel kills", arithmetic(need, ends));
             Check::bytes(name, Some(limit.left()), needed)
                 .note(note)

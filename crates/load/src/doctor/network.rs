@@ -111,7 +111,7 @@ fn tcp_memory(root: &Root, need: &Need) -> Check {
         () if calm < needed => Verdict::Tight,
         () => Verdict::Ok,
     };
-    let pages = (needed + used.buffer_bytes).div_ceil(page);
+    let pages = needed.saturating_add(used.buffer_bytes).div_ceil(page);
     let (pages, most) = (pages + pages / 5, pages * 2);
     let kb = unread_bytes(need) as f64 / 1e3;
     Check { verdict, ..Check::bytes(NAME, Some(calm), needed) }
@@ -147,7 +147,7 @@ fn windows(root: &Root, need: &Need) -> [Check; 2] {
     let window = |name: &'static str| {
         let numbers = root.numbers(&format!("proc/sys/net/ipv4/{name}")).filter(|numbers| numbers.len() == 3);
         let check = Check::bytes(name, numbers.as_ref().map(|numbers| numbers[1]), needed);
-        let wanted = needed + needed / 4;
+        let wanted = needed.saturating_add(needed / 4);
         let mend = numbers.map(|numbers| {
             let value = format!("'{} {wanted} {}'", numbers[0], numbers[2].max(wanted));
             root.sysctl(&format!("net.ipv4.{name}"), value)

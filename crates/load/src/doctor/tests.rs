@@ -349,6 +349,19 @@ fn connection_tracking_counts_where_it_is_loaded() {
 }
 
 #[test]
+fn no_number_is_too_large() {
+    let machine = Machine::stock("large")
+        .with("sys/fs/cgroup/user.slice/memory.max", "200000000\n")
+        .with("proc/sys/net/netfilter/nf_conntrack_max", "65536\n")
+        .with("proc/sys/net/netfilter/nf_conntrack_count", "60000\n");
+    let most = u64::from(u32::MAX);
+    let need = Need { server_bytes: 1 << 53, message_bytes: 1 << 53, ..Need::of(most) };
+    for need in [need.clone(), Need { processes: 65_535, ..need.clone() }, Need { server: vec![7], ..need }] {
+        assert!(!machine.examine(&need).fits);
+    }
+}
+
+#[test]
 fn queues_and_processors_are_never_short() {
     let machine = Machine::stock("processor")
         .with("proc/sys/net/core/somaxconn", "128\n")

@@ -20,8 +20,9 @@ const CONNECTIONS: u32 = 1_000;
 const MESSAGE_BYTES: usize = 16_000;
 /// What the server queues for one client, at most (`Limits::egress_bytes`).
 const QUEUE_BYTES: f64 = 1024.0 * 1024.0;
-/// Before a client counts as one that takes nothing, what lies between it and the server has to fill up.
-const FILLING: Duration = Duration::from_secs(20);
+/// Before a client counts as one that takes nothing, what lies between it and the server has to fill up; and at each of the
+/// kernel's questions whether there is room, of which each waits twice as long as the one before, a little may be taken.
+const FILLING: [Duration; 2] = [Duration::from_secs(20), Duration::from_secs(15)];
 const LOOK_EVERY: Duration = Duration::from_millis(200);
 
 pub(super) const SILENT_READERS: Row = Row {
@@ -84,7 +85,7 @@ fn watch(arena: &Arena<'_>, connections: u32) -> io::Result<Seen> {
 }
 
 fn let_go_within(scale: Scale) -> Duration {
-    unread(scale) + scale.either(FILLING, FILLING / 10) + GRACE
+    unread(scale) + scale.either(FILLING[0], FILLING[1]) + GRACE
 }
 
 pub(super) fn figures(scale: Scale, toll: &Toll, seen: &Seen) -> [Figure; 4] {
