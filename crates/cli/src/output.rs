@@ -56,6 +56,9 @@ pub(crate) fn prepare_json(json: Option<&Path>) -> anyhow::Result<()> {
 /// The same for the file that `flag` names.
 pub(crate) fn prepare_file(flag: &str, path: Option<&Path>) -> anyhow::Result<()> {
     let Some(path) = path else { return Ok(()) };
+    if path == Path::new(STDOUT) {
+        return Err(Usage(format!("{flag} needs a file: --json alone can go to stdout")).into());
+    }
     fs::write(path, "").map_err(|error| Usage(format!("{flag} {}: {error}", path.display())).into())
 }
 

@@ -199,6 +199,9 @@ fn where_nothing_can_be_written_no_load_is_made() {
         let itself = directory.file("");
         assert_fails(&["bench", &url, flag, &itself], 2, &[flag, &itself, "directory"]);
     }
+    for flag in ["--html", "--csv"] {
+        assert_fails(&["bench", &url, flag, "-"], 2, &[flag, "--json alone"]);
+    }
     let (page, seconds) = (directory.file("absent/page"), directory.file("absent/seconds"));
     assert_fails(&["bench", &url, "--html", &page, "--csv", &seconds], 2, &[&page, &seconds]);
     // Nobody came.

@@ -332,6 +332,50 @@ mod tests {
         assert!(page.body.contains("<span>bench</span> <span>--html</span> <span>&#39;&lt;a</span>"));
     }
 
+    /// Relative luminance of `#rrggbb` or `#rgb`, as WCAG 2 defines it.
+    fn luminance(colour: &str) -> f64 {
+        let each = if colour.len() == 4 { 1 } else { 2 };
+        let part = |at: usize| {
+            let digits = &colour[1 + at * each..1 + (at + 1) * each];
+            let value = f64::from(u8::from_str_radix(&digits.repeat(3 - each), 16).unwrap()) / 255.0;
+            if value <= 0.039_28 { value / 12.92 } else { ((value + 0.055) / 1.055).powf(2.4) }
+        };
+        0.2126 * part(0) + 0.7152 * part(1) + 0.0722 * part(2)
+    }
+
+    #[test]
+    fn colours_can_be_told_from_what_is_behind_them() {
+        let schemes: Vec<&str> =
+            STYLE.split(":root{").skip(1).map(|text| text.split('}').next().unwrap()).collect();
+        assert_eq!(schemes.len(), 2);
+        for scheme in schemes {
+            let colour = |name: &str| {
+                let of = scheme.split(&format!("--{name}:")).nth(1).unwrap_or_else(|| panic!("{name}"));
+                luminance(of.split([';', '\n']).next().unwrap())
+            };
+            let contrast = |one: &str, other: &str| {
+                let (one, other) = (colour(one), colour(other));
+                (one.max(other) + 0.05) / (one.min(other) + 0.05)
+            };
+            // Of text 4.5, of lines 3.
+            for (text, behind) in [
+                ("ink", "bg"),
+                ("ink2", "bg"),
+                ("ink", "surface"),
+                ("ink2", "surface"),
+                ("good", "goodbg"),
+                ("bad", "badbg"),
+                ("warn", "warnbg"),
+                ("ink2", "quiet"),
+            ] {
+                assert!(contrast(text, behind) >= 4.5, "{text} on {behind}: {}", contrast(text, behind));
+            }
+            for line in ["s1", "s2", "s3", "s4", "s5", "s6", "s7", "bad"] {
+                assert!(contrast(line, "surface") >= 3.0, "{line}: {}", contrast(line, "surface"));
+            }
+        }
+    }
+
     #[test]
     fn tables_have_heads_for_rows_and_columns() {
         let mut table = Table::new("", &["a", "b"]);
