@@ -408,6 +408,21 @@ fn ports() {
 }
 
 #[test]
+fn a_load_for_which_there_is_no_memory_is_not_begun() {
+    let Some(group) = Group::memory("40000000") else { return skipped("no control group can be made here") };
+    let victim = Victim::start("well", "--nofile=4096");
+    let starter = group.starter();
+    let load = [env!("CARGO_BIN_EXE_webscale"), "bench", &victim.url, "--clients", "5000"];
+    let words = [&starter.each_ref().map(String::as_str)[..], &load].concat();
+    let output = Command::new(words[0]).args(&words[1..]).stdin(Stdio::null()).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    for part in ["5000 clients do not fit", "cgroup: memory limit: ", "92 MB are needed", "echo "] {
+        assert!(said.contains(part), "{part}: {said}");
+    }
+}
+
+#[test]
 fn a_process_that_is_not_the_server_is_said() {
     let (victim, other) = (Victim::start("well", "--nofile=4096"), Victim::start("well", "--nofile=4096"));
     let pid = other.child.id().to_string();

@@ -337,7 +337,7 @@ fn outcome(plan: &Plan, tally: &Tally, marks: &Marks, ended: Duration) -> Outcom
             clients: plan.clients,
             opened: tally.opened,
             reconnected: tally.reconnected,
-            resumed: tally.resumed,
+            resumed: (plan.tls.resume > 0.0).then_some(tally.resumed),
             failed: tally.failed.clone(),
             disconnected: tally.disconnected.clone(),
             handshake_us: tally.handshakes.summary(),

@@ -109,8 +109,8 @@ pub struct Connections {
     pub opened: u32,
     /// Connections of clients that had lost one.
     pub reconnected: u32,
-    /// TLS handshakes that really resumed an earlier session.
-    pub resumed: u64,
+    /// TLS handshakes that really resumed an earlier session; none where that was not asked for.
+    pub resumed: Option<u64>,
     /// Those that did not, by kind.
     pub failed: BTreeMap<Cow<'static, str>, Failure>,
     /// Most that were open at the same time.

@@ -195,6 +195,12 @@ pub(crate) fn advice(kind: &str, said: &str, url: &str) -> String {
         "tls" if said.contains("certificate") => {
             "--ca names the CA of a certificate that is checked, and --sni the name that it bears"
         }
+        "tls" if said.contains("alert: Certificate") || said.contains("alert: BadCertificate") => {
+            "does it ask for a certificate? --client-cert and --client-key show one"
+        }
+        "tls" if said.contains("alert: ProtocolVersion") => "--tls-version asks for the other one",
+        // Whoever sends alerts speaks TLS.
+        "tls" if said.contains("alert: ") => return String::new(),
         "tls" => "a server without TLS is reached by ws://",
         "HTTP 400" if !secure => {
             "is this the URL of a WebSocket, with the right path? A server with TLS is reached by wss://"
@@ -278,6 +284,9 @@ mod tests {
         let said = |said| advice("tls", said, "wss://h/");
         assert!(said("invalid peer certificate: UnknownIssuer").contains("--ca"));
         assert!(said("received corrupt message").contains("ws://"));
+        assert!(said("received fatal alert: CertificateRequired").contains("--client-cert"));
+        assert!(said("received fatal alert: ProtocolVersion").contains("--tls-version"));
+        assert_eq!(said("received fatal alert: InternalError"), "");
         for (kind, words) in [
             ("HTTP 401", "--bearer"),
             ("HTTP 302", "redirects"),

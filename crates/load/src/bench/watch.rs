@@ -14,6 +14,9 @@ use crate::measure::process::{Cpu, Memory, ProcessError, Switches, ThreadCpu};
 /// little.
 const COSTLY_SHARE_MAX: u32 = 100;
 
+/// A server that was seen so shortly before the end has had all messages, or nearly.
+const SEEN_LATELY: Duration = Duration::from_secs(2);
+
 /// Everything at one moment.
 #[derive(Debug, Clone)]
 pub(crate) struct Mark {
@@ -32,6 +35,8 @@ pub(crate) struct Mark {
 /// The server's processes at one moment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct ServerMark {
+    /// When its CPU time was read.
+    pub(crate) at: Instant,
     pub(crate) cpu_ns: u64,
     pub(crate) memory: Memory,
     pub(crate) switches: Switches,
@@ -131,7 +136,7 @@ impl Watch {
         let Ok(own) = self.own_cpu() else { return Usage::default() };
         let server = self.server.as_mut().and_then(Group::cpu);
         if let (Some(seen), Some(cpu)) = (&mut self.seen, &server) {
-            seen.cpu_ns = seen.cpu_ns.max(cpu.total_ns);
+            (seen.at, seen.cpu_ns) = (cpu.at, cpu.total_ns);
         }
         let now = Polled { own, server };
         let mut usage = self.polled.as_ref().map_or_else(Usage::default, |last| now.since(last));
@@ -166,6 +171,9 @@ impl Watch {
         let cpu_seconds = seconds(end.cpu_ns.saturating_sub(begin.cpu_ns));
         let handshakes_us = seconds(connected.cpu_ns.saturating_sub(idle.cpu_ns)) * 1e6;
         let sent = marks.end.sent.saturating_sub(marks.begin.sent);
+        let lived = end.at.saturating_duration_since(begin.at).max(Duration::from_micros(1));
+        // What was sent after it had ended cost it nothing.
+        let had_all = marks.end.at.saturating_duration_since(end.at) < SEEN_LATELY;
         Some(ServerUse {
             pids: self.server.as_ref().map(Group::pids).unwrap_or_default(),
             memory_idle: idle.memory,
@@ -174,8 +182,8 @@ impl Watch {
             peak_pss_bytes: self.peak_pss_bytes,
             handshake_cpu_us: (opened > 0).then(|| handshakes_us / f64::from(opened)),
             cpu_seconds,
-            cpu_share: cpu_seconds / marks.measured().as_secs_f64(),
-            cpu_us_per_message: (sent > 0).then(|| cpu_seconds * 1e6 / sent as f64),
+            cpu_share: cpu_seconds / lived.as_secs_f64(),
+            cpu_us_per_message: (sent > 0 && had_all).then(|| cpu_seconds * 1e6 / sent as f64),
             threads: end.threads,
             descriptors: end.descriptors,
             switches: Switches {
@@ -276,8 +284,9 @@ fn shares(now: &Cpu, last: &Cpu) -> (f64, Vec<ThreadShare>) {
 fn server_mark(server: &mut Group) -> Option<ServerMark> {
     server.look();
     // The CPU time first: reading the rest costs the server some.
-    let cpu_ns = server.cpu()?.total_ns;
+    let Cpu { at, total_ns: cpu_ns, .. } = server.cpu()?;
     Some(ServerMark {
+        at,
         cpu_ns,
         memory: server.memory()?,
         switches: server.switches()?,
@@ -312,6 +321,7 @@ mod tests {
             sockets: Sockets { tcp_in_use: 0, tcp_time_wait: 0, buffer_bytes: 0, slab_bytes: None },
             listen_overflows: 0,
             server: Some(ServerMark {
+                at,
                 cpu_ns: server_ns,
                 memory,
                 switches: Switches::default(),
@@ -344,6 +354,22 @@ mod tests {
         assert_eq!(server.memory_loaded.pss_bytes, 1_100_000_000);
         // One processor was busy, of which the server had 0.1 and the load 0.4.
         assert!((marks.other_programs().unwrap() - 0.5).abs() < 1e-6);
+    }
+
+    #[test]
+    fn a_server_that_ended_is_told_of_by_the_time_that_it_had() {
+        let base = Instant::now();
+        let at = |seconds, server_ns, sent| mark(base, seconds, &[0], server_ns, sent);
+        let (begin, last) = (at(2, 100_000_000, 50), at(4, 1_100_000_000, 60));
+        let end = Mark { server: last.server, ..at(12, 0, 10_050) };
+        let marks = Marks { idle: at(0, 0, 0), connected: at(1, 0, 0), begin: begin.clone(), end };
+        let watch = Watch::new(&[], &[]).unwrap();
+        let server = watch.server_use(&marks, 100).unwrap();
+        assert!((server.cpu_share - 0.5).abs() < 1e-6 && server.cpu_us_per_message.is_none());
+        let before = Mark { server: marks.connected.server, ..begin };
+        let end = Mark { server: marks.connected.server, ..marks.end };
+        let server = watch.server_use(&Marks { begin: before, end, ..marks }, 100).unwrap();
+        assert_eq!(server.cpu_share, 0.0);
     }
 
     #[test]

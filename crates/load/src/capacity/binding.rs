@@ -71,7 +71,9 @@ impl Resource {
     /// What helps against it.
     fn advice(self) -> Option<&'static str> {
         Some(match self {
-            Resource::ServerDescriptors => "`webscale doctor --role server` says how to allow it more",
+            Resource::ServerDescriptors => {
+                "`webscale doctor --clients N --url URL` says how to allow it more"
+            }
             Resource::TcpMemory | Resource::ConnectionTracking => "`webscale doctor` says how to raise it",
             Resource::MachineCpu => "with the load on another machine the server has all of this one",
             Resource::Network => {

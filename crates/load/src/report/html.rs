@@ -385,7 +385,7 @@ fn clients(outcome: &Outcome) -> Table {
             ("attempts to connect that failed", connections.failed_count()),
             ("disconnected", connections.disconnected_count()),
             ("connected again", connections.reconnected.into()),
-            ("resumed a TLS session", connections.resumed),
+            ("resumed a TLS session", connections.resumed.unwrap_or(0)),
         ],
     )
 }

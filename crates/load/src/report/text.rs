@@ -46,8 +46,8 @@ fn connections(text: &mut String, outcome: &Outcome) {
     if connections.reconnected > 0 {
         line!(text, "             {} connected again", connections.reconnected);
     }
-    if connections.resumed > 0 {
-        line!(text, "             {} resumed a TLS session", connections.resumed);
+    if let Some(resumed) = connections.resumed {
+        line!(text, "             {resumed} handshakes resumed a TLS session");
     }
 }
 
