@@ -96,7 +96,8 @@ pub struct ClientMemory {
     pub kernel_bytes_least: f64,
     /// The most of all steps.
     pub kernel_bytes_most: f64,
-    /// It was measured. Else it is what an idle connection has taken elsewhere: the kernel tells root alone.
+    /// It was measured. Else it is what an idle connection has taken elsewhere: the kernel tells root alone, and of the whole
+    /// machine, on which other programs may have had sockets.
     pub kernel_measured: bool,
     /// PSS of the server without clients, by the same line, in bytes.
     pub base_bytes: f64,
@@ -123,6 +124,9 @@ pub struct Projection {
     pub clients_most: Option<u64>,
 }
 
+/// A client takes no more than this times of what it takes with fewer of them.
+const KERNEL_SPREAD_MAX: f64 = 4.0;
+
 /// Student's t for 95 %, by degrees of freedom from one on; later ones are close to the last.
 const STUDENT_T: [f64; 10] = [12.71, 4.30, 3.18, 2.78, 2.57, 2.45, 2.36, 2.31, 2.26, 2.23];
 
@@ -137,7 +141,9 @@ impl ClientMemory {
         let points: Vec<(f64, f64)> = held.iter().filter_map(|outcome| point(&outcome)).collect();
         let line = Line::through(&points)?;
         let measured = held.iter().filter_map(|outcome| kernel_bytes(outcome, both_ends));
-        let measured = Spread::of(measured);
+        // It is of the whole machine: where other programs had sockets meanwhile, it says nothing.
+        let measured = Spread::of(measured)
+            .filter(|spread| spread.min > 0.0 && spread.max <= spread.min * KERNEL_SPREAD_MAX);
         let kernel = measured.unwrap_or(Spread {
             median: KERNEL_BYTES as f64,
             min: KERNEL_BYTES as f64,
@@ -267,6 +273,8 @@ pub(super) mod tests {
         assert_eq!((memory.clients_least, memory.clients_most), (100, 300));
         let hidden = ClientMemory::of(&[step(100, None), step(300, None)], true).unwrap();
         assert_eq!((hidden.kernel_bytes, hidden.kernel_measured), (KERNEL_BYTES as f64, false));
+        let disturbed = ClientMemory::of(&[step(100, Some(3_000)), step(300, Some(90_000))], true).unwrap();
+        assert_eq!((disturbed.kernel_bytes, disturbed.kernel_measured), (KERNEL_BYTES as f64, false));
         assert_eq!(ClientMemory::of(&[step(100, None)], true), None);
     }
 }

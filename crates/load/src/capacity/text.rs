@@ -72,22 +72,25 @@ fn stopped(capacity: &Capacity) -> Vec<String> {
     [what].into_iter().chain(binding.evidence.iter().cloned()).chain(more).collect()
 }
 
+/// What a client takes, and by what that is known.
 pub(super) fn taken(memory: &ClientMemory) -> String {
     let kb = |bytes: f64| format!("{:.1}", bytes / 1e3);
     let error = memory.server_bytes_error.map(|error| format!(" ± {}", kb(error))).unwrap_or_default();
-    let source = if memory.kernel_measured { "" } else { " (not measured: that takes root)" };
+    let kernel = match memory.kernel_measured {
+        true => format!("({} to {})", kb(memory.kernel_bytes_least), kb(memory.kernel_bytes_most)),
+        false => "(not measured: that takes root and a quiet machine)".to_owned(),
+    };
     let ClientMemory { steps, clients_least, clients_most, .. } = memory;
     format!(
         "{}{error} kB a client in the server, by the slope over {steps} steps of {clients_least} to {clients_most} \
-         clients; {} kB ({} to {}) in the kernel{source}; {:.1} MB besides",
+         clients; {} kB {kernel} in the kernel; {:.1} MB besides",
         kb(memory.server_bytes),
         kb(memory.kernel_bytes),
-        kb(memory.kernel_bytes_least),
-        kb(memory.kernel_bytes_most),
         memory.base_bytes / 1e6
     )
 }
 
+/// How many clients another machine would hold, and how far that may be off.
 pub(super) fn projected(projection: &Projection, memory: Option<&ClientMemory>) -> String {
     let budget = Unit::Bytes.format(projection.budget_bytes as f64);
     let Some(clients) = projection.clients else {
@@ -115,7 +118,7 @@ pub(super) fn count(clients: u64) -> String {
     while clients / scale >= 1000 {
         scale *= 10;
     }
-    Unit::Count.format(((clients + scale / 2) / scale * scale) as f64)
+    Unit::Count.format((clients.saturating_add(scale / 2) / scale * scale) as f64)
 }
 
 fn result(capacity: &Capacity) -> String {
@@ -234,7 +237,7 @@ mod tests {
         assert!(text.contains(projected), "{text}");
         let text =
             with(&mut capacity, ClientMemory { server_bytes_error: None, kernel_measured: false, ..memory });
-        assert!(text.contains("cannot be told of two steps") && text.contains("takes root"), "{text}");
+        assert!(text.contains("cannot be told of two steps") && text.contains("takes root and"), "{text}");
         let text = with(&mut capacity, ClientMemory { server_bytes: -1.0, ..memory });
         assert!(text.contains("projected nothing for 4 GB: the server's memory did not grow"), "{text}");
     }

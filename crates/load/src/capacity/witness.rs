@@ -169,8 +169,11 @@ impl Witness {
     /// where that is not known.
     pub(super) fn may_hold(&self, clients: u32) -> bool {
         let is_known = self.servers.iter().any(|server| server.descriptors > 0);
-        let more =
-            self.servers.iter().map(|server| server.descriptors - server.descriptors_least).sum::<u64>();
+        let more = self
+            .servers
+            .iter()
+            .map(|server| server.descriptors.saturating_sub(server.descriptors_least))
+            .sum::<u64>();
         // Some of its own may have been closed meanwhile, and of clients that were gone at once none was seen.
         !is_known || more * 2 >= u64::from(clients) || self.is_gone()
     }

@@ -1,5 +1,8 @@
 //! What a hostile client does, move by move, and the bytes that it takes.
 
+use std::iter;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use webscale_proto::{Control, EncodedHeader, FrameHeader, MaskKey, OpCode, Reserved, mask};
@@ -48,6 +51,16 @@ pub(crate) fn frame(opcode: OpCode, fin: bool, payload: &[u8]) -> Vec<u8> {
 /// A whole close frame of a client, with a code.
 pub(crate) fn close(code: u16) -> Vec<u8> {
     frame(OpCode::Control(Control::Close), true, &code.to_be_bytes())
+}
+
+/// The same moves, of one who is counted in `come` when it begins with them.
+pub(crate) fn counted(come: &Arc<AtomicU32>, moves: impl Iterator<Item = Move> + 'static) -> Script {
+    let come = come.clone();
+    let count = iter::once_with(move || {
+        come.fetch_add(1, Ordering::Relaxed);
+        None
+    });
+    Box::new(count.flatten().chain(moves))
 }
 
 /// Sends one byte after the other, with a rest before each but the first.

@@ -12,7 +12,7 @@ use webscale_proto::{Data, OpCode};
 use workload::Mode;
 
 use super::super::attacker::hostile::Entry;
-use super::super::attacker::script::{Move, Script, close, frame};
+use super::super::attacker::script::{Move, Script, close, counted, frame};
 use super::super::attacker::{Assault, End, Toll, attack, attack_until, both};
 use super::super::figure::{Bar, Figure, Unit};
 use super::super::row::{Arena, Findings, Row};
@@ -106,26 +106,16 @@ fn terminated(
         arena.signal(Signal::TERM)?;
         Ok::<_, io::Error>(Instant::now())
     };
-    let (signalled, toll) = both(terminate, || attack(arena, &assault, &mut |_| sender(&come)));
+    let message = frame(OpCode::Data(Data::Text), true, &[b'x'; 1_000]);
+    let moves = [Move::Send(message), Move::Rest(Duration::from_millis(500))];
+    let mut script = |_| counted(&come, moves.clone().into_iter().cycle());
+    let (signalled, toll) = both(terminate, || attack(arena, &assault, &mut script));
     let (signalled, toll) = (signalled?, toll?);
     let took = signalled.elapsed().as_secs_f64();
     let mut findings = toll.findings();
     findings.figures.push(toll.all_entered(clients));
     findings.figures.extend(figures(&toll, took));
     Ok(findings)
-}
-
-/// Sends all the time, and counts itself when it begins.
-fn sender(come: &Arc<AtomicU32>) -> Script {
-    const REST: Duration = Duration::from_millis(500);
-    let come = come.clone();
-    let message = frame(OpCode::Data(Data::Text), true, &[b'x'; 1_000]);
-    Box::new((0_u64..).flat_map(move |round| {
-        if round == 0 {
-            come.fetch_add(1, Ordering::Relaxed);
-        }
-        [Move::Send(message.clone()), Move::Rest(REST)]
-    }))
 }
 
 const SWAPS: u32 = 100;

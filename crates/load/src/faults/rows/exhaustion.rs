@@ -172,7 +172,7 @@ fn memory(arena: &Arena<'_>) -> io::Result<Findings> {
             Ok(is_full && begun.elapsed() >= all_came + PRESSED_FOR)
         })
     })?;
-    waited?;
+    let is_full = waited?;
     let released = released(arena)?;
     let told = toll.ended(End::Closed(1013));
     let kept_away = [End::Open, End::Refused, End::Late, End::Dropped]
@@ -185,8 +185,8 @@ fn memory(arena: &Arena<'_>) -> io::Result<Findings> {
     let mut findings = Findings { late: 0, ..toll.findings() };
     findings.figures = vec![
         Figure::new("bytes to hold", held, Unit::Bytes, Bar::AtLeast(budget(arena.scale))).of_attack(),
-        // Less than it may hold is no reason to close anything.
-        if held < budget(arena.scale) { closed.of_attack() } else { closed },
+        // What has not come to hold it need not refuse.
+        if is_full { closed } else { closed.of_attack() },
         Figure::count("clients that ended otherwise", toll.begun - told - kept_away, Bar::Exactly(0.0)),
         pauses(arena, "memory_pauses_total"),
     ];

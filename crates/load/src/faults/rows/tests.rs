@@ -218,8 +218,12 @@ fn messages_wait_and_pings_do_not() {
 #[test]
 fn who_does_not_read_is_to_be_let_go_in_time() {
     let toll = Toll::made_up(&[(End::Open, 100)]);
-    let judged =
-        |held, took| verdict(&unread::figures(Tenth, &toll, &unread::Seen { held, took, kernel_bytes: 0 }));
+    let judged = |held, took| {
+        let seen = unread::Seen { held, took, have_come: true, kernel_bytes: 0 };
+        let late = unread::Seen { have_come: false, ..seen };
+        assert_eq!(held > 0, verdict(&unread::figures(Tenth, &toll, &late)) == "disturbed");
+        verdict(&unread::figures(Tenth, &toll, &seen))
+    };
     assert_eq!((judged(0, 8.0), judged(1, 8.0), judged(0, 26.0)), ("passed", "FAILED", "FAILED"));
 }
 

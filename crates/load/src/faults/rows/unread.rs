@@ -2,13 +2,15 @@
 
 use std::io;
 use std::iter;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use webscale_proto::{Data, OpCode};
 use workload::Mode;
 
 use super::super::attacker::hostile::Entry;
-use super::super::attacker::script::{Move, Script, frame};
+use super::super::attacker::script::{Move, Script, counted, frame};
 use super::super::attacker::{Assault, FOR_EVER, Toll, attack_while};
 use super::super::figure::{Bar, Figure, Unit};
 use super::super::row::{Arena, Findings, Row};
@@ -23,6 +25,8 @@ const QUEUE_BYTES: f64 = 1024.0 * 1024.0;
 /// Before a client counts as one that takes nothing, what lies between it and the server has to fill up; and at each of the
 /// kernel's questions whether there is room, of which each waits twice as long as the one before, a little may be taken.
 const FILLING: [Duration; 2] = [Duration::from_secs(20), Duration::from_secs(15)];
+/// Until all clients are there.
+const COME_WITHIN: Duration = Duration::from_secs(20);
 const LOOK_EVERY: Duration = Duration::from_millis(200);
 
 pub(super) const SILENT_READERS: Row = Row {
@@ -44,12 +48,14 @@ fn silent_readers(arena: &Arena<'_>) -> io::Result<Findings> {
     let connections = arena.scale.of(CONNECTIONS);
     let assault = Assault::all_at_once(connections, 200.0, Entry::WEBSOCKET, FOR_EVER);
     let message = frame(OpCode::Data(Data::Text), true, &[b'x'; MESSAGE_BYTES]);
+    let come = Arc::new(AtomicU32::new(0));
     let mut script = |_| -> Script {
         let message = message.clone();
         let sends = iter::repeat_with(move || Move::Send(message.clone()));
-        Box::new(iter::once(Move::StopReading).chain(sends))
+        counted(&come, iter::once(Move::StopReading).chain(sends))
     };
-    let (toll, seen) = attack_while(arena, &assault, &mut script, || watch(arena, connections))?;
+    let have_come = || come.load(Ordering::Relaxed) >= connections;
+    let (toll, seen) = attack_while(arena, &assault, &mut script, || watch(arena, have_come))?;
     let mut findings = toll.findings();
     findings.figures = figures(arena.scale, &toll, &seen?).to_vec();
     findings.memory_each_at_most = Some(QUEUE_BYTES);
@@ -61,6 +67,8 @@ fn silent_readers(arena: &Arena<'_>) -> io::Result<Findings> {
 pub(super) struct Seen {
     /// What sockets took at most.
     pub(super) kernel_bytes: u64,
+    /// Whether all clients came in time.
+    pub(super) have_come: bool,
     /// Connections that it holds in the end.
     pub(super) held: u64,
     /// When it had let the last one go, in seconds.
@@ -69,19 +77,20 @@ pub(super) struct Seen {
 
 /// Watches the server until it has let all go. A client that does not read hears of that late, when its kernel next asks
 /// whether there is room (tcp(7)): the server's descriptors say it at once.
-fn watch(arena: &Arena<'_>, connections: u32) -> io::Result<Seen> {
+fn watch(arena: &Arena<'_>, have_come: impl Fn() -> bool) -> io::Result<Seen> {
     let (process, begun) = (arena.process()?, Instant::now());
     let descriptors = || process.descriptors().map_err(io::Error::other);
     let kernel = || Sockets::read().map(|sockets| sockets.total_bytes()).map_err(io::Error::other);
     let (at_rest, before) = (descriptors()?, kernel()?);
-    let (mut seen, mut have_come) = (Seen::default(), false);
-    arena.wait_for(let_go_within(arena.scale) + GRACE, LOOK_EVERY, || {
+    let mut seen = Seen::default();
+    let mut look = || {
         seen.kernel_bytes = kernel()?.saturating_sub(before).max(seen.kernel_bytes);
         seen.held = descriptors()?.saturating_sub(at_rest) as u64;
-        have_come |= seen.held >= u64::from(connections);
-        Ok(have_come && seen.held == 0)
-    })?;
-    Ok(Seen { took: begun.elapsed().as_secs_f64(), ..seen })
+        Ok::<_, io::Error>(seen.held)
+    };
+    let all = arena.wait_for(COME_WITHIN, LOOK_EVERY, || look().map(|_| have_come()))?;
+    arena.wait_for(let_go_within(arena.scale) + GRACE, LOOK_EVERY, || Ok(look()? == 0))?;
+    Ok(Seen { have_come: all, took: begun.elapsed().as_secs_f64(), ..seen })
 }
 
 fn let_go_within(scale: Scale) -> Duration {
@@ -91,9 +100,11 @@ fn let_go_within(scale: Scale) -> Duration {
 pub(super) fn figures(scale: Scale, toll: &Toll, seen: &Seen) -> [Figure; 4] {
     let most = Bar::AtMost(let_go_within(scale).as_secs_f64());
     let kernel = seen.kernel_bytes as f64 / (toll.peak_open as f64).max(1.0);
+    let held = Figure::count("connections that the server still holds", seen.held, Bar::Exactly(0.0));
     [
         toll.all_entered(scale.of(CONNECTIONS)),
-        Figure::count("connections that the server still holds", seen.held, Bar::Exactly(0.0)),
+        // Who came too late had not been waited for in full.
+        if seen.have_come { held } else { held.of_attack() },
         Figure::new("the last of them let go after", seen.took, Unit::Seconds, most).of_time(),
         Figure::noted("kernel memory a client, both ends", kernel, Unit::Bytes),
     ]

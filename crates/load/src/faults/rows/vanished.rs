@@ -14,7 +14,7 @@ use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use workload::Mode;
 
 use super::super::attacker::hostile::Entry;
-use super::super::attacker::script::Move;
+use super::super::attacker::script::{Move, counted};
 use super::super::attacker::{Assault, FOR_EVER, Toll, attack_while};
 use super::super::figure::{Bar, Figure, Unit};
 use super::super::row::{Arena, Findings, Row};
@@ -116,20 +116,13 @@ fn vanish(arena: &Arena<'_>) -> io::Result<Findings> {
     let assault = Assault::all_at_once(connections, 200.0, Entry::WEBSOCKET, FOR_EVER);
     let before = arena.counts()?.closed("timeout");
     let connected = Arc::new(AtomicU32::new(0));
-    let count = connected.clone();
     let from_there =
         Arena { address: SocketAddr::new(OUR_END.into(), arena.address.port()), ..arena.clone() };
     move_to(&elsewhere.path())?;
     let attacked = attack_while(
         &from_there,
         &assault,
-        &mut |_| {
-            let count = count.clone();
-            Box::new(iter::once_with(move || {
-                count.fetch_add(1, Ordering::Relaxed);
-                Move::StopReading
-            }))
-        },
+        &mut |_| counted(&connected, iter::once(Move::StopReading)),
         || -> io::Result<(u64, f64)> {
             move_to(OUR_NAMESPACE)?;
             arena.wait_for(PATIENCE, LOOK_EVERY, || Ok(connected.load(Ordering::Relaxed) >= connections))?;

@@ -137,11 +137,14 @@ pub(super) fn figures_of_blocks(
     red: Option<Duration>,
     green: Option<Duration>,
 ) -> [Figure; 3] {
-    let took = |time: Option<Duration>| time.map_or(f64::INFINITY, |time| time.as_secs_f64());
     let most = Bar::AtMost(noticed_within(scale).as_secs_f64());
+    let says = |name, after: Option<Duration>| match after {
+        Some(after) => Figure::new(name, after.as_secs_f64(), Unit::Seconds, most).of_time(),
+        None => Figure::new(name, f64::INFINITY, Unit::Seconds, most),
+    };
     [
-        Figure::new("/healthz says 503 after", took(red), Unit::Seconds, most),
-        Figure::new("/healthz says 200 after release", took(green), Unit::Seconds, most),
+        says("/healthz says 503 after", red),
+        says("/healthz says 200 after release", green),
         toll.all_ended("closed well after release", &[End::Closed(1000)]),
     ]
 }
@@ -149,7 +152,7 @@ pub(super) fn figures_of_blocks(
 /// How long it takes until the server answers so; none if it does not in time.
 fn health_turns(arena: &Arena<'_>, wanted: u16) -> io::Result<Option<Duration>> {
     let begun = Instant::now();
-    let turned = arena.wait_for(noticed_within(arena.scale), Duration::from_millis(50), || {
+    let turned = arena.wait_for(2 * noticed_within(arena.scale), Duration::from_millis(50), || {
         Ok(counts::get(arena.address, &arena.tls, "/healthz")?.status()? == wanted)
     })?;
     Ok(turned.then(|| begun.elapsed()))
