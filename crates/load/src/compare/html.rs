@@ -96,9 +96,14 @@ fn table(comparison: &Comparison) -> Table {
 fn bars(comparison: &Comparison) -> Vec<String> {
     type Of = fn(&ServerReport) -> Option<f64>;
     type Range = fn(&ServerReport) -> Option<Spread>;
-    let plot = |title: &str, unit, value: Of, range: Range| {
+    let name = |server: &ServerReport| server.name.to_owned();
+    let at_least = |server: &ServerReport| match server.max_clients_at_least {
+        true => format!("{}, at least", server.name),
+        false => server.name.to_owned(),
+    };
+    let plot = |title: &str, unit, value: Of, range: Range, name: &dyn Fn(&ServerReport) -> String| {
         let bar = |(colour, server): (usize, &ServerReport)| Bar {
-            name: server.name.to_owned(),
+            name: name(server),
             value: value(server),
             range: range(server).map(|spread| (spread.min, spread.max)),
             colour,
@@ -113,12 +118,13 @@ fn bars(comparison: &Comparison) -> Vec<String> {
             Unit::Microseconds,
             |s| s.cpu_seconds_per_million_messages,
             |s| s.cpu_spread,
+            &name,
         ),
-        plot("CPU of a 128-byte echo", Unit::Microseconds, |s| s.echo_cpu_us, |s| s.echo_spread),
-        plot("CPU of a handshake", Unit::Microseconds, |s| s.handshake_cpu_us, |s| s.handshake_spread),
-        plot("Memory a client", Unit::Bytes, |s| s.memory_bytes_per_client, |_| None),
-        plot("Latency p99", Unit::Microseconds, |s| Some(s.latency_us?.p99), |_| None),
-        plot("Most clients held", Unit::Count, |s| s.max_clients.map(f64::from), |_| None),
+        plot("CPU of a 128-byte echo", Unit::Microseconds, |s| s.echo_cpu_us, |s| s.echo_spread, &name),
+        plot("CPU of a handshake", Unit::Microseconds, |s| s.handshake_cpu_us, |s| s.handshake_spread, &name),
+        plot("Memory a client", Unit::Bytes, |s| s.memory_bytes_per_client, |_| None, &name),
+        plot("Latency p99", Unit::Microseconds, |s| Some(s.latency_us?.p99), |_| None, &name),
+        plot("Most clients held", Unit::Count, |s| s.max_clients.map(f64::from), |_| None, &at_least),
     ]
 }
 
