@@ -192,11 +192,18 @@ fn search(wrapped: &[&str], url: &str, more: &[&str]) -> serde_json::Value {
 /// The same for a server that is too slow. A machine that is busy with other things may make the load late, which says
 /// nothing of the server: then the search is made again.
 fn search_slow_victim(start: impl Fn() -> Victim) -> serde_json::Value {
+    search_slow_victim_by(&[], start)
+}
+
+/// The search is started by the command `wrapper`.
+fn search_slow_victim_by(wrapper: &[&str], start: impl Fn() -> Victim) -> serde_json::Value {
     const TRIES: u32 = 10;
     let mut capacity = serde_json::Value::Null;
     for _ in 0..TRIES {
         let victim = start();
-        capacity = search_victim(&victim, &["--from", "20", IMPATIENT[0], IMPATIENT[1]]);
+        let pid = victim.child.id().to_string();
+        let more = ["--pid", &pid, "--from", "20", IMPATIENT[0], IMPATIENT[1]];
+        capacity = search(wrapper, &victim.url, &more);
         if capacity["binding"]["resource"] != "generator" {
             break;
         }
@@ -298,6 +305,24 @@ fn a_load_that_has_too_little_of_a_processor() {
     let capacity = search(&starter.each_ref().map(String::as_str), &victim.url, &more);
     assert_eq!(capacity["binding"]["resource"], "generator", "{capacity:#}");
     assert_eq!((&capacity["binding"]["end"], &capacity["at_least"]), (&"load".into(), &true.into()));
+}
+
+/// The kernel's own limit is one for the whole machine, so that it is not lowered: the search is shown a lower one. The
+/// messages that lie unread are real.
+#[test]
+fn memory_for_tcp() {
+    let directory = Directory::new("tcp-mem");
+    let limits = directory.write("tcp_mem", b"1 2 4000000\n");
+    const SHOW: &str = "mount --bind \"$1\" /proc/sys/net/ipv4/tcp_mem && shift && exec \"$@\"";
+    let wrapper = ["unshare", "-m", "sh", "-c", SHOW, "sh", &limits];
+    let possible = Command::new(wrapper[0]).args(&wrapper[1..]).arg("true").output();
+    if !possible.is_ok_and(|output| output.status.success()) {
+        return skipped("no file can be shown in place of another here (unshare -m, mount)");
+    }
+    let capacity = search_slow_victim_by(&wrapper, || Victim::start("slow", "--nofile=4096"));
+    assert_eq!(capacity["binding"]["resource"], "tcp_memory", "{capacity:#}");
+    assert_eq!((&capacity["binding"]["end"], &capacity["at_least"]), (&"both".into(), &true.into()));
+    assert!(capacity["binding"]["evidence"].to_string().contains("pressure begins"), "{capacity:#}");
 }
 
 /// Two network namespaces, between which so much goes and no more. The server is on another machine, as far as the load can

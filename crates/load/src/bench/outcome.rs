@@ -80,9 +80,10 @@ pub struct Outcome {
 }
 
 impl Outcome {
-    /// CPU time of the load for each second of the server's, in the measured part; none without a server that worked.
+    /// CPU time of the load for each second of the server's, in the measured part; none without a server that worked to its
+    /// end.
     pub fn generator_to_server(&self) -> Option<f64> {
-        let server = self.server.as_ref()?.cpu_seconds;
+        let server = self.server.as_ref().filter(|server| server.cpu_us_per_message.is_some())?.cpu_seconds;
         (server > 0.0).then(|| self.generator.cpu_seconds / server)
     }
 

@@ -169,7 +169,8 @@ fn server_use(text: &mut String, outcome: &Outcome, server: &ServerUse) {
         line!(text, "             {share:>7} in {} ({})", thread.name, thread.tid);
     }
     let mut held = format!("{} descriptors", server.descriptors);
-    if outcome.messages.sent > 0 {
+    // Of a server that ended early, or was last looked at before, a share of all messages says nothing.
+    if server.cpu_us_per_message.is_some() && server.switches.all() > 0 {
         let switches = server.switches.all() as f64 / outcome.messages.sent as f64;
         held += &format!(", {switches:.2} context switches a message");
     }
