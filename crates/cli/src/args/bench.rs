@@ -35,12 +35,13 @@ pub(crate) use message::MessageArgs;
 Examples:
   webscale bench wss://127.0.0.1:9001 --clients 10000 --duration 1m
   webscale bench ws://127.0.0.1:9001 --size 128 --probe echo --interval 100ms
-  webscale bench wss://127.0.0.1:9001 --clients 5000 --connect-rate 200/s --rate 20000/s --duration 2d
+  webscale bench wss://127.0.0.1:9001 -c 5000 --connect-rate 200/s --rate 20000/s -d 2d
   webscale bench wss://127.0.0.1:9001 --closed --think 100ms --probe echo
   webscale bench wss://127.0.0.1:9001 --template '{\"device\": {client}, \"n\": {seq}, \"at\": {timestamp}}'
   webscale bench 'wss://host.example/devices/{client}' --bearer @token.txt --reconnect --max-failures 1%
   webscale bench wss://127.0.0.1:9001 --counts http://127.0.0.1:9100/metrics
-  webscale bench ws://127.0.0.1:8080/ws --counts http://127.0.0.1:8080/metrics --counts-messages 'ws_in_total{type=\"text\"}'
+  webscale bench ws://127.0.0.1:8080 --counts http://127.0.0.1:8080/metrics --counts-messages ws_in_total
+  webscale bench wss://127.0.0.1 --pid $(pgrep -o nginx) --pid $(pgrep -o node)
   webscale bench wss://127.0.0.1:9001 --html report.html --csv seconds.csv --json result.json
 
 Fields of --template:
@@ -51,8 +52,8 @@ Fields of --template:
   {random_int:A-B}     a whole number from A to B
   {{                   one {; any { that no small letter follows stands for itself, as in JSON
 
-Exit code 1 when the server did not bear the load or, with --counts, counted another one, or the load could not be made as
-asked.")]
+Exit code 1 when the server did not bear the load or, with --counts, counted another one, or the load could not be
+made as asked.")]
 pub(crate) struct BenchArgs {
     #[command(flatten)]
     pub(crate) endpoint: EndpointArgs,
