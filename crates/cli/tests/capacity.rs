@@ -162,19 +162,12 @@ fn skipped(why: &str) {
 }
 
 /// A search of seconds.
-const SHORT: [&str; 11] = [
-    "--hold",
-    "400ms",
-    "--warmup",
-    "0s",
-    "--interval",
-    "100ms",
-    "--size",
-    "100",
-    "--resolution",
-    "0.5",
-    "--json",
-];
+const SHORT: [&str; 9] =
+    ["--hold", "400ms", "--warmup", "0s", "--interval", "100ms", "--resolution", "0.5", "--json"];
+/// Messages that cost nothing.
+const SMALL: [&str; 2] = ["--size", "100"];
+/// Messages of which the unread ones are more than the kernel leaves uncounted, up to 1 MiB a processor.
+const LARGE: [&str; 2] = ["--size", "60000"];
 
 /// A limit that a busy machine keeps.
 const PATIENT: [&str; 2] = ["--latency-limit", "60s"];
@@ -183,7 +176,8 @@ const IMPATIENT: [&str; 2] = ["--latency-limit", "1s"];
 
 /// What a command found; `wrapped` is what it is started by, if anything.
 fn search(wrapped: &[&str], url: &str, more: &[&str]) -> serde_json::Value {
-    let words = [wrapped, &[env!("CARGO_BIN_EXE_webscale"), "capacity", url], &SHORT[..], more].concat();
+    let size = if more.contains(&LARGE[0]) { &[][..] } else { &SMALL };
+    let words = [wrapped, &[env!("CARGO_BIN_EXE_webscale"), "capacity", url], &SHORT, size, more].concat();
     let output = Command::new(words[0]).args(&words[1..]).stdin(Stdio::null()).output().unwrap();
     serde_json::from_slice(&output.stdout)
         .unwrap_or_else(|_| panic!("{words:?}: {}", String::from_utf8_lossy(&output.stderr)))
@@ -192,17 +186,17 @@ fn search(wrapped: &[&str], url: &str, more: &[&str]) -> serde_json::Value {
 /// The same for a server that is too slow. A machine that is busy with other things may make the load late, which says
 /// nothing of the server: then the search is made again.
 fn search_slow_victim(start: impl Fn() -> Victim) -> serde_json::Value {
-    search_slow_victim_by(&[], start)
+    search_slow_victim_by(&[], &SMALL, start)
 }
 
 /// The search is started by the command `wrapper`.
-fn search_slow_victim_by(wrapper: &[&str], start: impl Fn() -> Victim) -> serde_json::Value {
+fn search_slow_victim_by(wrapper: &[&str], size: &[&str], start: impl Fn() -> Victim) -> serde_json::Value {
     const TRIES: u32 = 10;
     let mut capacity = serde_json::Value::Null;
     for _ in 0..TRIES {
         let victim = start();
         let pid = victim.child.id().to_string();
-        let more = ["--pid", &pid, "--from", "20", IMPATIENT[0], IMPATIENT[1]];
+        let more = [&["--pid", &pid, "--from", "20"][..], &IMPATIENT, size].concat();
         capacity = search(wrapper, &victim.url, &more);
         if capacity["binding"]["resource"] != "generator" {
             break;
@@ -254,7 +248,7 @@ fn a_token_in_the_url_is_nowhere_in_the_reports() {
     let output = Command::new("prlimit")
         .args(["--nofile=100:100", env!("CARGO_BIN_EXE_webscale"), "capacity", &url])
         .args(["--processes", "1", "--from", "16", "--html", &html])
-        .args([&SHORT[..], &[&json], &PATIENT].concat())
+        .args([&SMALL, &SHORT[..], &[&json], &PATIENT].concat())
         .output()
         .unwrap();
     let files = [&json, &html].map(|path| std::fs::read_to_string(path).unwrap());
@@ -319,7 +313,7 @@ fn memory_for_tcp() {
     if !possible.is_ok_and(|output| output.status.success()) {
         return skipped("no file can be shown in place of another here (unshare -m, mount)");
     }
-    let capacity = search_slow_victim_by(&wrapper, || Victim::start("slow", "--nofile=4096"));
+    let capacity = search_slow_victim_by(&wrapper, &LARGE, || Victim::start("slow", "--nofile=4096"));
     assert_eq!(capacity["binding"]["resource"], "tcp_memory", "{capacity:#}");
     assert_eq!((&capacity["binding"]["end"], &capacity["at_least"]), (&"both".into(), &true.into()));
     assert!(capacity["binding"]["evidence"].to_string().contains("pressure begins"), "{capacity:#}");
@@ -423,7 +417,8 @@ fn ports() {
                   read -r _ _ url <&3; \"$1\" capacity $url \"${@:2}\"; status=$?; kill $server; exit $status";
     let more = [&["--from", "10", "--source", "127.0.0.1"], &PATIENT[..]].concat();
     let words =
-        [&["-n", "bash", "-c", script, "bash", env!("CARGO_BIN_EXE_webscale")], &SHORT[..], &more].concat();
+        [&["-n", "bash", "-c", script, "bash", env!("CARGO_BIN_EXE_webscale")][..], &SMALL, &SHORT, &more]
+            .concat();
     let output = Command::new("unshare").args(&words).stdin(Stdio::null()).output().unwrap();
     let capacity: serde_json::Value = serde_json::from_slice(&output.stdout)
         .unwrap_or_else(|_| panic!("{}", String::from_utf8_lossy(&output.stderr)));
@@ -451,7 +446,8 @@ fn a_load_for_which_there_is_no_memory_is_not_begun() {
 fn a_process_that_is_not_the_server_is_said() {
     let (victim, other) = (Victim::start("well", "--nofile=4096"), Victim::start("well", "--nofile=4096"));
     let pid = other.child.id().to_string();
-    let words = [&["capacity", &victim.url, "--from", "20", "--pid", &pid], &SHORT[..], &PATIENT].concat();
+    let words =
+        [&["capacity", &victim.url, "--from", "20", "--pid", &pid][..], &SMALL, &SHORT, &PATIENT].concat();
     assert_fails(&words, 1, &[&pid, "did not hold the clients", "--pid"]);
 }
 

@@ -1,5 +1,6 @@
 //! The page of one load.
 
+mod server;
 #[cfg(test)]
 mod tests;
 
@@ -13,19 +14,16 @@ use super::plot::{Axis, Band, LinePlot, Series};
 use super::unit::{Unit, bytes_a_client};
 use crate::bench::counts::Reconciled;
 use crate::bench::judgement::{CORE_SHARE_MAX, LAG_SHARE_MAX, failures};
-use crate::bench::outcome::{Failure, Outcome, ServerUse};
+use crate::bench::outcome::{Failure, Outcome};
 use crate::bench::plan::Model;
-use crate::bench::timeline::{Points, Sample, ThreadShare, thinned, threads_of_server};
+use crate::bench::timeline::{Points, Sample, thinned};
 use crate::histogram::Summary;
-use crate::measure::group;
 use crate::observe::Phase;
 
 /// Points of a line over time. More cannot be told apart, and each has a row in a table.
 const POINTS_MAX: usize = 240;
 /// Kinds of errors that have a line of their own: with two more there would be two of a colour.
 const KINDS_MAX: usize = 6;
-/// Threads of the server that have a line of their own.
-const THREADS_MAX: usize = 6;
 
 /// The whole page: what it comes to, the figures that matter, the plots, and everything that a reader needs to do the
 /// same again.
@@ -50,7 +48,7 @@ pub fn html(outcome: &Outcome) -> String {
         page.note("Connections that failed, by kind, and what was said of the first one of each:");
         page.facts(&failed);
     }
-    server(&mut page, outcome, &samples);
+    server::section(&mut page, outcome, &samples);
     page.section("Load generator", &generator_note(outcome));
     page.plots(&generator_plots(outcome, &samples));
     page.section("Made with", "");
@@ -456,113 +454,6 @@ fn failed(outcome: &Outcome) -> Vec<Fact> {
     let closed =
         connections.disconnected.iter().map(|(code, failure)| told(format!("closed: {code}"), failure));
     failed.chain(closed).collect()
-}
-
-fn server(page: &mut Page, outcome: &Outcome, samples: &[Sample]) {
-    let Some(server) = &outcome.server else {
-        page.section(
-            "Server",
-            "Its processes were not measured: they are not on this machine, or were not to be.",
-        );
-        return;
-    };
-    page.section("Server", &format!("{}, measured from outside.", processes(server)));
-    page.plots(&[
-        LinePlot {
-            description: "Of one processor, by thread; the busiest have a line.".into(),
-            ..over_time("Server CPU", samples, Unit::Processor, cpu_lines(samples))
-        }
-        .html(),
-        LinePlot {
-            description:
-                "PSS of the server's processes, and what all sockets of the machine take in the kernel."
-                    .into(),
-            ..over_time("Memory", samples, Unit::Bytes, memory_lines(samples))
-        }
-        .html(),
-    ]);
-    page.table(&server_table(outcome, server));
-}
-
-fn processes(server: &ServerUse) -> String {
-    let of = if server.threads == 1 { "1 thread".to_owned() } else { format!("{} threads", server.threads) };
-    format!("The server is {} with {of}", group::names(&server.pids))
-}
-
-/// All threads together, and the busiest ones.
-fn cpu_lines(samples: &[Sample]) -> Vec<Series> {
-    let busiest = threads_of_server(samples.iter());
-    let all = series("all threads", samples, |sample| Some(sample.server.as_ref()?.cpu_share));
-    let of = |tid: u32| {
-        move |sample: &Sample| {
-            let threads = &sample.server.as_ref()?.threads;
-            Some(threads.iter().find(|thread| thread.tid == tid).map_or(0.0, |thread| thread.share))
-        }
-    };
-    let one =
-        |thread: &ThreadShare| series(format!("{} ({})", thread.name, thread.tid), samples, of(thread.tid));
-    let lines =
-        if busiest.len() > 1 { busiest.iter().take(THREADS_MAX).map(one).collect() } else { Vec::new() };
-    [all].into_iter().chain(lines).collect()
-}
-
-/// Memory is read less often than once a second where that takes long: a line goes on as it was last known, until the
-/// server is gone.
-fn memory_lines(samples: &[Sample]) -> Vec<Series> {
-    let line = |name, bytes: fn(&Sample) -> Option<u64>, is_there: fn(&Sample) -> bool| {
-        let mut known = None;
-        let values = samples.iter().map(|sample| {
-            known = bytes(sample).or(known).filter(|_| is_there(sample));
-            known.map(|bytes| bytes as f64)
-        });
-        Series::new(name, values.collect())
-    };
-    vec![
-        line("server", |sample| sample.server.as_ref()?.pss_bytes, |sample| sample.server.is_some()),
-        line("kernel, sockets", |sample| sample.kernel_socket_bytes, |_| true),
-    ]
-}
-
-fn server_table(outcome: &Outcome, server: &ServerUse) -> Table {
-    let messages = outcome.messages.sent.max(1) as f64;
-    let bytes = |bytes: u64| Unit::Bytes.format(bytes as f64);
-    let each_client = |after, before| {
-        bytes_a_client(after, before, outcome.connections.opened).unwrap_or_else(|| "–".into())
-    };
-    let (idle, kernel) = (server.memory_idle.pss_bytes, &outcome.kernel);
-    let mut table = Table::new("", &["", "in all", "a client", "a message"]);
-    let mut row = |cells: [String; 4]| table.row(cells);
-    let none = String::new;
-    row([
-        "CPU time, measured part".into(),
-        Unit::Seconds.format(server.cpu_seconds),
-        none(),
-        server.cpu_us_per_message.map_or_else(none, |us| Unit::Microseconds.format(us)),
-    ]);
-    let handshake = server.handshake_cpu_us.map_or_else(none, |us| Unit::Microseconds.format(us));
-    row(["CPU time, opening handshakes".into(), none(), handshake, none()]);
-    row(["memory, idle".into(), bytes(idle), none(), none()]);
-    let connected = server.memory_connected.pss_bytes;
-    row(["memory, connected".into(), bytes(connected), each_client(connected, idle), none()]);
-    let loaded = server.memory_loaded.pss_bytes;
-    row(["memory, loaded".into(), bytes(loaded), each_client(loaded, idle), none()]);
-    row([
-        "memory, at most".into(),
-        bytes(server.peak_pss_bytes),
-        each_client(server.peak_pss_bytes, idle),
-        none(),
-    ]);
-    let (before, after) = (kernel.idle.total_bytes(), kernel.loaded.total_bytes());
-    row(["kernel, all sockets, loaded".into(), bytes(after), each_client(after, before), none()]);
-    row(["descriptors".into(), Unit::Count.format(server.descriptors as f64), none(), none()]);
-    let switches = server.switches.all() as f64;
-    row([
-        "context switches".into(),
-        Unit::Count.format(switches),
-        none(),
-        format!("{:.3}", switches / messages),
-    ]);
-    table
 }
 
 fn generator_note(outcome: &Outcome) -> String {
