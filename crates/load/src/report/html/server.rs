@@ -62,7 +62,7 @@ fn cpu_lines(samples: &[Sample]) -> Vec<Series> {
 
 /// Memory is read less often than once a second where that takes long: a line goes on as it was last known, until the
 /// server is gone.
-fn memory_lines(samples: &[Sample]) -> Vec<Series> {
+pub(super) fn memory_lines(samples: &[Sample]) -> Vec<Series> {
     let line = |name, bytes: fn(&Sample) -> Option<u64>, is_there: fn(&Sample) -> bool| {
         let mut known = None;
         let values = samples.iter().map(|sample| {

@@ -4,7 +4,7 @@ use super::*;
 use crate::bench::counts::Pair;
 use crate::bench::outcome::CurvePoint;
 use crate::bench::outcome::tests::good;
-use crate::bench::timeline::{SampleLatency, ServerSample};
+use crate::bench::timeline::{SampleLatency, ServerSample, ThreadShare};
 
 fn second(at: u32) -> Sample {
     let phase = if at == 1 { Phase::Connecting } else { Phase::Measuring };
@@ -158,7 +158,7 @@ fn memory_is_drawn_as_last_known_until_the_server_is_gone() {
     let mut samples: Vec<Sample> = (1..=4).map(second).collect();
     samples[0].server.as_mut().unwrap().pss_bytes = Some(5);
     samples[2].server = None;
-    let lines = memory_lines(&samples);
+    let lines = server::memory_lines(&samples);
     assert_eq!(lines[0].values, [Some(5.0), Some(5.0), None, None]);
 }
 
