@@ -100,12 +100,16 @@ impl Waiting {
     }
 
     /// The pong for message `number` came. A peer may answer only the latest of several pings (RFC 6455 §5.5.3), and
-    /// what it read before is read all the same: the earlier messages are answered too.
+    /// what it read before is read all the same: the earlier messages are answered too. Whose pings are all answered holds
+    /// no memory, as most clients wait for nothing most of the time.
     pub(crate) fn pong(&mut self, number: u64) -> impl Iterator<Item = Sent> {
-        self.0.iter_mut().flat_map(move |queue| {
+        let last = self.0.as_ref().and_then(|queue| queue.sent.back());
+        let all = if last.is_some_and(|last| last.number <= number) { self.0.take() } else { None };
+        let some = self.0.iter_mut().flat_map(move |queue| {
             let answered = queue.sent.partition_point(|sent| sent.number <= number);
             queue.sent.drain(..answered)
-        })
+        });
+        all.into_iter().flat_map(|queue| queue.sent).chain(some)
     }
 
     /// An echo came, whose bytes are those of the message for which `is` holds.
@@ -169,6 +173,7 @@ mod tests {
         assert_eq!(some.pong(4).count(), 0);
         assert_eq!(some.len(), 1);
         assert_eq!(some.pong(99).count(), 1);
+        assert!(some.0.is_none(), "it waits for nothing");
     }
 
     #[test]
