@@ -1,5 +1,6 @@
 //! Times in an HDR histogram: recorded in nanoseconds, reported in microseconds.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use hdrhistogram::Histogram;
@@ -48,7 +49,29 @@ impl Times {
     /// # Panics
     /// Never: every histogram here has the same bounds.
     pub fn add(&mut self, other: &Times) {
-        self.histogram.add(&other.histogram).expect("equal bounds");
+        if !other.histogram.is_empty() {
+            self.histogram.add(&other.histogram).expect("equal bounds");
+        }
+    }
+
+    /// Forgets everything; the memory stays.
+    pub fn reset(&mut self) {
+        if !self.histogram.is_empty() {
+            self.histogram.reset();
+        }
+    }
+
+    /// What two hold together: mostly one of them is empty.
+    pub(crate) fn both<'a>(one: &'a Times, other: &'a Times) -> Cow<'a, Times> {
+        match (one.count(), other.count()) {
+            (0, _) => Cow::Borrowed(other),
+            (_, 0) => Cow::Borrowed(one),
+            _ => {
+                let mut sum = one.clone();
+                sum.add(other);
+                Cow::Owned(sum)
+            }
+        }
     }
 
     /// How many times were recorded.
@@ -126,6 +149,12 @@ pub struct Latency {
 }
 
 impl Latency {
+    /// Forgets everything; the memory stays.
+    pub fn reset(&mut self) {
+        self.corrected.reset();
+        self.uncorrected.reset();
+    }
+
     /// Records an answer at `answered` to a message that was due at `due` and sent at `sent`; all three from the
     /// same start.
     pub fn record(&mut self, due: Duration, sent: Duration, answered: Duration) {

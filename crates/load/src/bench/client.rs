@@ -205,9 +205,9 @@ impl Clients {
         self.tally.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// What the loop counted since this was last asked.
-    pub(crate) fn take_tally(&self) -> Tally {
-        self.tally().take()
+    /// Has the loop go on counting in `empty`, which then holds what was counted.
+    pub(crate) fn exchange_tally(&self, empty: &mut Tally) {
+        std::mem::swap(&mut *self.tally(), empty);
     }
 
     /// Sends everything that is due, and sets the timer for what is not.

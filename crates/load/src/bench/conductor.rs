@@ -195,8 +195,7 @@ impl<'a> Conductor<'a> {
     pub(crate) fn finish(mut self, marks: &Marks, connect_time: Duration) -> Outcome {
         self.census = self.fleet.census();
         let (peak_open, processes) = (self.fleet.peak_open(), self.fleet.processes());
-        let rest = self.fleet.close();
-        self.second.add(&rest);
+        self.fleet.close(&mut self.second);
         self.sample(Phase::Draining);
         let mut outcome = outcome(self.plan, &self.total, marks, self.ended);
         outcome.provenance = self.provenance;
@@ -266,7 +265,7 @@ impl<'a> Conductor<'a> {
 
     /// Takes what the clients counted.
     fn collect(&mut self) {
-        self.second.add(&self.fleet.collect());
+        self.fleet.collect(&mut self.second);
         self.census.counts = Counts::default();
     }
 
@@ -296,15 +295,15 @@ impl<'a> Conductor<'a> {
             kernel_socket_bytes: usage.kernel_socket_bytes,
             ..Sample::default()
         };
-        let second = std::mem::take(&mut self.second);
-        sample.count(&second);
+        sample.count(&self.second);
         sample.offered = self
             .plan
             .pace()
             .offered(self.scheduled(self.sampled), self.scheduled(now))
-            .unwrap_or_else(|| second.counts().offered());
+            .unwrap_or_else(|| self.second.counts().offered());
         sample.generator.saturated = is_saturated(&sample, self.plan.latency_limit);
-        self.total.add(&second);
+        self.total.add(&self.second);
+        self.second.reset();
         self.timeline.push(sample.clone());
         self.sampled = now;
         sample

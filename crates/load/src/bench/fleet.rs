@@ -92,18 +92,20 @@ impl Group {
         }
     }
 
-    fn collect(&mut self) -> Result<Tally, BenchError> {
+    fn collect(&mut self, sum: &mut Tally) -> Result<(), BenchError> {
         match self {
-            Group::Here(loops) => Ok(loops.collect()),
-            Group::Elsewhere(part) => part.tally(),
+            Group::Here(loops) => loops.collect(sum),
+            Group::Elsewhere(part) => sum.add(&part.tally()?),
         }
+        Ok(())
     }
 
-    fn close(&mut self) -> Result<Tally, BenchError> {
+    fn close(&mut self, sum: &mut Tally) -> Result<(), BenchError> {
         match self {
-            Group::Here(loops) => loops.close(),
-            Group::Elsewhere(part) => part.tally(),
+            Group::Here(loops) => loops.close(sum)?,
+            Group::Elsewhere(part) => sum.add(&part.tally()?),
         }
+        Ok(())
     }
 }
 
@@ -200,10 +202,10 @@ impl Fleet {
         self.peak_open
     }
 
-    /// Everything that was counted since this was last called.
-    pub(crate) fn collect(&mut self) -> Tally {
+    /// Adds everything that was counted since this was last called to `sum`.
+    pub(crate) fn collect(&mut self, sum: &mut Tally) {
         self.ask(Request::Tally);
-        sum(&self.each(Group::collect))
+        self.each(|group| group.collect(sum));
     }
 
     /// Has the schedule begin a little later than now, so that every client learns of it in time; says when.
@@ -218,10 +220,10 @@ impl Fleet {
         self.tell(Order::End);
     }
 
-    /// Closes all connections, and gives what was not yet collected.
-    pub(crate) fn close(&mut self) -> Tally {
+    /// Closes all connections, and adds what was not yet collected to `sum`.
+    pub(crate) fn close(&mut self, sum: &mut Tally) {
         self.ask(Request::Close);
-        sum(&self.each(Group::close))
+        self.each(|group| group.close(sum));
     }
 
     fn tell(&mut self, order: Order) {
@@ -249,12 +251,6 @@ impl Fleet {
         });
         given
     }
-}
-
-fn sum(tallies: &[Tally]) -> Tally {
-    let mut sum = Tally::default();
-    tallies.iter().for_each(|tally| sum.add(tally));
-    sum
 }
 
 /// Starts `count` processes, and waits until all are ready to connect.

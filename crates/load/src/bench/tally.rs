@@ -13,8 +13,8 @@ use super::outcome::Failure;
 use super::waiting::Sent;
 use crate::histogram::{Latency, Times};
 
-/// What one event loop's clients counted since it was last collected. The loop's thread writes it; the conductor takes
-/// it away each second and adds it to the rest, so that nothing is recorded twice.
+/// What one event loop's clients counted since it was last collected. The loop's thread writes it; each second it is
+/// exchanged for an empty one and added to the rest, so that nothing is recorded twice, and memory is taken only once.
 #[derive(Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Tally {
     /// Clients that were connected.
@@ -73,10 +73,15 @@ impl Tally {
         }
     }
 
-    /// Takes everything that was counted, and begins anew.
-    pub(crate) fn take(&mut self) -> Tally {
-        let scratch = std::mem::take(&mut self.scratch);
-        std::mem::replace(self, Tally { scratch, ..Tally::default() })
+    /// Forgets everything; the memory stays.
+    pub(crate) fn reset(&mut self) {
+        let Tally { opened, reconnected, resumed, compressed, .. } = self;
+        (*opened, *reconnected, *resumed, *compressed) = Default::default();
+        self.handshakes.reset();
+        self.failed.clear();
+        self.disconnected.clear();
+        self.warmup.reset();
+        self.measured.reset();
     }
 
     /// The part that a message belongs to, by when it was due.
@@ -112,6 +117,12 @@ impl Part {
         self.counts.add(&other.counts);
         self.latency.add(&other.latency);
         self.lag.add(&other.lag);
+    }
+
+    fn reset(&mut self) {
+        self.counts = Counts::default();
+        self.latency.reset();
+        self.lag.reset();
     }
 
     /// A message went out.
@@ -255,14 +266,19 @@ mod tests {
     }
 
     #[test]
-    fn what_was_taken_is_counted_once() {
-        let mut tally = Tally { opened: 3, scratch: "7".into(), ..Tally::default() };
-        tally.part(true).sent(&SENT);
-        let mut sum = Tally::default();
-        sum.add(&tally.take());
-        sum.add(&tally.take());
-        assert_eq!((sum.opened, sum.measured.counts.sent, sum.measured.lag.count()), (3, 1, 1));
-        assert_eq!((tally.scratch.as_str(), sum.scratch.len()), ("7", 0));
+    fn nothing_is_left_of_what_was_collected() {
+        let mut tally = Tally { opened: 3, reconnected: 1, resumed: 2, ..Tally::default() };
+        tally.handshakes.record(ms(3));
+        tally.failed(&CloseCause::Upgrade("the server answered 404".into()));
+        tally.disconnected.insert(1006, Failure { count: 1, example: "lost".into() });
+        for measured in [false, true] {
+            let part = tally.part(measured);
+            part.sent(&SENT);
+            part.answered(&SENT, ms(15));
+        }
+        tally.reset();
+        let text = |tally: &Tally| serde_json::to_string(tally).unwrap();
+        assert_eq!(text(&tally), text(&Tally::default()));
     }
 
     #[test]

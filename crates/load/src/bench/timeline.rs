@@ -140,12 +140,10 @@ impl Sample {
         (self.sent, self.answered) = (counts.sent, counts.answered);
         self.clients.failed = tally.failed_count();
         self.clients.disconnected = tally.disconnected.values().map(|failure| failure.count).sum();
-        let (mut corrected, mut uncorrected, mut lag) = (Times::new(), Times::new(), Times::new());
-        for part in [&tally.warmup, &tally.measured] {
-            corrected.add(&part.latency.corrected);
-            uncorrected.add(&part.latency.uncorrected);
-            lag.add(&part.lag);
-        }
+        let Tally { warmup, measured, .. } = tally;
+        let corrected = Times::both(&warmup.latency.corrected, &measured.latency.corrected);
+        let uncorrected = Times::both(&warmup.latency.uncorrected, &measured.latency.uncorrected);
+        let lag = Times::both(&warmup.lag, &measured.lag);
         self.latency_us = Points::of(&corrected)
             .map(|corrected| SampleLatency { corrected, uncorrected: Points::of(&uncorrected) });
         self.lag_p99_us = lag.summary().map(|lag| lag.p99);

@@ -92,7 +92,7 @@ impl Bystanders {
     /// Takes note of what they counted. To be called often.
     pub(crate) fn look_after(&mut self) -> Result<(), FaultsError> {
         self.fleet.tend();
-        self.window.add(&self.fleet.collect());
+        self.fleet.collect(&mut self.window);
         Ok(self.fleet.whole()?)
     }
 
@@ -150,7 +150,7 @@ impl Bystanders {
 
     /// They close their connections, as a client should.
     pub(crate) fn leave(mut self) -> Result<(), FaultsError> {
-        self.fleet.close();
+        self.fleet.close(&mut self.window);
         self.fleet.whole()?;
         Ok(())
     }

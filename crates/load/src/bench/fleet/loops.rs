@@ -27,6 +27,8 @@ const USUAL_MESSAGE_BYTES: usize = 1024 * 1024;
 struct EventLoop {
     client: Client<Clients>,
     clients: Clients,
+    /// Empty between two collections.
+    spare: Tally,
 }
 
 /// The event loops of this process.
@@ -174,28 +176,29 @@ impl Loops {
         }
     }
 
-    /// Everything that was counted since this was last called.
-    pub(super) fn collect(&self) -> Tally {
-        let mut sum = Tally::default();
-        self.loops.iter().for_each(|event_loop| sum.add(&event_loop.clients.take_tally()));
-        sum
+    /// Adds everything that was counted since this was last called to `sum`.
+    pub(super) fn collect(&mut self, sum: &mut Tally) {
+        for EventLoop { clients, spare, .. } in &mut self.loops {
+            clients.exchange_tally(spare);
+            sum.add(spare);
+            spare.reset();
+        }
     }
 
-    /// Closes all connections, and gives what was not yet collected.
-    pub(super) fn close(&mut self) -> Result<Tally, BenchError> {
+    /// Closes all connections, and adds what was not yet collected to `sum`.
+    pub(super) fn close(&mut self, sum: &mut Tally) -> Result<(), BenchError> {
         self.shared.closing.store(true, Ordering::Relaxed);
         let handles: Vec<_> = self.loops.iter().map(|event_loop| event_loop.client.handle()).collect();
         handles.iter().for_each(Handle::shutdown);
-        let mut tally = Tally::default();
-        for EventLoop { client, clients } in std::mem::take(&mut self.loops) {
+        for EventLoop { client, clients, .. } in std::mem::take(&mut self.loops) {
             client.shutdown().map_err(|error| BenchError::Loop(error.to_string()))?;
-            tally.add(&clients.take_tally());
+            sum.add(&clients.tally());
         }
         for metrics in handles.iter().map(Handle::metrics) {
-            tally.resumed += metrics.resumed;
-            tally.compressed.add((&metrics).into());
+            sum.resumed += metrics.resumed;
+            sum.compressed.add((&metrics).into());
         }
-        Ok(tally)
+        Ok(())
     }
 }
 
@@ -221,7 +224,7 @@ fn start_loop(shared: &Arc<Shared>, cpu: Option<usize>) -> Result<EventLoop, Ben
         None => builder,
     };
     let client = builder.build(clients.clone()).map_err(|error| BenchError::Loop(error.to_string()))?;
-    Ok(EventLoop { client, clients })
+    Ok(EventLoop { client, clients, spare: Tally::default() })
 }
 
 #[cfg(test)]

@@ -10,11 +10,15 @@ use super::order::{self, Answer, Assignment, Request};
 use crate::bench::BenchError;
 use crate::bench::endpoint::Endpoint;
 use crate::bench::plan::Prepared;
+use crate::bench::tally::Tally;
 
 /// How often it looks for connections that are due.
 const CONNECT_TICK: Duration = Duration::from_millis(1);
 /// The same while lost connections are to be opened again.
 const RECONNECT_TICK: Duration = Duration::from_millis(20);
+/// What it says, with a tally that it keeps.
+type Said<'a> = Answer<&'a Tally>;
+
 /// How long it sleeps at a time when none is.
 const REST: Duration = Duration::from_secs(60);
 
@@ -31,12 +35,12 @@ pub fn run_part(mut input: impl BufRead + Send + 'static, mut output: impl Write
         Some(assignment) => begin(assignment),
     };
     let served = served.and_then(|loops| {
-        order::write(&mut output, &Answer::Ready).map_err(lost)?;
+        order::write(&mut output, &Said::Ready).map_err(lost)?;
         serve(loops, &read_requests(input), &mut output, lost)
     });
     if let Err(error) = &served {
         // Who leads may be gone, too.
-        let _ = order::write(&mut output, &Answer::Failed(error.to_string()));
+        let _ = order::write(&mut output, &Said::Failed(error.to_string()));
     }
     served
 }
@@ -53,6 +57,7 @@ fn serve(
     output: &mut impl Write,
     lost: impl Fn(io::Error) -> BenchError,
 ) -> Result<(), BenchError> {
+    let mut tally = Tally::default();
     loop {
         loops.tend()?;
         let rest = if loops.is_connecting() {
@@ -72,11 +77,16 @@ fn serve(
                 loops.obey(order);
                 continue;
             }
-            Request::Census => Answer::Census(loops.census()),
-            Request::Tally => Answer::Tally(Box::new(loops.collect())),
+            Request::Census => Said::Census(loops.census()),
+            Request::Tally => {
+                tally.reset();
+                loops.collect(&mut tally);
+                Said::Tally(&tally)
+            }
             Request::Close => {
-                let last = Answer::Tally(Box::new(loops.close()?));
-                return order::write(output, &last).map_err(lost);
+                tally.reset();
+                loops.close(&mut tally)?;
+                return order::write(output, &Said::Tally(&tally)).map_err(lost);
             }
         };
         order::write(output, &answer).map_err(&lost)?;

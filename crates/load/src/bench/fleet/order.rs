@@ -63,11 +63,11 @@ pub(super) enum Request {
 
 /// What such a process says.
 #[derive(Debug, Serialize, Deserialize)]
-pub(super) enum Answer {
+pub(super) enum Answer<T = Box<Tally>> {
     /// The event loops run.
     Ready,
     Census(Census),
-    Tally(Box<Tally>),
+    Tally(T),
     /// It cannot go on, and ends.
     Failed(String),
 }
