@@ -95,6 +95,11 @@ impl Outcome {
         connections + refused + unanswered + reordered + corrupt
     }
 
+    /// What was sent: idle clients have nothing but pings.
+    pub fn sent_noun(&self) -> &'static str {
+        if self.probe == "idle" { "ping" } else { "message" }
+    }
+
     /// What other programs took, in processors, if that is enough to disturb.
     pub fn disturbed(&self) -> Option<f64> {
         self.other_programs.filter(|processors| *processors > DISTURBED_FROM)

@@ -56,11 +56,6 @@ pub fn html(outcome: &Outcome) -> String {
     page.finish()
 }
 
-/// What is sent: idle clients have nothing but pings.
-fn sent(outcome: &Outcome) -> &'static str {
-    if outcome.probe == "idle" { "ping" } else { "message" }
-}
-
 fn asked_for(outcome: &Outcome) -> String {
     match outcome.connections.clients {
         1 => "1 client".to_owned(),
@@ -152,15 +147,15 @@ fn figures(outcome: &Outcome) -> Vec<Figure> {
         figures.push(Figure::new(
             "Latency p50",
             us(corrected.p50),
-            format!("half of the {}s", sent(outcome)),
+            format!("half of the {}s", outcome.sent_noun()),
         ));
         let limit = us(outcome.latency_limit_seconds * 1e6);
         figures.push(Figure::new("Latency p99", us(corrected.p99), format!("limit {limit}")));
     }
     if let Some(server) = &outcome.server {
-        let each = server
-            .cpu_us_per_message
-            .map_or_else(String::new, |us| format!("{} a message", Unit::Microseconds.format(us)));
+        let each = server.cpu_us_per_message.map_or_else(String::new, |us| {
+            format!("{} a {}", Unit::Microseconds.format(us), outcome.sent_noun())
+        });
         figures.push(Figure::new("Server CPU", Unit::Processor.format(server.cpu_share), each));
         let (idle, loaded) = (server.memory_idle.pss_bytes, server.memory_loaded.pss_bytes);
         let each = bytes_a_client(loaded, idle, connections.opened)
@@ -202,7 +197,7 @@ fn latency_note(outcome: &Outcome) -> String {
             format!(
                 "Corrected latency counts from when a {0} was due by the schedule, so that a server which stands still \
                  cannot hide what waited; uncorrected latency counts from when the {0} was sent.",
-                sent(outcome)
+                outcome.sent_noun()
             )
         }
         Model::Closed => {

@@ -128,8 +128,8 @@ fn times(text: &mut String, outcome: &Outcome) {
         }
     }
     if latency.is_some() {
-        let due = if outcome.probe == "idle" { "a ping" } else { "a message" };
-        line!(text, "latency: from when {due} was due, uncorrected: from when it was sent;");
+        let due = outcome.sent_noun();
+        line!(text, "latency: from when a {due} was due, uncorrected: from when it was sent;");
         line!(text, "         by {}", probed(outcome));
     }
     line!(text, "");
@@ -157,7 +157,7 @@ fn server_use(text: &mut String, outcome: &Outcome, server: &ServerUse) {
     line!(text, "server       {}; {} threads", group::names(&server.pids), server.threads);
     let mut cpu = format!("{} of a core", Unit::Processor.format(server.cpu_share));
     if let Some(us) = server.cpu_us_per_message {
-        cpu += &format!(", {} a message", Unit::Microseconds.format(us));
+        cpu += &format!(", {} a {}", Unit::Microseconds.format(us), outcome.sent_noun());
     }
     if let Some(us) = server.handshake_cpu_us {
         cpu += &format!(", {} a handshake", Unit::Microseconds.format(us));
@@ -172,7 +172,7 @@ fn server_use(text: &mut String, outcome: &Outcome, server: &ServerUse) {
     // Of a server that ended early, or was last looked at before, a share of all messages says nothing.
     if server.cpu_us_per_message.is_some() && server.switches.all() > 0 {
         let switches = server.switches.all() as f64 / outcome.messages.sent as f64;
-        held += &format!(", {switches:.2} context switches a message");
+        held += &format!(", {switches:.2} context switches a {}", outcome.sent_noun());
     }
     line!(text, "             {held}");
     let bytes = |bytes: u64| Unit::Bytes.format(bytes as f64);
@@ -203,7 +203,7 @@ fn usage(text: &mut String, outcome: &Outcome) {
     let generator = &outcome.generator;
     let busiest = Unit::Processor.format(generator.busiest_thread);
     line!(text, "generator    {busiest} of a core in its busiest thread");
-    let costs = costs(generator);
+    let costs = costs(generator, outcome.sent_noun());
     if !costs.is_empty() {
         line!(text, "             {costs}");
     }
@@ -226,9 +226,9 @@ fn usage(text: &mut String, outcome: &Outcome) {
 }
 
 /// What the load cost its maker.
-fn costs(generator: &Generator) -> String {
+fn costs(generator: &Generator, sent: &str) -> String {
     let message =
-        generator.cpu_us_per_message.map(|us| format!("{} a message", Unit::Microseconds.format(us)));
+        generator.cpu_us_per_message.map(|us| format!("{} a {sent}", Unit::Microseconds.format(us)));
     let client =
         generator.pss_bytes_per_client.map(|bytes| format!("{} a client", Unit::Bytes.format(bytes)));
     let processes = (generator.processes > 1).then(|| format!("{} processes", generator.processes));
@@ -365,6 +365,15 @@ mod tests {
         }
         // The busiest three of the measured part, and not of the handshakes.
         assert_eq!(text.lines().filter(|line| line.contains(" % in a-name")).count(), 3, "{text}");
+    }
+
+    #[test]
+    fn idle_clients_send_pings_not_messages() {
+        let text = text(&Outcome { probe: "idle", ..huge() });
+        for part in ["from when a ping was due", "123 ms a ping,", "context switches a ping", "by pings\n"] {
+            assert!(text.contains(part), "{part}: {text}");
+        }
+        assert!(!text.contains("a message"), "{text}");
     }
 
     #[test]

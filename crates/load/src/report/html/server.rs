@@ -84,7 +84,7 @@ fn server_table(outcome: &Outcome, server: &ServerUse) -> Table {
         bytes_a_client(after, before, outcome.connections.opened).unwrap_or_else(|| "–".into())
     };
     let (idle, kernel) = (server.memory_idle.pss_bytes, &outcome.kernel);
-    let mut table = Table::new("", &["", "in all", "a client", "a message"]);
+    let mut table = Table::new("", &["", "in all", "a client", &format!("a {}", outcome.sent_noun())]);
     let mut row = |cells: [String; 4]| table.row(cells);
     let none = String::new;
     row([

@@ -127,6 +127,7 @@ fn each_kind_of_load_is_called_what_it_is() {
     assert!(told(|_| {}).contains("100 clients, each with 10.2 kB every 1 s; measured for 10 s."));
     let idle = told(|it| (it.probe, it.payload_bytes, it.interval_seconds) = ("idle", 0, 20.0));
     assert!(idle.contains("half of the pings") && idle.contains("from when a ping was due"));
+    assert!(!idle.contains("a message"), "{idle}");
     assert!(idle.contains("held open, each with a ping every 20 s") && idle.contains("<span>Pings</span>"));
     assert!(idle.contains("pings that keep the connections alive") && !idle.contains("0 B a second"));
     let closed = told(|it| (it.model, it.interval_seconds) = (Model::Closed, 0.0));
