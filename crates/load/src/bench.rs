@@ -136,8 +136,13 @@ pub enum BenchError {
     #[error(transparent)]
     Kernel(#[from] KernelError),
     /// Not one client could connect.
-    #[error("no client could connect: {0}")]
-    NoClient(String),
+    #[error("no client could connect: {said}{advice}")]
+    NoClient {
+        /// What most of them met.
+        said: String,
+        /// What the user of a load can do about it, behind a semicolon; empty where nothing is known.
+        advice: String,
+    },
 }
 
 fn list(numbers: &[usize]) -> String {

@@ -377,10 +377,10 @@ impl<'a> Hunt<'a> {
                 Trial::Refused(Binding::new(Resource::Ports, step.value, text), most(sources as u64 * ports))
             }
             // The server that ended was there at the step before.
-            BenchError::NoClient(_) if witness.is_gone() && !self.steps.is_empty() => {
+            BenchError::NoClient { .. } if witness.is_gone() && !self.steps.is_empty() => {
                 Trial::Over(Binding::new(Resource::Death, step.value, text))
             }
-            BenchError::NoClient(_) if !self.steps.is_empty() => {
+            BenchError::NoClient { .. } if !self.steps.is_empty() => {
                 Trial::NotHeld(Binding::new(Resource::Connections, step.value, text))
             }
             BenchError::Process(_) if witness.is_gone() && !self.steps.is_empty() => {

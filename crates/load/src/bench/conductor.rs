@@ -116,12 +116,11 @@ impl<'a> Conductor<'a> {
         }
         let failed = self.total.failed.iter().chain(&self.second.failed);
         let why = failed.max_by_key(|(_, failure)| failure.count);
-        Err(BenchError::NoClient(why.map_or_else(
-            || "no answer".into(),
-            |(kind, failure)| {
-                format!("{}{}", failure.example, advice(kind, &failure.example, &self.plan.url))
-            },
-        )))
+        let (said, advice) = why.map_or_else(
+            || ("no answer".to_owned(), String::new()),
+            |(kind, failure)| (failure.example.clone(), advice(kind, &failure.example, &self.plan.url)),
+        );
+        Err(BenchError::NoClient { said, advice })
     }
 
     /// Leaves the server alone for a while, so that it is seen at rest.

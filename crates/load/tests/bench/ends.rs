@@ -51,7 +51,7 @@ fn where_nobody_gets_in_a_long_ramp_is_not_waited_for() {
     // The second half of the clients would come an hour later.
     let ramp = Ramp::Steps { over: 2 * HOUR, steps: 2 };
     let error = run(&Plan { clients: 400, ramp, ..Plan::new(url) }, &mut Unobserved).unwrap_err();
-    assert!(matches!(&error, BenchError::NoClient(why) if why.contains("refused")), "{error}");
+    assert!(matches!(&error, BenchError::NoClient { said, .. } if said.contains("refused")), "{error}");
 }
 
 #[test]
