@@ -53,7 +53,7 @@ impl StepReport {
             binding,
             clients: outcome.connections.clients,
             peak_open: outcome.connections.peak_open,
-            rate: outcome.messages.sent as f64 / outcome.measured_seconds,
+            rate: outcome.sent_rates().0,
             measured_seconds: outcome.measured_seconds,
             p50_us: latency.map(|latency| latency.p50),
             p99_us: latency.map(|latency| latency.p99),

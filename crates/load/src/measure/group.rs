@@ -243,11 +243,13 @@ mod tests {
         let started: u32 = go().parse().unwrap();
         group.look();
         assert_eq!(group.pids(), [pid, started]);
+        // It gives its processor up before long.
+        while group.members[1].taken.switches.all() == 0 {
+            assert!(group.switches().is_some());
+        }
         let during = group.cpu().unwrap();
         let total_ns = during.total_ns;
-        assert!(group.switches().is_some());
         let taken = group.members[1].taken;
-        assert!(taken.cpu_ns > 0 && taken.switches.all() > 0, "{taken:?}");
         assert_eq!(during.threads.into_keys().collect::<BTreeSet<_>>(), BTreeSet::from([pid, started]));
         assert_eq!(go(), "ended");
         assert!(group.memory().is_some());
