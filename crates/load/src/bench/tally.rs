@@ -224,6 +224,7 @@ pub(crate) fn advice(kind: &str, said: &str, url: &str) -> String {
             "is this the URL of a WebSocket, with the right path? A proxy in front has to pass Upgrade on"
         }
         "lost" if !secure => "a server with TLS is reached by wss://",
+        "lost" => "does the server ask for a certificate? --client-cert and --client-key show one",
         "unreachable" | "timeout" => "is the address right, and no firewall between?",
         _ => return String::new(),
     };
@@ -303,6 +304,7 @@ mod tests {
         assert!(said("received fatal alert: CertificateRequired").contains("--client-cert"));
         assert!(said("received fatal alert: ProtocolVersion").contains("--tls-version"));
         assert_eq!(said("received fatal alert: InternalError"), "");
+        assert!(advice("lost", "", "wss://h/").contains("--client-cert"));
         for (kind, words) in [
             ("HTTP 401", "--bearer"),
             ("HTTP 302", "redirects"),
