@@ -9,26 +9,13 @@ use std::thread;
 use std::time::Duration;
 
 mod common;
-use common::{Directory, Server, assert_fails, children, signal, until_measuring, webscale};
+use common::{Directory, Server, assert_fails, children, signal, until_measuring, webscale, words};
 
 /// Flags of a load that takes about a second, with a limit that no machine misses.
-const SHORT: [&str; 12] = [
-    "--clients",
-    "10",
-    "--interval",
-    "50ms",
-    "--warmup",
-    "100ms",
-    "--duration",
-    "500ms",
-    "--latency-limit",
-    "60s",
-    "--size",
-    "300",
-];
+const SHORT: &str = "--clients 10 --interval 50ms --warmup 100ms --duration 500ms --latency-limit 60s";
 
 fn short<'a>(url: &'a str, more: &[&'a str]) -> Vec<&'a str> {
-    [&["bench", url], &SHORT[..], more].concat()
+    [&["bench", url], &words(SHORT)[..], &["--size", "300"], more].concat()
 }
 
 fn json(args: &[&str]) -> serde_json::Value {
@@ -54,19 +41,8 @@ fn echo_without_tls_as_json() {
 fn pings_behind_the_json_message_over_tls() {
     let server = Server::start(&["--mode", "ingest"]);
     let pid = server.child.id().to_string();
-    let args = [
-        "bench",
-        &server.url,
-        "--clients",
-        "10",
-        "--duration",
-        "1s",
-        "--latency-limit",
-        "60s",
-        "--pid",
-        &pid,
-    ];
-    let output = webscale(&args);
+    let flags = words("--clients 10 --duration 1s --latency-limit 60s --pid");
+    let output = webscale(&[&["bench", &server.url], &flags[..], &[&pid]].concat());
     let text = String::from_utf8(output.stdout).unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     for part in ["10 of 10 connected", "10 of 10 sent", "server CPU", "server PSS", "verdict      held"] {
@@ -246,7 +222,8 @@ fn the_result_goes_to_a_file_and_the_text_to_stdout() {
     let server = Server::start(&["--plain"]);
     let file = directory.file("result.json");
     let payload = directory.write("payload", b"{\"a\": [1, 2]}");
-    let args = [&["bench", &server.url], &SHORT[..10], &["--payload", &payload, "--json", &file]].concat();
+    let args =
+        [&["bench", &server.url], &words(SHORT)[..], &["--payload", &payload, "--json", &file]].concat();
     let output = webscale(&args);
     assert!(String::from_utf8(output.stdout).unwrap().contains("verdict      held"));
     let result: serde_json::Value = serde_json::from_slice(&fs::read(&file).unwrap()).unwrap();
@@ -283,22 +260,8 @@ fn measuring(args: &[&str]) -> (Child, BufReader<ChildStderr>) {
 #[test]
 fn a_stopped_server_shows_in_the_corrected_latency() {
     let server = Server::start(&["--plain"]);
-    let args = [
-        "bench",
-        &server.url,
-        "--clients",
-        "10",
-        "--interval",
-        "50ms",
-        "--warmup",
-        "0s",
-        "--duration",
-        "4s",
-        "--latency-limit",
-        "60s",
-        "--json",
-    ];
-    let (child, progress) = measuring(&args);
+    let flags = words("--clients 10 --interval 50ms --warmup 0s --duration 4s --latency-limit 60s --json");
+    let (child, progress) = measuring(&[&["bench", &server.url], &flags[..]].concat());
     signal(server.child.id(), "STOP");
     thread::sleep(Duration::from_secs(1));
     signal(server.child.id(), "CONT");
@@ -315,12 +278,12 @@ fn a_stopped_server_shows_in_the_corrected_latency() {
     assert!(uncorrected["p50"].as_f64().unwrap() < corrected["p90"].as_f64().unwrap(), "{uncorrected}");
 }
 
-const DAY: [&str; 8] = ["--clients", "5", "--interval", "50ms", "--warmup", "100ms", "--duration", "1d"];
+const DAY: &str = "--clients 5 --interval 50ms --warmup 100ms --duration 1d";
 
 #[test]
 fn a_server_that_dies_is_told_of() {
     let server = Server::start(&["--plain"]);
-    let (child, _stderr) = measuring(&[&["bench", &server.url, "--json"], &DAY[..]].concat());
+    let (child, _stderr) = measuring(&[&["bench", &server.url, "--json"], &words(DAY)[..]].concat());
     let pid = server.child.id();
     signal(pid, "KILL");
     let output = child.wait_with_output().unwrap();
@@ -337,7 +300,7 @@ fn a_server_that_dies_is_told_of() {
 fn a_server_that_stands_still_ends_a_load_that_is_not_to_wait() {
     let server = Server::start(&["--plain"]);
     let more = ["--stop-above-p99", "1s", "--latency-limit", "1s"];
-    let (child, mut stderr) = measuring(&[&["bench", &server.url][..], &DAY[..], &more].concat());
+    let (child, mut stderr) = measuring(&[&["bench", &server.url][..], &words(DAY), &more].concat());
     signal(server.child.id(), "STOP");
     let output = child.wait_with_output().unwrap();
     signal(server.child.id(), "CONT");

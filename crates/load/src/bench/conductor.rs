@@ -323,8 +323,7 @@ fn outcome(plan: &Plan, tally: &Tally, marks: &Marks, ended: Duration) -> Outcom
     Outcome {
         provenance: Provenance::default(),
         url: redact::url(&plan.url),
-        probe: plan.probe.name(),
-        ack_every: plan.probe.ack_every(),
+        probe: plan.probe,
         probe_one_in: plan.one_probed_in(),
         payload_kind: plan.payload.kind(),
         payload_bytes: if plan.probe == Probe::Idle { 0 } else { plan.payload.len() },

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize, Serializer};
 use super::compressed::Compressed;
 use super::counts::Reconciled;
 use super::payload::Kind;
-use super::plan::Model;
+use super::plan::{Model, Probe};
 use super::provenance::Provenance;
 use super::timeline::Sample;
 use crate::histogram::Summary;
@@ -26,10 +26,9 @@ pub struct Outcome {
     pub provenance: Provenance,
     /// The endpoint, without credentials.
     pub url: String,
-    /// How latency was learnt: `ping`, `echo`, `ack` or `sink`.
-    pub probe: &'static str,
-    /// With `ack`, each so many-th message of a client was acknowledged.
-    pub ack_every: Option<u32>,
+    /// How latency was learnt. In JSON the fields `probe` (`ping`, `echo`, `ack`, `sink` or `idle`) and `ack_every`.
+    #[serde(flatten, serialize_with = "Probe::serialize_fields")]
+    pub probe: Probe,
     /// Of the clients, one in so many was probed.
     pub probe_one_in: u32,
     /// Text or binary.
@@ -97,7 +96,7 @@ impl Outcome {
 
     /// What was sent: idle clients have nothing but pings.
     pub fn sent_noun(&self) -> &'static str {
-        if self.probe == "idle" { "ping" } else { "message" }
+        if self.probe == Probe::Idle { "ping" } else { "message" }
     }
 
     /// What other programs took, in processors, if that is enough to disturb.
@@ -353,8 +352,7 @@ pub(crate) mod tests {
         Outcome {
             provenance: Provenance::default(),
             url: "ws://127.0.0.1:9".into(),
-            probe: "ping",
-            ack_every: None,
+            probe: Probe::Ping,
             probe_one_in: 1,
             payload_kind: Kind::Text,
             payload_bytes: 10_240,
@@ -413,10 +411,13 @@ pub(crate) mod tests {
     #[test]
     fn serialises_with_units_in_the_names() {
         let json = serde_json::to_value(good()).unwrap();
-        assert_eq!(json["probe"], "ping");
+        assert_eq!((&json["probe"], &json["ack_every"]), (&"ping".into(), &().into()));
         assert_eq!(json["latency_us"]["corrected"]["p99"], 900.0);
         assert_eq!(json["messages"]["sent"], 1000);
         assert_eq!(json["verdict"]["result"], "held");
+        let probe = Probe::Ack { every: 7.try_into().unwrap() };
+        let json = serde_json::to_value(Outcome { probe, ..good() }).unwrap();
+        assert_eq!((&json["probe"], &json["ack_every"]), (&"ack".into(), &7.into()));
     }
 
     /// A load of which everything is known, and not all went well.

@@ -6,7 +6,7 @@ use std::io;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use webscale::CloseCause;
+use webscale::{CloseCause, HandshakeError, ResponseError};
 
 use super::compressed::Compressed;
 use super::outcome::Failure;
@@ -181,20 +181,15 @@ fn failure_kind(cause: &CloseCause) -> Cow<'static, str> {
             _ => "connect",
         },
         CloseCause::Tls(_) => "tls",
-        CloseCause::Upgrade(what) => match status(what) {
-            Some(status) => return format!("HTTP {status}").into(),
-            None => "upgrade",
-        },
+        CloseCause::Upgrade(HandshakeError::Response(ResponseError::Status(status))) => {
+            return format!("HTTP {status}").into();
+        }
+        CloseCause::Upgrade(_) => "upgrade",
         CloseCause::Timeout(_) => "timeout",
         CloseCause::Lost(_) => "lost",
         _ => "other",
     };
     kind.into()
-}
-
-/// The status of an answer that was another one than 101, in the words of the library.
-fn status(what: &str) -> Option<u16> {
-    what.strip_prefix("the server answered ")?.get(..3)?.parse().ok()
 }
 
 /// What a person can do about a kind of failure that met every client, of which the first one said this.
@@ -239,6 +234,10 @@ mod tests {
         Duration::from_millis(ms)
     }
 
+    fn refused(error: ResponseError) -> CloseCause {
+        CloseCause::Upgrade(HandshakeError::Response(error))
+    }
+
     const SENT: Sent = Sent { number: 0, due: ms(10), at: ms(12) };
 
     #[test]
@@ -270,7 +269,7 @@ mod tests {
     fn nothing_is_left_of_what_was_collected() {
         let mut tally = Tally { opened: 3, reconnected: 1, resumed: 2, ..Tally::default() };
         tally.handshakes.record(ms(3));
-        tally.failed(&CloseCause::Upgrade("the server answered 404".into()));
+        tally.failed(&refused(ResponseError::Status(404)));
         tally.disconnected.insert(1006, Failure { count: 1, example: "lost".into() });
         for measured in [false, true] {
             let part = tally.part(measured);
@@ -284,12 +283,12 @@ mod tests {
 
     #[test]
     fn failures_are_told_apart_and_added() {
-        let refused = || CloseCause::Connect(io::ErrorKind::ConnectionRefused.into());
+        let no_one = || CloseCause::Connect(io::ErrorKind::ConnectionRefused.into());
         let (mut one, mut other) = (Tally::default(), Tally::default());
-        one.failed(&refused());
-        other.failed(&refused());
-        other.failed(&CloseCause::Upgrade("the server answered 404 instead of 101".into()));
-        other.failed(&CloseCause::Upgrade("no Sec-WebSocket-Accept".into()));
+        one.failed(&no_one());
+        other.failed(&no_one());
+        other.failed(&refused(ResponseError::Status(404)));
+        other.failed(&refused(ResponseError::Accept));
         one.add(&other);
         assert_eq!(one.failed["refused"].count, 2);
         assert_eq!((one.failed["HTTP 404"].count, one.failed["upgrade"].count, one.failed.len()), (1, 1, 3));
@@ -326,7 +325,7 @@ mod tests {
         tally.measured.sent(&SENT);
         tally.measured.answered(&SENT, ms(15));
         tally.handshakes.record(ms(3));
-        tally.failed(&CloseCause::Upgrade("HTTP status 404".into()));
+        tally.failed(&refused(ResponseError::Status(404)));
         let text = serde_json::to_string(&tally).unwrap();
         let read: Tally = serde_json::from_str(&text).unwrap();
         assert_eq!((read.counts(), &read.failed), (tally.counts(), &tally.failed));

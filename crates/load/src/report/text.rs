@@ -4,6 +4,7 @@ use std::fmt::Write;
 
 use super::advice;
 use super::unit::{Unit, bytes_a_client};
+use crate::bench::Probe;
 use crate::bench::compressed::{Coded, Compressed};
 use crate::bench::counts::{Pair, Reconciled};
 use crate::bench::judgement::failures;
@@ -64,7 +65,7 @@ fn messages(text: &mut String, outcome: &Outcome) {
     let rate = Unit::PerSecond.format(each_second);
     let bytes = Unit::Bytes.format(each_second * outcome.payload_bytes as f64);
     let (sent, offered) = (messages.sent, messages.offered);
-    if outcome.probe == "idle" {
+    if outcome.probe == Probe::Idle {
         line!(text, "pings        {sent} of {offered} sent in {seconds:.1} s, {rate}; no messages");
     } else {
         line!(text, "messages     {sent} of {offered} sent in {seconds:.1} s, {rate}, {bytes}/s");
@@ -72,7 +73,7 @@ fn messages(text: &mut String, outcome: &Outcome) {
     if messages.awaited > 0 {
         line!(text, "answers      {} of {} awaited", messages.answered, messages.awaited);
     }
-    if outcome.probe == "echo" {
+    if outcome.probe == Probe::Echo {
         let Messages { lost, corrupt, reordered, .. } = messages;
         line!(text, "echoes       {lost} lost, {corrupt} corrupt, {reordered} out of order");
     }
@@ -148,14 +149,13 @@ fn cells(cells: [String; 6]) -> String {
 /// What was timed.
 fn probed(outcome: &Outcome) -> String {
     match outcome.probe {
-        "ping" if outcome.probe_one_in == 1 => "pings behind the messages".to_owned(),
-        "ping" => format!("pings behind the messages of one client in {}", outcome.probe_one_in),
-        "idle" => "pings".to_owned(),
-        "ack" => match outcome.ack_every {
-            None | Some(1) => "the answers to the messages".to_owned(),
-            Some(every) => format!("the answers, one to every {every} messages of a client"),
-        },
-        probe => format!("{probe}es"),
+        Probe::Ping if outcome.probe_one_in == 1 => "pings behind the messages".to_owned(),
+        Probe::Ping => format!("pings behind the messages of one client in {}", outcome.probe_one_in),
+        Probe::Idle => "pings".to_owned(),
+        Probe::Ack { every } if every.get() == 1 => "the answers to the messages".to_owned(),
+        Probe::Ack { every } => format!("the answers, one to every {every} messages of a client"),
+        Probe::Echo => "echoes".to_owned(),
+        Probe::Sink => "nothing".to_owned(),
     }
 }
 
@@ -375,7 +375,7 @@ mod tests {
 
     #[test]
     fn idle_clients_send_pings_not_messages() {
-        let text = text(&Outcome { probe: "idle", ..huge() });
+        let text = text(&Outcome { probe: Probe::Idle, ..huge() });
         for part in ["from when a ping was due", "123 ms a ping,", "context switches a ping", "by pings\n"] {
             assert!(text.contains(part), "{part}: {text}");
         }

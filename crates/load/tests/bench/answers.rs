@@ -68,7 +68,7 @@ fn acknowledged_messages_are_timed() {
     let messages = outcome.messages;
     // Of the 14 messages of a client the 7th and the 14th, both measured.
     assert_eq!((messages.sent_in_all, messages.awaited, messages.answered), (280, 40, 40));
-    assert_eq!((outcome.probe, outcome.ack_every), ("ack", Some(7)));
+    assert_eq!(outcome.probe, ack(7));
     assert_eq!(outcome.latency_us.unwrap().corrected.count, 40);
     assert_borne(&outcome);
 }
