@@ -6,7 +6,7 @@ use std::io;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use webscale::CloseCause;
+use webscale::{CloseCause, HandshakeError, ResponseError};
 
 use super::compressed::Compressed;
 use super::outcome::Failure;
@@ -198,20 +198,15 @@ fn failure_kind(cause: &CloseCause) -> Cow<'static, str> {
             _ => "connect",
         },
         CloseCause::Tls(_) => "tls",
-        CloseCause::Upgrade(what) => match status(what) {
-            Some(status) => return format!("HTTP {status}").into(),
-            None => "upgrade",
-        },
+        CloseCause::Upgrade(HandshakeError::Response(ResponseError::Status(status))) => {
+            return format!("HTTP {status}").into();
+        }
+        CloseCause::Upgrade(_) => "upgrade",
         CloseCause::Timeout(_) => "timeout",
         CloseCause::Lost(_) => "lost",
         _ => "other",
     };
     kind.into()
-}
-
-/// The status of an answer that was another one than 101, in the words of the library.
-fn status(what: &str) -> Option<u16> {
-    what.strip_prefix("the server answered ")?.get(..3)?.parse().ok()
 }
 
 /// What a person can do about a kind of failure that met every client, of which the first one said this.
@@ -241,6 +236,7 @@ pub(crate) fn advice(kind: &str, said: &str, url: &str) -> String {
             "is this the URL of a WebSocket, with the right path? A proxy in front has to pass Upgrade on"
         }
         "lost" if !secure => "a server with TLS is reached by wss://",
+        "lost" => "does the server ask for a certificate? --client-cert and --client-key show one",
         "unreachable" | "timeout" => "is the address right, and no firewall between?",
         _ => return String::new(),
     };
@@ -253,6 +249,10 @@ mod tests {
 
     const fn ms(ms: u64) -> Duration {
         Duration::from_millis(ms)
+    }
+
+    fn refused(error: ResponseError) -> CloseCause {
+        CloseCause::Upgrade(HandshakeError::Response(error))
     }
 
     const SENT: Sent = Sent { number: 0, due: ms(10), at: ms(12) };
@@ -286,7 +286,7 @@ mod tests {
     fn nothing_is_left_of_what_was_collected() {
         let mut tally = Tally { opened: 3, reconnected: 1, resumed: 2, ..Tally::default() };
         tally.handshakes.record(ms(3));
-        tally.failed(&CloseCause::Upgrade("the server answered 404".into()));
+        tally.failed(&refused(ResponseError::Status(404)));
         tally.disconnected.insert(1006, Failure { count: 1, example: "lost".into() });
         for measured in [false, true] {
             let part = tally.part(measured);
@@ -300,12 +300,12 @@ mod tests {
 
     #[test]
     fn failures_are_told_apart_and_added() {
-        let refused = || CloseCause::Connect(io::ErrorKind::ConnectionRefused.into());
+        let no_one = || CloseCause::Connect(io::ErrorKind::ConnectionRefused.into());
         let (mut one, mut other) = (Tally::default(), Tally::default());
-        one.failed(&refused());
-        other.failed(&refused());
-        other.failed(&CloseCause::Upgrade("the server answered 404 instead of 101".into()));
-        other.failed(&CloseCause::Upgrade("no Sec-WebSocket-Accept".into()));
+        one.failed(&no_one());
+        other.failed(&no_one());
+        other.failed(&refused(ResponseError::Status(404)));
+        other.failed(&refused(ResponseError::Accept));
         one.add(&other);
         assert_eq!(one.failed["refused"].count, 2);
         assert_eq!((one.failed["HTTP 404"].count, one.failed["upgrade"].count, one.failed.len()), (1, 1, 3));
@@ -320,6 +320,7 @@ mod tests {
         assert!(said("received fatal alert: CertificateRequired").contains("--client-cert"));
         assert!(said("received fatal alert: ProtocolVersion").contains("--tls-version"));
         assert_eq!(said("received fatal alert: InternalError"), "");
+        assert!(advice("lost", "", "wss://h/").contains("--client-cert"));
         for (kind, words) in [
             ("HTTP 401", "--bearer"),
             ("HTTP 302", "redirects"),
@@ -343,7 +344,7 @@ mod tests {
         tally.measured.lag.record(Duration::ZERO);
         tally.measured.latency.corrected.record(Duration::MAX);
         tally.handshakes.record(ms(3));
-        tally.failed(&CloseCause::Upgrade("HTTP status 404".into()));
+        tally.failed(&refused(ResponseError::Status(404)));
         let text = serde_json::to_string(&tally).unwrap();
         let read: Tally = serde_json::from_str(&text).unwrap();
         assert_eq!((read.counts(), &read.failed), (tally.counts(), &tally.failed));

@@ -389,7 +389,7 @@ mod tests {
             tally.part(measured).answered(&sent, ms(10 + took));
         }
         tally.part(true).counts.corrupt = 2;
-        tally.failed(&webscale::CloseCause::Upgrade("HTTP status 404".into()));
+        tally.failed(&webscale::CloseCause::Upgrade(webscale::HandshakeError::HeadTooLong));
         let mut counted = sample(1);
         counted.count(&tally);
         assert_eq!((counted.sent, counted.answered, counted.clients.failed), (2, 2, 1));

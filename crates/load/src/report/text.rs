@@ -49,6 +49,12 @@ fn connections(text: &mut String, outcome: &Outcome) {
     }
     if let Some(resumed) = connections.resumed {
         line!(text, "             {resumed} handshakes resumed a TLS session");
+        if resumed == 0 {
+            line!(
+                text,
+                "             (the server gives no tickets, or gave them too late: try a slower --ramp)"
+            );
+        }
     }
 }
 
