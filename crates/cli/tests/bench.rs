@@ -9,26 +9,13 @@ use std::thread;
 use std::time::Duration;
 
 mod common;
-use common::{Directory, Server, assert_fails, children, signal, until_measuring, webscale};
+use common::{Directory, Server, assert_fails, children, signal, until_measuring, webscale, words};
 
 /// Flags of a load that takes about a second, with a limit that no machine misses.
-const SHORT: [&str; 12] = [
-    "--clients",
-    "10",
-    "--interval",
-    "50ms",
-    "--warmup",
-    "100ms",
-    "--duration",
-    "500ms",
-    "--latency-limit",
-    "60s",
-    "--size",
-    "300",
-];
+const SHORT: &str = "--clients 10 --interval 50ms --warmup 100ms --duration 500ms --latency-limit 60s";
 
 fn short<'a>(url: &'a str, more: &[&'a str]) -> Vec<&'a str> {
-    [&["bench", url], &SHORT[..], more].concat()
+    [&["bench", url], &words(SHORT)[..], &["--size", "300"], more].concat()
 }
 
 fn json(args: &[&str]) -> serde_json::Value {
@@ -54,19 +41,8 @@ fn echo_without_tls_as_json() {
 fn pings_behind_the_json_message_over_tls() {
     let server = Server::start(&["--mode", "ingest"]);
     let pid = server.child.id().to_string();
-    let args = [
-        "bench",
-        &server.url,
-        "--clients",
-        "10",
-        "--duration",
-        "1s",
-        "--latency-limit",
-        "60s",
-        "--pid",
-        &pid,
-    ];
-    let output = webscale(&args);
+    let flags = words("--clients 10 --duration 1s --latency-limit 60s --pid");
+    let output = webscale(&[&["bench", &server.url], &flags[..], &[&pid]].concat());
     let text = String::from_utf8(output.stdout).unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     for part in ["10 of 10 connected", "10 of 10 sent", "server CPU", "server PSS", "verdict      held"] {
@@ -204,9 +180,40 @@ fn where_nothing_can_be_written_no_load_is_made() {
     }
     let (page, seconds) = (directory.file("absent/page"), directory.file("absent/seconds"));
     assert_fails(&["bench", &url, "--html", &page, "--csv", &seconds], 2, &[&page, &seconds]);
+    let same = directory.file("same");
+    assert_fails(&["bench", &url, "--html", &same, "--csv", &same], 2, &["--html and --csv", &same]);
     // Nobody came.
     listener.set_nonblocking(true).unwrap();
     assert_eq!(listener.accept().unwrap_err().kind(), ErrorKind::WouldBlock);
+}
+
+#[test]
+fn a_load_that_fails_leaves_files_as_they_were() {
+    let directory = Directory::new("bench-untouched");
+    let (page, result) = (directory.file("page.html"), directory.file("result.json"));
+    directory.write("page.html", b"the last load");
+    let url = format!("ws://{}", TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap());
+    let more = ["--html", &page, "--json", &result, "--csv", "/dev/null"];
+    assert_fails(&short(&url, &more), 1, &["no client could connect"]);
+    assert_eq!(fs::read_to_string(&page).unwrap(), "the last load");
+    assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1);
+}
+
+#[test]
+fn a_message_may_come_from_stdin() {
+    let server = Server::start(&["--mode", "echo", "--plain"]);
+    let mut child = Command::new(env!("CARGO_BIN_EXE_webscale"))
+        .args(["bench", &server.url, "--clients", "1", "--warmup", "0s", "--duration", "200ms"])
+        .args(["--latency-limit", "60s", "--interval", "50ms", "--probe", "echo", "--payload", "-", "--json"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    child.stdin.take().unwrap().write_all(b"from stdin").unwrap();
+    let output = child.wait_with_output().unwrap();
+    let result: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!((&result["payload_bytes"], &result["messages"]["corrupt"]), (&10.into(), &0.into()));
+    assert!(output.status.success());
 }
 
 #[test]
@@ -215,7 +222,8 @@ fn the_result_goes_to_a_file_and_the_text_to_stdout() {
     let server = Server::start(&["--plain"]);
     let file = directory.file("result.json");
     let payload = directory.write("payload", b"{\"a\": [1, 2]}");
-    let args = [&["bench", &server.url], &SHORT[..10], &["--payload", &payload, "--json", &file]].concat();
+    let args =
+        [&["bench", &server.url], &words(SHORT)[..], &["--payload", &payload, "--json", &file]].concat();
     let output = webscale(&args);
     assert!(String::from_utf8(output.stdout).unwrap().contains("verdict      held"));
     let result: serde_json::Value = serde_json::from_slice(&fs::read(&file).unwrap()).unwrap();
@@ -252,22 +260,8 @@ fn measuring(args: &[&str]) -> (Child, BufReader<ChildStderr>) {
 #[test]
 fn a_stopped_server_shows_in_the_corrected_latency() {
     let server = Server::start(&["--plain"]);
-    let args = [
-        "bench",
-        &server.url,
-        "--clients",
-        "10",
-        "--interval",
-        "50ms",
-        "--warmup",
-        "0s",
-        "--duration",
-        "4s",
-        "--latency-limit",
-        "60s",
-        "--json",
-    ];
-    let (child, progress) = measuring(&args);
+    let flags = words("--clients 10 --interval 50ms --warmup 0s --duration 4s --latency-limit 60s --json");
+    let (child, progress) = measuring(&[&["bench", &server.url], &flags[..]].concat());
     signal(server.child.id(), "STOP");
     thread::sleep(Duration::from_secs(1));
     signal(server.child.id(), "CONT");
@@ -284,12 +278,12 @@ fn a_stopped_server_shows_in_the_corrected_latency() {
     assert!(uncorrected["p50"].as_f64().unwrap() < corrected["p90"].as_f64().unwrap(), "{uncorrected}");
 }
 
-const DAY: [&str; 8] = ["--clients", "5", "--interval", "50ms", "--warmup", "100ms", "--duration", "1d"];
+const DAY: &str = "--clients 5 --interval 50ms --warmup 100ms --duration 1d";
 
 #[test]
 fn a_server_that_dies_is_told_of() {
     let server = Server::start(&["--plain"]);
-    let (child, _stderr) = measuring(&[&["bench", &server.url, "--json"], &DAY[..]].concat());
+    let (child, _stderr) = measuring(&[&["bench", &server.url, "--json"], &words(DAY)[..]].concat());
     let pid = server.child.id();
     signal(pid, "KILL");
     let output = child.wait_with_output().unwrap();
@@ -306,7 +300,7 @@ fn a_server_that_dies_is_told_of() {
 fn a_server_that_stands_still_ends_a_load_that_is_not_to_wait() {
     let server = Server::start(&["--plain"]);
     let more = ["--stop-above-p99", "1s", "--latency-limit", "1s"];
-    let (child, mut stderr) = measuring(&[&["bench", &server.url][..], &DAY[..], &more].concat());
+    let (child, mut stderr) = measuring(&[&["bench", &server.url][..], &words(DAY), &more].concat());
     signal(server.child.id(), "STOP");
     let output = child.wait_with_output().unwrap();
     signal(server.child.id(), "CONT");
@@ -417,7 +411,7 @@ fn what_cannot_be_done_is_said() {
     assert_fails(&["bench", &url, "--source", "192.0.2.1"], 1, &["--source"]);
     assert_fails(&["bench", &url, "--payload", "/nonexistent"], 2, &["/nonexistent", "No such file"]);
     assert_fails(&["bench", "wss://127.0.0.1:1", "--ca", "/nonexistent"], 2, &["/nonexistent"]);
-    assert_fails(&["bench", &url, "--pid", "4294967295"], 1, &["4294967295", "gone"]);
+    assert_fails(&["bench", &url, "--pid", "4294967295"], 1, &["--pid 4294967295", "no such process"]);
     assert_fails(
         &["bench", &url, "--clients", "4000000000"],
         1,

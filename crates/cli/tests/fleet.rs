@@ -5,24 +5,10 @@ use std::io::{BufRead, BufReader};
 use std::process::{Child, ChildStderr, Command, Stdio};
 
 mod common;
-use common::{Server, assert_fails, children, signal, until_measuring};
+use common::{Server, assert_fails, children, signal, until_measuring, words};
 
 /// Flags of a load of 24 clients with 10 messages each and a limit that no machine misses.
-const SHORT: [&str; 13] = [
-    "--clients",
-    "24",
-    "--interval",
-    "50ms",
-    "--warmup",
-    "0s",
-    "--duration",
-    "500ms",
-    "--latency-limit",
-    "60s",
-    "--size",
-    "300",
-    "--json",
-];
+const SHORT: &str = "--clients 24 --interval 50ms --warmup 0s --duration 500ms --latency-limit 60s --json";
 
 fn bench(url: &str, more: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_webscale"));
@@ -60,7 +46,9 @@ fn is_gone(pid: u32) -> bool {
 fn several_processes_make_one_load() {
     let server = Server::start(&["--mode", "echo"]);
     let result = result(
-        bench(&server.url, &[&SHORT[..], &["--probe", "echo", "--processes", "3"]].concat()).spawn().unwrap(),
+        bench(&server.url, &[&words(SHORT)[..], &["--probe", "echo", "--processes", "3"]].concat())
+            .spawn()
+            .unwrap(),
     );
     assert_eq!(result["generator"]["processes"], 3);
     let connections = &result["connections"];
@@ -82,7 +70,9 @@ fn descriptors_decide_how_many_processes() {
     // 64 are set aside: 10 clients a process.
     let command = "ulimit -n 74; exec \"$@\"";
     let mut limited = Command::new("sh");
-    limited.args(["-c", command, "sh", env!("CARGO_BIN_EXE_webscale"), "bench", &server.url]).args(SHORT);
+    limited
+        .args(["-c", command, "sh", env!("CARGO_BIN_EXE_webscale"), "bench", &server.url])
+        .args(words(SHORT));
     let output = limited.stdin(Stdio::null()).output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let result: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
@@ -103,7 +93,7 @@ fn descriptors_decide_how_many_processes() {
         "--processes",
         "2",
     ]);
-    let output = too_few.args(SHORT).stdin(Stdio::null()).output().unwrap();
+    let output = too_few.args(words(SHORT)).stdin(Stdio::null()).output().unwrap();
     let stderr = String::from_utf8(output.stderr).unwrap();
     assert_eq!(output.status.code(), Some(1), "{stderr}");
     assert!(stderr.contains("descriptors") && stderr.contains("more processes"), "{stderr}");
@@ -113,9 +103,9 @@ fn descriptors_decide_how_many_processes() {
 #[test]
 fn two_halves_are_one_whole() {
     let server = Server::start(&["--mode", "ingest"]);
-    let flags = [&SHORT[..6], &["--duration", "500ms", "--latency-limit", "60s", "--json"]].concat();
-    let whole = result(bench(&server.url, &flags).spawn().unwrap());
-    let half = || bench(&server.url, &[&flags[2..], &["--clients", "12"]].concat()).spawn().unwrap();
+    let whole = result(bench(&server.url, &words(SHORT)).spawn().unwrap());
+    let flags = SHORT.replace("--clients 24", "--clients 12");
+    let half = || bench(&server.url, &words(&flags)).spawn().unwrap();
     let halves = [half(), half()].map(result);
     for count in ["offered", "sent", "answered", "unanswered", "refused", "corrupt"] {
         let sum: u64 = halves.iter().map(|half| half["messages"][count].as_u64().unwrap()).sum();
@@ -131,22 +121,9 @@ fn two_halves_are_one_whole() {
 #[test]
 fn idle_clients_are_kept_alive_by_pings_alone() {
     let server = Server::start(&["--mode", "ingest"]);
-    let flags = [
-        "--idle",
-        "--ping-every",
-        "100ms",
-        "--clients",
-        "12",
-        "--warmup",
-        "0s",
-        "--duration",
-        "500ms",
-        "--processes",
-        "2",
-    ];
-    let result = result(
-        bench(&server.url, &[&flags[..], &["--latency-limit", "60s", "--json"]].concat()).spawn().unwrap(),
-    );
+    let idle = "--idle --ping-every 100ms --clients 12 --warmup 0s --duration 500ms --processes 2";
+    let flags = [&words(idle)[..], &["--latency-limit", "60s", "--json"]].concat();
+    let result = result(bench(&server.url, &flags).spawn().unwrap());
     assert_eq!((&result["probe"], &result["payload_bytes"]), (&"idle".into(), &0.into()));
     let messages = &result["messages"];
     assert_eq!(

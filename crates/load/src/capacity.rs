@@ -22,7 +22,7 @@ use crate::bench::outcome::Outcome;
 use crate::bench::payload::Kind;
 use crate::bench::plan::CLIENTS_PER_SOURCE;
 use crate::bench::provenance::Provenance;
-use crate::bench::{self, BenchError, Plan};
+use crate::bench::{self, BenchError, Plan, Probe};
 use crate::doctor::{self, Diagnosis, Need, Root, Verdict};
 use crate::measure::group;
 use crate::measure::kernel::{KernelError, Limits, Sockets};
@@ -99,7 +99,7 @@ pub struct Capacity {
     pub binding: Option<Binding>,
     /// What the server and the kernel took a client, where it could be measured.
     pub memory: Option<ClientMemory>,
-    /// The clients of a machine with the memory that was asked for, where `memory` is known: projected, not measured.
+    /// The clients of a machine with the memory that was asked for: projected from `memory`, not measured.
     pub projection: Option<Projection>,
     /// Corrected p99 above this is not held, in seconds.
     pub latency_limit_seconds: f64,
@@ -128,10 +128,9 @@ pub struct Load {
     pub interval_seconds: Option<f64>,
     /// Where the rate is looked for, how many clients there are.
     pub clients: Option<u32>,
-    /// How latency was learnt: `ping`, `echo`, `ack`, `sink` or `idle`.
-    pub probe: &'static str,
-    /// With `ack`, each so many-th message of a client was acknowledged.
-    pub ack_every: Option<u32>,
+    /// How latency was learnt. In JSON the fields `probe` (`ping`, `echo`, `ack`, `sink` or `idle`) and `ack_every`.
+    #[serde(flatten, serialize_with = "Probe::serialize_fields")]
+    pub probe: Probe,
 }
 
 impl Load {
@@ -143,8 +142,7 @@ impl Load {
             message_kind: plan.payload.kind(),
             interval_seconds: by_clients.then_some(plan.interval.as_secs_f64()),
             clients: (!by_clients).then_some(plan.clients),
-            probe: plan.probe.name(),
-            ack_every: plan.probe.ack_every(),
+            probe: plan.probe,
         }
     }
 }
@@ -404,7 +402,10 @@ impl<'a> Hunt<'a> {
     fn report(self, search: &Search) -> Capacity {
         let (settings, found) = (self.settings, search.found());
         let memory = ClientMemory::of(&self.grown, self.is_near);
-        let projection = settings.memory.zip(memory).map(|(budget, memory)| memory.project(budget));
+        let projection = settings.memory.map(|budget| match memory {
+            Some(memory) => memory.project(budget),
+            None => Projection::unknown(budget),
+        });
         let at_least = found.binding.as_ref().is_none_or(|binding| binding.end != End::Server);
         Capacity {
             url: redact::url(&settings.plan.url),

@@ -1,4 +1,4 @@
-//! Closing: codes, the close frame's payload and the closing handshake (RFC 6455 §5.5.1, §7).
+//! Closing: codes and the close frame's payload (RFC 6455 §5.5.1, §7.4).
 
 use core::fmt;
 
@@ -104,62 +104,5 @@ impl<'a> CloseFrame<'a> {
         let code = CloseCode::new(u16::from_be_bytes(*code)).ok_or(ProtocolError::InvalidCloseCode)?;
         let reason = simdutf8::basic::from_utf8(reason).map_err(|_| ProtocolError::InvalidUtf8)?;
         Ok(Some(Self { code, reason }))
-    }
-}
-
-/// How far the closing handshake has come (RFC 6455 §7.1.2 to §7.1.4).
-///
-/// ```text
-///          send             receive
-///   Open ---------> Sent -------------.
-///     |                               v
-///     '---------> Received --------> Closed
-///       receive              send
-/// ```
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub enum CloseState {
-    /// No close frame either way.
-    #[default]
-    Open,
-    /// Ours is out, the peer's has not come.
-    Sent,
-    /// The peer's has come, ours is owed.
-    Received,
-    /// Both have passed: the TCP connection may be closed.
-    Closed,
-}
-
-impl CloseState {
-    /// Asks to send a close frame: true exactly once, when it may go out now.
-    pub fn send(&mut self) -> bool {
-        let (next, may_send) = match *self {
-            Self::Open => (Self::Sent, true),
-            Self::Received => (Self::Closed, true),
-            done => (done, false),
-        };
-        *self = next;
-        may_send
-    }
-
-    /// Notes the peer's close frame: true when an echo is owed.
-    pub fn receive(&mut self) -> bool {
-        let (next, echo) = match *self {
-            Self::Open => (Self::Received, true),
-            Self::Sent => (Self::Closed, false),
-            done => (done, false),
-        };
-        *self = next;
-        echo
-    }
-
-    /// Both close frames have passed.
-    pub const fn is_done(self) -> bool {
-        matches!(self, Self::Closed)
-    }
-
-    /// Whether messages may still go out. No more once a close frame went either way: behind ours they are
-    /// forbidden (§5.5.1), behind the peer's nobody need read them.
-    pub const fn may_send_data(self) -> bool {
-        matches!(self, Self::Open)
     }
 }

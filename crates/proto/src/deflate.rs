@@ -51,7 +51,7 @@ impl Deflate {
 
     /// How hard to compress: 1 is fast, 9 is small; what lies outside is moved to the nearer. Default 1,
     /// which takes half the time of 2 and a fifth of 6 for 10 kB of JSON, and makes it 37 % as long, not 29 % or
-    /// 26 %.
+    /// 26 %. Level 1 makes repetitions shorter and nothing else: random base64 stays as long, and is 75 % with 2.
     #[must_use]
     pub fn level(mut self, level: u8) -> Self {
         self.level = level.clamp(1, 9);

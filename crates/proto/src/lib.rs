@@ -5,12 +5,11 @@
 //!
 //! - [`handshake`] upgrades from HTTP/1.1;
 //! - [`Decoder`] makes messages of the bytes that follow, [`encoder`] makes frames;
-//! - [`deflate`] negotiates permessage-deflate and compresses whole messages;
-//! - [`CloseState`] keeps the closing handshake in order.
+//! - [`deflate`] negotiates permessage-deflate and compresses whole messages.
 //!
 //! ```
 //! use webscale_proto::handshake::{HeadLimits, accept, head_end, parse_request};
-//! use webscale_proto::{CloseState, Decoder, DecoderConfig, Role, Step, encoder};
+//! use webscale_proto::{Decoder, DecoderConfig, Role, Step, encoder};
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! // What a client sent: a request, a masked "Hello" and a masked close frame.
@@ -26,7 +25,7 @@
 //!
 //! let config = DecoderConfig::new(Role::Server);
 //! let mut scratch = Vec::new(); // one for all connections of a thread
-//! let (mut decoder, mut closing) = (Decoder::new(), CloseState::default());
+//! let mut decoder = Decoder::new();
 //! let mut rest = &input[end..];
 //! loop {
 //!     let (used, step) = decoder.decode(&config, rest, &mut scratch)?;
@@ -36,9 +35,8 @@
 //!         Step::Message(message) => encoder::message(&mut output, message, None),
 //!         Step::Ping(payload) => encoder::pong(&mut output, payload, None)?,
 //!         Step::Close(frame) => {
-//!             if closing.receive() && closing.send() {
-//!                 encoder::close(&mut output, frame.map(|frame| frame.code), "", None);
-//!             }
+//!             encoder::close(&mut output, frame.map(|frame| frame.code), "", None);
+//!             break;
 //!         }
 //!         Step::Fragment | Step::Pong(_) => {}
 //!         // Only where they were asked for.
@@ -46,7 +44,6 @@
 //!     }
 //! }
 //! assert_eq!(output[head_len..], *b"\x81\x05Hello\x88\x00");
-//! assert!(closing.is_done());
 //! # Ok(())
 //! # }
 //! ```
@@ -79,7 +76,7 @@ pub mod proxy;
 pub mod role;
 pub mod utf8;
 
-pub use close::{CloseCode, CloseFrame, CloseState};
+pub use close::{CloseCode, CloseFrame};
 pub use decoder::{Decoder, DecoderConfig, Step};
 pub use deflate::{Agreed, Deflate, Deflater, Inflater};
 pub use error::{ControlTooLong, ProtocolError};

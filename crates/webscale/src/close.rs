@@ -3,6 +3,8 @@
 use std::fmt;
 use std::io;
 
+use webscale_proto::handshake::client::ResponseError;
+use webscale_proto::handshake::{InvalidHeader, UpgradeError};
 use webscale_proto::{CloseCode, ProtocolError, proxy::ProxyError};
 
 /// How a connection ended: what [`Handler::close`](crate::Handler::close) is told, exactly once.
@@ -66,7 +68,7 @@ pub enum CloseCause {
     /// TLS failed, in the handshake or later; the text is rustls' own.
     Tls(rustls::Error),
     /// The opening handshake failed.
-    Upgrade(String),
+    Upgrade(HandshakeError),
     /// It was no WebSocket, but a plain HTTP request, answered with this status. There was no session to tell.
     Http(u16),
     /// A proxy sent no header of the PROXY protocol, or a wrong one
@@ -119,7 +121,7 @@ impl fmt::Display for CloseCause {
             Self::Timeout(which) => write!(f, "{which}"),
             Self::Lost(kind) => write!(f, "connection lost: {kind}"),
             Self::Tls(error) => write!(f, "TLS failed: {error}"),
-            Self::Upgrade(what) => write!(f, "opening handshake failed: {what}"),
+            Self::Upgrade(error) => write!(f, "opening handshake failed: {error}"),
             Self::Http(status) => write!(f, "plain HTTP request, answered with status {status}"),
             Self::Proxy(error) => write!(f, "from a proxy: {error}"),
             Self::Refused => f.write_str("its address has all that one may have"),
@@ -127,6 +129,39 @@ impl fmt::Display for CloseCause {
         }
     }
 }
+
+/// Why an opening handshake failed (RFC 6455 §4).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[non_exhaustive]
+pub enum HandshakeError {
+    /// The client's request opens no WebSocket.
+    Request(UpgradeError),
+    /// The client was turned away with this status.
+    Rejected(u16),
+    /// What the handler let the client in with ([`Accept`](crate::Accept)) cannot be sent: the client got status 500.
+    Accept(InvalidHeader),
+    /// What a [`Target`](crate::Target) asks for cannot be sent: nothing was.
+    Target(InvalidHeader),
+    /// The head of the server's answer is longer than [`Limits::head_bytes`](crate::Limits::head_bytes).
+    HeadTooLong,
+    /// The server's answer opens no WebSocket, as with [another status](ResponseError::Status) than 101.
+    Response(ResponseError),
+}
+
+impl fmt::Display for HandshakeError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Request(error) => error.fmt(f),
+            Self::Rejected(status) => write!(f, "answered with status {status}"),
+            Self::Accept(error) => write!(f, "the handler's answer is invalid: {error}"),
+            Self::Target(error) => error.fmt(f),
+            Self::HeadTooLong => f.write_str("the answer's head is too long"),
+            Self::Response(error) => error.fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for HandshakeError {}
 
 /// The causes as counters tell them apart.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

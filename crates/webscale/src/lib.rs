@@ -150,7 +150,7 @@ mod watchdog;
 mod worker;
 
 pub use client::{Client, ClientBuilder, ConnectError};
-pub use close::{Close, CloseCause, Timeout};
+pub use close::{Close, CloseCause, HandshakeError, Timeout};
 pub use handler::Handler;
 pub use health::{Health, Overload, ServerThread, Stuck};
 pub use limits::{Limits, SlowConsumer};
@@ -168,6 +168,8 @@ pub use target::{Target, TargetError};
 pub use tls::{
     ClientAuth, ClientTls, ClientTlsBuilder, TicketKeys, Tls, TlsConfigError, TlsSession, TlsVersions,
 };
+pub use webscale_proto::handshake::client::ResponseError;
+pub use webscale_proto::handshake::{InvalidHeader, UpgradeError};
 pub use webscale_proto::{Chunk, CloseCode, Deflate, Message, ProtocolError, proxy::ProxyError};
 
 /// For the fuzz target, which lies outside of this crate.

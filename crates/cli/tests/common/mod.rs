@@ -5,6 +5,11 @@ use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStderr, ChildStdout, Command, Output, Stdio};
 
+/// The words of a command line in which none is quoted.
+pub(crate) fn words(line: &str) -> Vec<&str> {
+    line.split_whitespace().collect()
+}
+
 /// What the command did with these arguments and no input.
 pub(crate) fn webscale(args: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_webscale")).args(args).stdin(Stdio::null()).output().unwrap()

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::outcome::{Connections, Failure, Outcome, ServerUse, Verdict};
+use super::plan::Probe;
 use super::timeline::Sample;
 use crate::measure::group;
 
@@ -112,12 +113,12 @@ pub(crate) fn failures(outcome: &Outcome) -> Vec<String> {
     // Who cuts a load short does not wait for the last answers.
     let (unanswered, lost) = match outcome.probe {
         _ if outcome.verdict.is_cut() => (0, 0),
-        "echo" => (0, messages.lost),
+        Probe::Echo => (0, messages.lost),
         _ => (messages.unanswered, 0),
     };
     let is_silent = messages.answered == 0;
     let not_answered = match outcome.probe {
-        "ping" if is_silent => {
+        Probe::Ping if is_silent => {
             "messages were not answered: where a server answers no pings, --probe echo or --ack-every time what it does answer"
         }
         _ => "messages were not answered",
@@ -231,7 +232,7 @@ mod tests {
         let mut outcome = good();
         (outcome.messages.answered, outcome.messages.unanswered) = (0, 1000);
         assert!(judge(&outcome, LIMIT).problems[0].contains("--probe echo or --ack-every"));
-        (outcome.probe, outcome.messages.lost) = ("echo", 1000);
+        (outcome.probe, outcome.messages.lost) = (Probe::Echo, 1000);
         assert!(judge(&outcome, LIMIT).problems[0].contains("--probe ping"));
     }
 
@@ -252,7 +253,7 @@ mod tests {
     #[test]
     fn what_is_tolerated_is_no_problem_and_a_limit_that_was_passed_is_one() {
         let mut outcome = good();
-        (outcome.probe, outcome.messages.lost) = ("echo", 7);
+        (outcome.probe, outcome.messages.lost) = (Probe::Echo, 7);
         assert_eq!(judge(&outcome, LIMIT).problems, ["7 echoes were lost"]);
         outcome.verdict.tolerated = true;
         assert!(judge(&outcome, LIMIT).held());

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize, Serializer};
 use super::compressed::Compressed;
 use super::counts::Reconciled;
 use super::payload::Kind;
-use super::plan::Model;
+use super::plan::{Model, Probe};
 use super::provenance::Provenance;
 use super::timeline::Sample;
 use crate::histogram::Summary;
@@ -26,10 +26,9 @@ pub struct Outcome {
     pub provenance: Provenance,
     /// The endpoint, without credentials.
     pub url: String,
-    /// How latency was learnt: `ping`, `echo`, `ack` or `sink`.
-    pub probe: &'static str,
-    /// With `ack`, each so many-th message of a client was acknowledged.
-    pub ack_every: Option<u32>,
+    /// How latency was learnt. In JSON the fields `probe` (`ping`, `echo`, `ack`, `sink` or `idle`) and `ack_every`.
+    #[serde(flatten, serialize_with = "Probe::serialize_fields")]
+    pub probe: Probe,
     /// Of the clients, one in so many was probed.
     pub probe_one_in: u32,
     /// Text or binary.
@@ -42,7 +41,7 @@ pub struct Outcome {
     pub interval_seconds: f64,
     /// Clients that were due within so long sent together, in seconds; zero for each at its own time.
     pub tick_seconds: f64,
-    /// Length of the measured part as it was, in seconds.
+    /// Length of the measured part as it was, by the schedule, in seconds; zero where it was not come to.
     pub measured_seconds: f64,
     /// Connections.
     pub connections: Connections,
@@ -87,6 +86,15 @@ impl Outcome {
         (server > 0.0).then(|| self.generator.cpu_seconds / server)
     }
 
+    /// What was sent a second of the measured part, and its payload in bytes.
+    pub fn sent_rates(&self) -> (f64, f64) {
+        let Messages { sent, bytes, .. } = self.messages;
+        match self.measured_seconds {
+            0.0 => (0.0, 0.0),
+            seconds => (sent as f64 / seconds, bytes as f64 / seconds),
+        }
+    }
+
     /// Connections and messages that failed. Who cuts a load short does not wait for the last answers.
     pub fn failure_count(&self) -> u64 {
         let Messages { refused, unanswered, lost, reordered, corrupt, .. } = self.messages;
@@ -97,7 +105,7 @@ impl Outcome {
 
     /// What was sent: idle clients have nothing but pings.
     pub fn sent_noun(&self) -> &'static str {
-        if self.probe == "idle" { "ping" } else { "message" }
+        if self.probe == Probe::Idle { "ping" } else { "message" }
     }
 
     /// What other programs took, in processors, if that is enough to disturb.
@@ -157,6 +165,8 @@ pub struct Messages {
     pub offered: u64,
     /// Handed to the connection.
     pub sent: u64,
+    /// Payload of those sent, in bytes, before it was compressed.
+    pub bytes: u64,
     /// Refused by the connection, because the server did not read or the connection was ending.
     pub refused: u64,
     /// An answer was expected.
@@ -216,6 +226,8 @@ pub struct Generator {
     pub loops: usize,
     /// CPU time of all of them in the measured part, in seconds.
     pub cpu_seconds: f64,
+    /// The same as a share of one processor.
+    pub cpu_share: f64,
     /// The same a message that was sent in that time, in µs.
     pub cpu_us_per_message: Option<f64>,
     /// The busiest of the threads, as a share of one processor.
@@ -245,7 +257,7 @@ pub struct ServerUse {
     pub memory_loaded: Memory,
     /// The greatest PSS that was seen, in bytes.
     pub peak_pss_bytes: u64,
-    /// CPU time for connecting, a client that opened, in µs; none when none opened.
+    /// CPU time for connecting, a connection that was opened until all were settled, in µs; none when none was.
     pub handshake_cpu_us: Option<f64>,
     /// CPU time in the measured part, in seconds.
     pub cpu_seconds: f64,
@@ -259,6 +271,8 @@ pub struct ServerUse {
     pub descriptors: usize,
     /// Context switches in the measured part.
     pub switches: Switches,
+    /// The same a message that was sent in that time.
+    pub switches_per_message: Option<f64>,
 }
 
 /// Sockets of the machine at three moments.
@@ -353,8 +367,7 @@ pub(crate) mod tests {
         Outcome {
             provenance: Provenance::default(),
             url: "ws://127.0.0.1:9".into(),
-            probe: "ping",
-            ack_every: None,
+            probe: Probe::Ping,
             probe_one_in: 1,
             payload_kind: Kind::Text,
             payload_bytes: 10_240,
@@ -366,6 +379,7 @@ pub(crate) mod tests {
             messages: Messages {
                 offered: 1000,
                 sent: 1000,
+                bytes: 10_240_000,
                 awaited: 1000,
                 answered: 1000,
                 ..Messages::default()
@@ -377,7 +391,12 @@ pub(crate) mod tests {
             latency_curve: Vec::new(),
             latency_limit_seconds: 0.1,
             schedule_lag_us: Some(summary(70.0)),
-            generator: Generator { cpu_seconds: 1.0, busiest_thread: 0.1, ..Generator::default() },
+            generator: Generator {
+                cpu_seconds: 1.0,
+                cpu_share: 0.1,
+                busiest_thread: 0.1,
+                ..Generator::default()
+            },
             machine: MachineShare { busy: 0.2, interrupts: 0.0, stolen: 0.0 },
             other_programs: None,
             server: None,
@@ -407,16 +426,26 @@ pub(crate) mod tests {
             threads: 1,
             descriptors: 1,
             switches: Switches::default(),
+            switches_per_message: None,
         }
+    }
+
+    #[test]
+    fn rates_are_of_the_measured_part() {
+        assert_eq!(good().sent_rates(), (100.0, 1_024_000.0));
+        assert_eq!(Outcome { measured_seconds: 0.0, ..good() }.sent_rates(), (0.0, 0.0));
     }
 
     #[test]
     fn serialises_with_units_in_the_names() {
         let json = serde_json::to_value(good()).unwrap();
-        assert_eq!(json["probe"], "ping");
+        assert_eq!((&json["probe"], &json["ack_every"]), (&"ping".into(), &().into()));
         assert_eq!(json["latency_us"]["corrected"]["p99"], 900.0);
         assert_eq!(json["messages"]["sent"], 1000);
         assert_eq!(json["verdict"]["result"], "held");
+        let probe = Probe::Ack { every: 7.try_into().unwrap() };
+        let json = serde_json::to_value(Outcome { probe, ..good() }).unwrap();
+        assert_eq!((&json["probe"], &json["ack_every"]), (&"ack".into(), &7.into()));
     }
 
     /// A load of which everything is known, and not all went well.

@@ -6,7 +6,8 @@ use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
+use serde::ser::SerializeStruct;
+use serde::{Deserialize, Serialize, Serializer};
 
 use super::BenchError;
 use super::counts::Counting;
@@ -54,8 +55,7 @@ impl Probe {
         if let Probe::Ack { every } = self { Some(every.get()) } else { None }
     }
 
-    /// `ping`, `echo`, `ack`, `sink` or `idle`.
-    pub fn name(self) -> &'static str {
+    fn name(self) -> &'static str {
         match self {
             Probe::Ping => "ping",
             Probe::Echo => "echo",
@@ -63,6 +63,14 @@ impl Probe {
             Probe::Sink => "sink",
             Probe::Idle => "idle",
         }
+    }
+
+    /// Two fields of a result: `probe`, one word, and `ack_every`.
+    pub(crate) fn serialize_fields<S: Serializer>(&self, out: S) -> Result<S::Ok, S::Error> {
+        let mut fields = out.serialize_struct("Probe", 2)?;
+        fields.serialize_field("probe", self.name())?;
+        fields.serialize_field("ack_every", &self.ack_every())?;
+        fields.end()
     }
 }
 

@@ -6,7 +6,7 @@ use std::io;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use webscale::CloseCause;
+use webscale::{CloseCause, HandshakeError, ResponseError};
 
 use super::compressed::Compressed;
 use super::outcome::Failure;
@@ -47,6 +47,8 @@ pub(crate) struct Part {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Counts {
     pub(crate) sent: u64,
+    /// Of the payload of those sent.
+    pub(crate) bytes: u64,
     pub(crate) refused: u64,
     pub(crate) awaited: u64,
     pub(crate) answered: u64,
@@ -75,13 +77,25 @@ impl Tally {
 
     /// Forgets everything; the memory stays.
     pub(crate) fn reset(&mut self) {
-        let Tally { opened, reconnected, resumed, compressed, .. } = self;
+        // Each by its name: one that were left out would be counted again.
+        let Tally {
+            opened,
+            reconnected,
+            resumed,
+            compressed,
+            handshakes,
+            failed,
+            disconnected,
+            warmup,
+            measured,
+            scratch: _,
+        } = self;
         (*opened, *reconnected, *resumed, *compressed) = Default::default();
-        self.handshakes.reset();
-        self.failed.clear();
-        self.disconnected.clear();
-        self.warmup.reset();
-        self.measured.reset();
+        handshakes.reset();
+        failed.clear();
+        disconnected.clear();
+        warmup.reset();
+        measured.reset();
     }
 
     /// The part that a message belongs to, by when it was due.
@@ -120,14 +134,16 @@ impl Part {
     }
 
     fn reset(&mut self) {
-        self.counts = Counts::default();
-        self.latency.reset();
-        self.lag.reset();
+        let Part { counts, latency, lag } = self;
+        *counts = Counts::default();
+        latency.reset();
+        lag.reset();
     }
 
-    /// A message went out.
-    pub(crate) fn sent(&mut self, sent: &Sent) {
+    /// A message with so many bytes went out.
+    pub(crate) fn sent(&mut self, sent: &Sent, bytes: usize) {
         self.counts.sent += 1;
+        self.counts.bytes += bytes as u64;
         self.lag.record(sent.at.saturating_sub(sent.due));
     }
 
@@ -147,6 +163,7 @@ impl Part {
 impl Counts {
     pub(crate) fn add(&mut self, other: &Counts) {
         self.sent += other.sent;
+        self.bytes += other.bytes;
         self.refused += other.refused;
         self.awaited += other.awaited;
         self.answered += other.answered;
@@ -181,20 +198,15 @@ fn failure_kind(cause: &CloseCause) -> Cow<'static, str> {
             _ => "connect",
         },
         CloseCause::Tls(_) => "tls",
-        CloseCause::Upgrade(what) => match status(what) {
-            Some(status) => return format!("HTTP {status}").into(),
-            None => "upgrade",
-        },
+        CloseCause::Upgrade(HandshakeError::Response(ResponseError::Status(status))) => {
+            return format!("HTTP {status}").into();
+        }
+        CloseCause::Upgrade(_) => "upgrade",
         CloseCause::Timeout(_) => "timeout",
         CloseCause::Lost(_) => "lost",
         _ => "other",
     };
     kind.into()
-}
-
-/// The status of an answer that was another one than 101, in the words of the library.
-fn status(what: &str) -> Option<u16> {
-    what.strip_prefix("the server answered ")?.get(..3)?.parse().ok()
 }
 
 /// What a person can do about a kind of failure that met every client, of which the first one said this.
@@ -224,6 +236,7 @@ pub(crate) fn advice(kind: &str, said: &str, url: &str) -> String {
             "is this the URL of a WebSocket, with the right path? A proxy in front has to pass Upgrade on"
         }
         "lost" if !secure => "a server with TLS is reached by wss://",
+        "lost" => "does the server ask for a certificate? --client-cert and --client-key show one",
         "unreachable" | "timeout" => "is the address right, and no firewall between?",
         _ => return String::new(),
     };
@@ -238,6 +251,10 @@ mod tests {
         Duration::from_millis(ms)
     }
 
+    fn refused(error: ResponseError) -> CloseCause {
+        CloseCause::Upgrade(HandshakeError::Response(error))
+    }
+
     const SENT: Sent = Sent { number: 0, due: ms(10), at: ms(12) };
 
     #[test]
@@ -245,11 +262,11 @@ mod tests {
         let mut tally = Tally::default();
         for measured in [false, true] {
             let part = tally.part(measured);
-            part.sent(&SENT);
+            part.sent(&SENT, 7);
             part.counts.awaited += 1;
             part.answered(&SENT, ms(15));
         }
-        let expected = Counts { sent: 1, awaited: 1, answered: 1, ..Counts::default() };
+        let expected = Counts { sent: 1, bytes: 7, awaited: 1, answered: 1, ..Counts::default() };
         assert_eq!((tally.measured.counts, tally.counts().sent), (expected, 2));
         assert_eq!((tally.measured.lag.count(), tally.measured.latency.corrected.count()), (1, 1));
     }
@@ -269,11 +286,11 @@ mod tests {
     fn nothing_is_left_of_what_was_collected() {
         let mut tally = Tally { opened: 3, reconnected: 1, resumed: 2, ..Tally::default() };
         tally.handshakes.record(ms(3));
-        tally.failed(&CloseCause::Upgrade("the server answered 404".into()));
+        tally.failed(&refused(ResponseError::Status(404)));
         tally.disconnected.insert(1006, Failure { count: 1, example: "lost".into() });
         for measured in [false, true] {
             let part = tally.part(measured);
-            part.sent(&SENT);
+            part.sent(&SENT, 7);
             part.answered(&SENT, ms(15));
         }
         tally.reset();
@@ -283,12 +300,12 @@ mod tests {
 
     #[test]
     fn failures_are_told_apart_and_added() {
-        let refused = || CloseCause::Connect(io::ErrorKind::ConnectionRefused.into());
+        let no_one = || CloseCause::Connect(io::ErrorKind::ConnectionRefused.into());
         let (mut one, mut other) = (Tally::default(), Tally::default());
-        one.failed(&refused());
-        other.failed(&refused());
-        other.failed(&CloseCause::Upgrade("the server answered 404 instead of 101".into()));
-        other.failed(&CloseCause::Upgrade("no Sec-WebSocket-Accept".into()));
+        one.failed(&no_one());
+        other.failed(&no_one());
+        other.failed(&refused(ResponseError::Status(404)));
+        other.failed(&refused(ResponseError::Accept));
         one.add(&other);
         assert_eq!(one.failed["refused"].count, 2);
         assert_eq!((one.failed["HTTP 404"].count, one.failed["upgrade"].count, one.failed.len()), (1, 1, 3));
@@ -303,6 +320,7 @@ mod tests {
         assert!(said("received fatal alert: CertificateRequired").contains("--client-cert"));
         assert!(said("received fatal alert: ProtocolVersion").contains("--tls-version"));
         assert_eq!(said("received fatal alert: InternalError"), "");
+        assert!(advice("lost", "", "wss://h/").contains("--client-cert"));
         for (kind, words) in [
             ("HTTP 401", "--bearer"),
             ("HTTP 302", "redirects"),
@@ -321,10 +339,12 @@ mod tests {
     #[test]
     fn another_process_reads_the_same() {
         let mut tally = Tally::default();
-        tally.measured.sent(&SENT);
+        tally.measured.sent(&SENT, 7);
         tally.measured.answered(&SENT, ms(15));
+        tally.measured.lag.record(Duration::ZERO);
+        tally.measured.latency.corrected.record(Duration::MAX);
         tally.handshakes.record(ms(3));
-        tally.failed(&CloseCause::Upgrade("HTTP status 404".into()));
+        tally.failed(&refused(ResponseError::Status(404)));
         let text = serde_json::to_string(&tally).unwrap();
         let read: Tally = serde_json::from_str(&text).unwrap();
         assert_eq!((read.counts(), &read.failed), (tally.counts(), &tally.failed));

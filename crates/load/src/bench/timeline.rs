@@ -385,11 +385,11 @@ mod tests {
         let mut tally = Tally::default();
         for (measured, took) in [(false, 1), (true, 100)] {
             let sent = Sent { number: 0, due: ms(10), at: ms(11) };
-            tally.part(measured).sent(&sent);
+            tally.part(measured).sent(&sent, 0);
             tally.part(measured).answered(&sent, ms(10 + took));
         }
         tally.part(true).counts.corrupt = 2;
-        tally.failed(&webscale::CloseCause::Upgrade("HTTP status 404".into()));
+        tally.failed(&webscale::CloseCause::Upgrade(webscale::HandshakeError::HeadTooLong));
         let mut counted = sample(1);
         counted.count(&tally);
         assert_eq!((counted.sent, counted.answered, counted.clients.failed), (2, 2, 1));

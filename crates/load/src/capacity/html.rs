@@ -145,6 +145,7 @@ pub(super) mod tests {
     use super::super::binding::{Binding, Resource};
     use super::super::figures::tests::MEMORY;
     use super::*;
+    use crate::bench::Probe;
     use crate::bench::payload::Kind;
     use crate::bench::provenance::Provenance;
     use crate::capacity::Load;
@@ -179,8 +180,7 @@ pub(super) mod tests {
                 message_kind: Kind::Text,
                 interval_seconds: Some(1.0),
                 clients: None,
-                probe: "ping",
-                ack_every: None,
+                probe: Probe::Ping,
             },
             found,
             confirmed: found.is_some(),

@@ -5,6 +5,7 @@ use std::fmt::Write;
 use comfy_table::CellAlignment;
 
 use super::{Capacity, ClientMemory, Load, Projection, StepReport};
+use crate::bench::Probe;
 use crate::bench::payload::Kind;
 use crate::report::unit::Unit;
 use crate::table::{Look, wrap};
@@ -34,7 +35,7 @@ pub fn text(capacity: &Capacity, look: Look) -> String {
 
 /// What every client did.
 pub(super) fn load(capacity: &Capacity) -> String {
-    let Load { message_bytes, message_kind, interval_seconds, clients, probe, ack_every } = &capacity.load;
+    let Load { message_bytes, message_kind, interval_seconds, clients, probe } = &capacity.load;
     let who = match (clients, interval_seconds) {
         (Some(1), _) => "by one client".to_owned(),
         (Some(clients), _) => format!("by {clients} clients"),
@@ -47,12 +48,12 @@ pub(super) fn load(capacity: &Capacity) -> String {
         Kind::Text => "text",
         Kind::Binary => "binary",
     };
-    let answers = match (*probe, ack_every) {
-        ("idle", _) => return format!("a ping {who}, no messages; latency until the pong"),
-        ("ping", _) => "latency by pings behind them".to_owned(),
-        ("echo", _) => "latency by their echoes".to_owned(),
-        (_, Some(every)) => format!("latency by the answer to each {every}th"),
-        _ => "latency not measured".to_owned(),
+    let answers = match probe {
+        Probe::Idle => return format!("a ping {who}, no messages; latency until the pong"),
+        Probe::Ping => "latency by pings behind them".to_owned(),
+        Probe::Echo => "latency by their echoes".to_owned(),
+        Probe::Ack { every } => format!("latency by the answer to each {every}th"),
+        Probe::Sink => "latency not measured".to_owned(),
     };
     format!("a {kind} message of {bytes} bytes {who}; {answers}")
 }
@@ -93,8 +94,19 @@ pub(super) fn taken(memory: &ClientMemory) -> String {
 /// How many clients another machine would hold, and how far that may be off.
 pub(super) fn projected(projection: &Projection, memory: Option<&ClientMemory>) -> String {
     let budget = Unit::Bytes.format(projection.budget_bytes as f64);
-    let Some(clients) = projection.clients else {
-        return format!("nothing for {budget}: the server's memory did not grow with the clients; try more");
+    let clients = match (projection.clients, memory) {
+        (Some(clients), _) => clients,
+        (None, Some(_)) => {
+            return format!(
+                "nothing for {budget}: the server's memory did not grow with the clients; try more"
+            );
+        }
+        (None, None) => {
+            return format!(
+                "nothing for {budget}: that takes the server's memory with two different numbers of clients that were \
+                 held; try fewer first (--from), or more (--most)"
+            );
+        }
     };
     let between = match (projection.clients_least, projection.clients_most) {
         (Some(least), Some(most)) => format!("{} to {} with 95 %", count(least), count(most)),
@@ -132,7 +144,8 @@ fn result(capacity: &Capacity) -> String {
         (false, true) => format!("held for {hold} and confirmed"),
         (false, false) => "held once, not confirmed".to_owned(),
     };
-    let latency = if capacity.load.probe == "sink" { String::new() } else { format!("; p99 below {limit}") };
+    let latency =
+        if capacity.load.probe == Probe::Sink { String::new() } else { format!("; p99 below {limit}") };
     format!("{at_least}{found} {unit}, {how}{latency}")
 }
 
@@ -240,5 +253,11 @@ mod tests {
         assert!(text.contains("cannot be told of two steps") && text.contains("takes root and"), "{text}");
         let text = with(&mut capacity, ClientMemory { server_bytes: -1.0, ..memory });
         assert!(text.contains("projected nothing for 4 GB: the server's memory did not grow"), "{text}");
+        (capacity.memory, capacity.projection) = (None, Some(Projection::unknown(4_000_000_000)));
+        let text = lines(&capacity);
+        assert!(
+            text.contains("projected nothing for 4 GB: that takes the server's memory with two"),
+            "{text}"
+        );
     }
 }

@@ -1,7 +1,7 @@
 //! What would make a load cheaper.
 
 use crate::bench::outcome::Outcome;
-use crate::bench::plan::Model;
+use crate::bench::plan::{Model, Probe};
 
 /// Messages that an event loop sends in a millisecond, from which on it was seen that sending them together pays
 /// (docs/scale.md has the figures).
@@ -12,9 +12,9 @@ const BUSY_FROM: f64 = 0.4;
 /// How the load would take less CPU time, in short lines, where that was seen with such a load.
 pub(crate) fn cheaper(outcome: &Outcome) -> Option<[&'static str; 2]> {
     let generator = &outcome.generator;
-    let each_ms =
-        outcome.messages.sent as f64 / outcome.measured_seconds / 1e3 / generator.loops.max(1) as f64;
-    let one_by_one = outcome.model == Model::Open && outcome.tick_seconds == 0.0 && outcome.probe != "idle";
+    let each_ms = outcome.sent_rates().0 / 1e3 / generator.loops.max(1) as f64;
+    let one_by_one =
+        outcome.model == Model::Open && outcome.tick_seconds == 0.0 && outcome.probe != Probe::Idle;
     (one_by_one && each_ms >= TOGETHER_FROM && generator.busiest_thread >= BUSY_FROM).then_some([
         "--tick 1ms saved 40 % of the CPU in a load like this: clients",
         "that are due within 1 ms send together, in larger bursts",
@@ -38,7 +38,7 @@ mod tests {
         assert!(gets_advice(|_| {}));
         assert!(!gets_advice(|outcome| outcome.tick_seconds = 0.001));
         assert!(!gets_advice(|outcome| outcome.model = Model::Closed));
-        assert!(!gets_advice(|outcome| outcome.probe = "idle"));
+        assert!(!gets_advice(|outcome| outcome.probe = Probe::Idle));
         assert!(!gets_advice(|outcome| outcome.messages.sent = 50_000));
         assert!(!gets_advice(|outcome| outcome.generator.loops = 2));
         assert!(!gets_advice(|outcome| outcome.generator.busiest_thread = 0.3));

@@ -15,7 +15,7 @@ use super::unit::{Unit, bytes_a_client};
 use crate::bench::counts::Reconciled;
 use crate::bench::judgement::{CORE_SHARE_MAX, LAG_SHARE_MAX, failures};
 use crate::bench::outcome::{Failure, Outcome};
-use crate::bench::plan::Model;
+use crate::bench::plan::{Model, Probe};
 use crate::bench::timeline::{Points, Sample, thinned};
 use crate::histogram::Summary;
 use crate::observe::Phase;
@@ -69,7 +69,7 @@ fn load(outcome: &Outcome) -> String {
     let interval = Unit::Seconds.format(outcome.interval_seconds);
     let seconds = Unit::Seconds.format(outcome.measured_seconds);
     let what = match outcome.model {
-        _ if outcome.probe == "idle" => format!("held open, each with a ping every {interval}"),
+        _ if outcome.probe == Probe::Idle => format!("held open, each with a ping every {interval}"),
         Model::Open => format!("each with {bytes} every {interval}"),
         Model::Closed if outcome.interval_seconds == 0.0 => {
             format!("each with {bytes} as soon as the last message was answered")
@@ -120,13 +120,13 @@ fn verdict(page: &mut Page, outcome: &Outcome) {
 }
 
 fn figures(outcome: &Outcome) -> Vec<Figure> {
-    let (connections, messages) = (&outcome.connections, &outcome.messages);
-    let rate = messages.sent as f64 / outcome.measured_seconds;
+    let connections = &outcome.connections;
+    let (rate, bytes) = outcome.sent_rates();
     let (what, note) = match outcome.probe {
-        "idle" => ("Pings", "no messages".to_owned()),
+        Probe::Idle => ("Pings", "no messages".to_owned()),
         _ => {
-            let bytes = Unit::Bytes.format(rate * outcome.payload_bytes as f64);
-            ("Messages", format!("{bytes} a second"))
+            let bytes = Unit::Bytes.format(bytes);
+            ("Messages", format!("{bytes} of payload a second"))
         }
     };
     let mut figures = vec![
@@ -173,24 +173,22 @@ fn figures(outcome: &Outcome) -> Vec<Figure> {
 
 fn latency_note(outcome: &Outcome) -> String {
     let how = match outcome.probe {
-        "sink" => return "No answer was expected, so there is no latency.".into(),
-        "ping" if outcome.probe_one_in > 1 => format!(
+        Probe::Sink => return "No answer was expected, so there is no latency.".into(),
+        Probe::Ping if outcome.probe_one_in > 1 => format!(
             "Taken by pings that one client in {} sends right behind its message: the pong comes back after the message \
              was read.",
             outcome.probe_one_in
         ),
-        "ping" => {
+        Probe::Ping => {
             "Taken by a ping right behind each message: the pong comes back after the message was read."
                 .into()
         }
-        "idle" => "Taken by the pings that keep the connections alive.".into(),
-        "echo" => "Taken by the echo of each message, whose bytes were compared.".into(),
-        _ => match outcome.ack_every {
-            None | Some(1) => "Taken by the server's answer to each message.".into(),
-            Some(every) => {
-                format!("Taken by the server's answers, one to every {every} messages of a client.")
-            }
-        },
+        Probe::Idle => "Taken by the pings that keep the connections alive.".into(),
+        Probe::Echo => "Taken by the echo of each message, whose bytes were compared.".into(),
+        Probe::Ack { every } if every.get() == 1 => "Taken by the server's answer to each message.".into(),
+        Probe::Ack { every } => {
+            format!("Taken by the server's answers, one to every {every} messages of a client.")
+        }
     };
     let what = match outcome.model {
         Model::Open => {
@@ -294,7 +292,7 @@ fn percentiles(outcome: &Outcome) -> Table {
     let (names, summaries): (Vec<&str>, Vec<Summary>) =
         all.into_iter().filter_map(|(name, summary)| Some((name, summary?))).unzip();
     let mut table = Table::new(
-        "Percentiles of the measured part (HDR histogram, three digits)",
+        "Percentiles of the measured part (HDR histogram, three digits or half a microsecond)",
         &[&[""], &names[..]].concat(),
     );
     let mut row = |name: &str, figure: fn(&Summary) -> f64, unit: Unit| {
@@ -327,7 +325,7 @@ fn load_plots(outcome: &Outcome, samples: &[Sample]) -> Vec<String> {
     ];
     let mut plots = vec![
         over_time(
-            if outcome.probe == "idle" { "Pings a second" } else { "Messages a second" },
+            if outcome.probe == Probe::Idle { "Pings a second" } else { "Messages a second" },
             samples,
             Unit::PerSecond,
             rates,
@@ -385,7 +383,7 @@ fn clients(outcome: &Outcome) -> Table {
 
 fn messages(outcome: &Outcome) -> Table {
     let messages = &outcome.messages;
-    let what = if outcome.probe == "idle" { "Pings" } else { "Messages" };
+    let what = if outcome.probe == Probe::Idle { "Pings" } else { "Messages" };
     let compressed = outcome.compressed.map(|compressed| {
         [
             ("sent compressed, warm-up included", compressed.sent.messages),

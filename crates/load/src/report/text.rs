@@ -4,6 +4,7 @@ use std::fmt::Write;
 
 use super::advice;
 use super::unit::{Unit, bytes_a_client};
+use crate::bench::Probe;
 use crate::bench::compressed::{Coded, Compressed};
 use crate::bench::counts::{Pair, Reconciled};
 use crate::bench::judgement::failures;
@@ -48,25 +49,31 @@ fn connections(text: &mut String, outcome: &Outcome) {
     }
     if let Some(resumed) = connections.resumed {
         line!(text, "             {resumed} handshakes resumed a TLS session");
+        if resumed == 0 {
+            line!(
+                text,
+                "             (the server gives no tickets, or gave them too late: try a slower --ramp)"
+            );
+        }
     }
 }
 
 fn messages(text: &mut String, outcome: &Outcome) {
     let messages = &outcome.messages;
     let seconds = outcome.measured_seconds;
-    let each_second = messages.sent as f64 / seconds;
-    let rate = Unit::PerSecond.format(each_second);
-    let bytes = Unit::Bytes.format(each_second * outcome.payload_bytes as f64);
+    let (rate, bytes) = outcome.sent_rates();
+    let (rate, bytes) = (Unit::PerSecond.format(rate), Unit::Bytes.format(bytes));
     let (sent, offered) = (messages.sent, messages.offered);
-    if outcome.probe == "idle" {
+    if outcome.probe == Probe::Idle {
         line!(text, "pings        {sent} of {offered} sent in {seconds:.1} s, {rate}; no messages");
     } else {
-        line!(text, "messages     {sent} of {offered} sent in {seconds:.1} s, {rate}, {bytes}/s");
+        let what = format!("{sent} of {offered} sent in {seconds:.1} s, {rate}, {bytes}/s of payload");
+        text.push_str(&wrap(&format!("messages     {what}"), "             "));
     }
     if messages.awaited > 0 {
         line!(text, "answers      {} of {} awaited", messages.answered, messages.awaited);
     }
-    if outcome.probe == "echo" {
+    if outcome.probe == Probe::Echo {
         let Messages { lost, corrupt, reordered, .. } = messages;
         line!(text, "echoes       {lost} lost, {corrupt} corrupt, {reordered} out of order");
     }
@@ -142,14 +149,13 @@ fn cells(cells: [String; 6]) -> String {
 /// What was timed.
 fn probed(outcome: &Outcome) -> String {
     match outcome.probe {
-        "ping" if outcome.probe_one_in == 1 => "pings behind the messages".to_owned(),
-        "ping" => format!("pings behind the messages of one client in {}", outcome.probe_one_in),
-        "idle" => "pings".to_owned(),
-        "ack" => match outcome.ack_every {
-            None | Some(1) => "the answers to the messages".to_owned(),
-            Some(every) => format!("the answers, one to every {every} messages of a client"),
-        },
-        probe => format!("{probe}es"),
+        Probe::Ping if outcome.probe_one_in == 1 => "pings behind the messages".to_owned(),
+        Probe::Ping => format!("pings behind the messages of one client in {}", outcome.probe_one_in),
+        Probe::Idle => "pings".to_owned(),
+        Probe::Ack { every } if every.get() == 1 => "the answers to the messages".to_owned(),
+        Probe::Ack { every } => format!("the answers, one to every {every} messages of a client"),
+        Probe::Echo => "echoes".to_owned(),
+        Probe::Sink => "nothing".to_owned(),
     }
 }
 
@@ -169,9 +175,7 @@ fn server_use(text: &mut String, outcome: &Outcome, server: &ServerUse) {
         line!(text, "             {share:>7} in {} ({})", thread.name, thread.tid);
     }
     let mut held = format!("{} descriptors", server.descriptors);
-    // Of a server that ended early, or was last looked at before, a share of all messages says nothing.
-    if server.cpu_us_per_message.is_some() && server.switches.all() > 0 {
-        let switches = server.switches.all() as f64 / outcome.messages.sent as f64;
+    if let Some(switches) = server.switches_per_message {
         held += &format!(", {switches:.2} context switches a {}", outcome.sent_noun());
     }
     line!(text, "             {held}");
@@ -320,6 +324,7 @@ mod tests {
             threads: 12_345,
             descriptors: 1_000_000,
             switches: Switches { voluntary: 200_000, involuntary: 50_000 },
+            switches_per_message: Some(0.25),
         });
         outcome.timeline = vec![sample(Phase::Connecting, 0.9), sample(Phase::Measuring, 0.25)];
         outcome.timeline[1].server.as_mut().unwrap().threads.extend::<Vec<ThreadShare>>(threads);
@@ -369,7 +374,7 @@ mod tests {
 
     #[test]
     fn idle_clients_send_pings_not_messages() {
-        let text = text(&Outcome { probe: "idle", ..huge() });
+        let text = text(&Outcome { probe: Probe::Idle, ..huge() });
         for part in ["from when a ping was due", "123 ms a ping,", "context switches a ping", "by pings\n"] {
             assert!(text.contains(part), "{part}: {text}");
         }

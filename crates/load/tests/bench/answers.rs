@@ -68,7 +68,7 @@ fn acknowledged_messages_are_timed() {
     let messages = outcome.messages;
     // Of the 14 messages of a client the 7th and the 14th, both measured.
     assert_eq!((messages.sent_in_all, messages.awaited, messages.answered), (280, 40, 40));
-    assert_eq!((outcome.probe, outcome.ack_every), ("ack", Some(7)));
+    assert_eq!(outcome.probe, ack(7));
     assert_eq!(outcome.latency_us.unwrap().corrected.count, 40);
     assert_borne(&outcome);
 }
@@ -83,6 +83,17 @@ fn templates_come_back_as_they_were_sent() {
         });
         assert_eq!((outcome.messages.answered, outcome.messages.corrupt), (240, 0));
     }
+}
+
+/// Ten messages of a client have a number of one digit, and two of those are of the warm-up.
+#[test]
+fn the_bytes_of_messages_of_different_lengths_are_counted() {
+    let outcome = Running::load(Behaviour::Consume, |plan| {
+        plan.payload = Payload::template(Template::parse("{seq}").unwrap(), Kind::Text);
+    });
+    assert_eq!((outcome.messages.sent, outcome.messages.bytes), (240, 20 * (8 + 2 * 4)));
+    let (rate, bytes) = outcome.sent_rates();
+    assert!((bytes / rate - 16.0 / 12.0).abs() < 1e-9, "{bytes} of {rate}");
 }
 
 /// A client sends when it has its answer, so that the times of all messages fill the time of all clients.

@@ -85,7 +85,9 @@ fn slow_answers_end_a_load() {
     });
     let why = outcome.verdict.stopped.as_ref().unwrap();
     assert!(why.contains("p99 latency"), "{why}");
-    // What was due later is not missing.
+    // What was due later is not missing, neither in all nor in a second.
     assert!(outcome.messages.offered < 3600 * 20 * 20);
+    let due: u64 = outcome.timeline.iter().map(|sample| sample.offered).sum();
+    assert_eq!(due, outcome.messages.offered + 20 * 2);
     assert!(!outcome.verdict.held() && !outcome.verdict.interrupted);
 }

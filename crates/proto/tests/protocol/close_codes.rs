@@ -1,6 +1,6 @@
 //! Every close code there can be, and the closing handshake.
 
-use webscale_proto::{CloseCode, CloseState, DecoderConfig, ProtocolError};
+use webscale_proto::{CloseCode, DecoderConfig, ProtocolError};
 
 use crate::support::{CLOSE, Event, FIN, ROLES, events, sent_to};
 
@@ -44,27 +44,4 @@ fn codes_say_what_they_mean() {
     assert_eq!(CloseCode::ABNORMAL.to_string(), "1006 (abnormal closure)");
     assert_eq!(CloseCode::new(3000).unwrap().to_string(), "3000 (registered)");
     assert_eq!(CloseCode::new(4999).unwrap().to_string(), "4999 (private)");
-}
-
-#[test]
-fn we_close_first() {
-    let mut state = CloseState::default();
-    assert!(state.may_send_data() && !state.is_done());
-    assert!(state.send(), "a close frame goes out");
-    assert!(!state.may_send_data() && !state.is_done());
-    assert!(!state.send(), "only once");
-    assert!(!state.receive(), "the peer's is the echo");
-    assert!(state.is_done());
-}
-
-#[test]
-fn the_peer_closes_first() {
-    let mut state = CloseState::default();
-    assert!(state.receive(), "an echo is owed");
-    assert!(!state.may_send_data() && !state.is_done());
-    assert!(!state.receive(), "only once");
-    assert!(state.send());
-    assert!(state.is_done());
-    assert!(!state.send() && !state.receive());
-    assert!(state.is_done() && !state.may_send_data());
 }

@@ -274,10 +274,9 @@ impl<S: Send + 'static> Channel<S> {
         }
         let overflowed = std::mem::take(&mut context.outgoing.overflowed);
         if let Some((code, reason)) = close
-            && open.closing.send()
+            && open.closing.may_send_data()
         {
-            open.next = None;
-            open.closed_by_us = Some(Box::new(Close::new(code, reason, CloseCause::Local)));
+            open.begin_closing(Close::new(code, reason, CloseCause::Local));
         }
         if !fine {
             context.metrics.panics.add(1);

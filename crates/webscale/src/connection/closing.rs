@@ -1,5 +1,7 @@
 //! How a connection ends: by a closing handshake (RFC 6455 §7), by a fault, or without a word.
 
+use std::mem;
+
 use webscale_proto::{CloseCode, CloseFrame, ProtocolError};
 
 use super::channel::{Channel, Stage};
@@ -8,6 +10,24 @@ use super::{Context, Fate, Handler};
 use crate::close::{Close, CloseCause, Timeout};
 use crate::metrics::Metrics;
 use crate::panics::caught;
+
+/// How far an open connection is on its way to a close of ours (RFC 6455 §7.1.2). The peer's ends it at once.
+#[derive(Default)]
+pub(super) enum Closing {
+    #[default]
+    No,
+    /// This close waits ([`Open::holds_back`]).
+    Held(Box<Close>),
+    /// Our Close frame is out, for this reason, and the peer's is awaited.
+    Sent(Box<Close>),
+}
+
+impl Closing {
+    /// Behind a Close frame nothing may be sent (RFC 6455 §5.5.1).
+    pub(super) fn may_send_data(&self) -> bool {
+        !matches!(self, Closing::Sent(_))
+    }
+}
 
 /// The reason beside 1011.
 pub(super) const FAILED: &str = "the server failed to handle a message";
@@ -23,16 +43,16 @@ impl<S: Send + 'static> Channel<S> {
     ) {
         let close = Close::new(code, reason, cause);
         match &mut self.stage {
-            Stage::Open(open) if open.holds_back(&close) => {
-                open.close_later.get_or_insert_with(|| Box::new(close));
-            }
-            Stage::Open(open) => {
-                if open.closing.send() {
-                    open.next = None;
+            Stage::Open(open) => match open.closing {
+                Closing::Sent(_) => {}
+                Closing::No if open.holds_back(&close) => open.closing = Closing::Held(Box::new(close)),
+                // The first that waits stays.
+                Closing::Held(_) if open.holds_back(&close) => {}
+                Closing::No | Closing::Held(_) => {
                     context.outgoing.close_frame(code.may_be_sent().then_some(code), reason);
-                    open.closed_by_us = Some(Box::new(close));
+                    open.begin_closing(close);
                 }
-            }
+            },
             Stage::Over => {}
             Stage::Opening(_) => self.over(context, close, Fate::Drop),
         }
@@ -41,16 +61,15 @@ impl<S: Send + 'static> Channel<S> {
     /// A close that waited comes when what it waited for is done.
     pub(super) fn settle_close<H: Handler<Session = S>>(&mut self, context: &mut Context<'_, H>) {
         if let Stage::Open(open) = &mut self.stage
-            && let Some(close) = open.close_later.take()
+            && let Some(close) = open.take_due_close()
         {
-            // Still held back, it goes back to where it was.
             self.close(context, close.code, &close.reason, close.cause);
         }
     }
 
     /// A shutdown's close waits: nothing further is accepted.
     pub(crate) fn is_leaving(&self) -> bool {
-        matches!(&self.stage, Stage::Open(Open { close_later: Some(close), .. }) if close.is_shutdown())
+        matches!(&self.stage, Stage::Open(Open { closing: Closing::Held(close), .. }) if close.is_shutdown())
     }
 
     /// Something is wrong that the peer should hear of: a Close frame goes out, and the connection ends behind it
@@ -64,7 +83,7 @@ impl<S: Send + 'static> Channel<S> {
     ) {
         context.outgoing.close_frame(Some(code), reason);
         // Where our Close frame went out before, that one holds.
-        let close = match self.closed_by_us() {
+        let close = match self.take_sent() {
             Some(ours) => Close { cause, ..ours },
             None => Close::new(code, reason, cause),
         };
@@ -84,20 +103,19 @@ impl<S: Send + 'static> Channel<S> {
         context: &mut Context<'_, H>,
         end: PeerClose,
     ) {
-        let Stage::Open(open) = &mut self.stage else { return };
-        if open.closing.receive() {
-            context.outgoing.close_frame(end.code.may_be_sent().then_some(end.code), "");
-        }
-        let close = match open.closed_by_us.take() {
-            Some(close) => *close,
-            None => Close::new(end.code, end.reason, CloseCause::Peer),
+        let close = match self.take_sent() {
+            Some(ours) => ours,
+            None => {
+                context.outgoing.close_frame(end.code.may_be_sent().then_some(end.code), "");
+                Close::new(end.code, end.reason, CloseCause::Peer)
+            }
         };
         self.over(context, close, Fate::Finish { answered: true });
     }
 
     /// The bytes below have ended.
     pub(crate) fn lost<H: Handler<Session = S>>(&mut self, context: &mut Context<'_, H>, cause: CloseCause) {
-        let close = match self.closed_by_us() {
+        let close = match self.take_sent() {
             Some(ours) => Close { cause, ..ours },
             None => Close::new(CloseCode::ABNORMAL, "", cause),
         };
@@ -147,9 +165,13 @@ impl<S: Send + 'static> Channel<S> {
         self.fail(context, CloseCode::POLICY, reason, CloseCause::SlowConsumer);
     }
 
-    fn closed_by_us(&mut self) -> Option<Close> {
+    /// Why our Close frame went out, if it did. What follows ends the connection.
+    fn take_sent(&mut self) -> Option<Close> {
         match &mut self.stage {
-            Stage::Open(open) => open.closed_by_us.take().map(|close| *close),
+            Stage::Open(Open { closing, .. }) => match mem::take(closing) {
+                Closing::Sent(close) => Some(*close),
+                Closing::No | Closing::Held(_) => None,
+            },
             Stage::Opening(_) | Stage::Over => None,
         }
     }
@@ -161,7 +183,7 @@ impl<S: Send + 'static> Channel<S> {
         close: Close,
         fate: Fate,
     ) {
-        let stage = std::mem::replace(&mut self.stage, Stage::Over);
+        let stage = mem::replace(&mut self.stage, Stage::Over);
         if matches!(stage, Stage::Over) {
             return;
         }

@@ -1,9 +1,11 @@
 //! What a connection is while it is open.
 
 use std::collections::VecDeque;
+use std::mem;
 
-use webscale_proto::{CloseState, Data, Decoder, FrameHeader};
+use webscale_proto::{Data, Decoder, FrameHeader};
 
+use super::closing::Closing;
 use crate::byte_queue::ByteQueue;
 use crate::close::Close;
 use crate::deflate::Extension;
@@ -18,12 +20,7 @@ pub(super) struct Open<S> {
     pub(super) decoder: Decoder,
     /// permessage-deflate, if both ends agreed on it.
     pub(super) extension: Option<Extension>,
-    pub(super) closing: CloseState,
-    /// Why we closed, while the peer's Close frame is awaited.
-    pub(super) closed_by_us: Option<Box<Close>>,
-    /// A close that waits for the session to come back from a worker, and a shutdown's also for what was received before, so
-    /// that what was accepted is answered.
-    pub(super) close_later: Option<Box<Close>>,
+    pub(super) closing: Closing,
     /// A message, or a chunk of one, that waits for a worker.
     pub(super) next: Option<Box<Delivery>>,
     /// The answer to the latest ping, while other bytes wait for the peer to take them. Those before it need none
@@ -48,7 +45,7 @@ pub(super) struct Waiting {
 }
 
 // An idle connection is this, the link, and rustls' state.
-const _: () = assert!(size_of::<Open<()>>() <= 160);
+const _: () = assert!(size_of::<Open<()>>() <= 144);
 
 impl<S> Open<S> {
     pub(super) fn new(session: S, extension: Option<Extension>, slow_consumer: SlowConsumer) -> Self {
@@ -57,9 +54,7 @@ impl<S> Open<S> {
             session: Some(session),
             decoder: Decoder::new(),
             extension,
-            closing: CloseState::Open,
-            closed_by_us: None,
-            close_later: None,
+            closing: Closing::No,
             next: None,
             pong: None,
             pending: ByteQueue::default(),
@@ -69,9 +64,27 @@ impl<S> Open<S> {
         }
     }
 
-    /// This close must wait.
+    /// This close must wait for the session to come back from a worker, and a shutdown's also for what was received before, so
+    /// that what was accepted is answered.
     pub(super) fn holds_back(&self, close: &Close) -> bool {
         self.session.is_none() || (close.is_shutdown() && self.has_pending())
+    }
+
+    /// A close that waited, if it need not any more.
+    pub(super) fn take_due_close(&mut self) -> Option<Close> {
+        match mem::take(&mut self.closing) {
+            Closing::Held(close) if !self.holds_back(&close) => Some(*close),
+            closing => {
+                self.closing = closing;
+                None
+            }
+        }
+    }
+
+    /// The Close frame that goes out now is ours: nothing further is sent or handled.
+    pub(super) fn begin_closing(&mut self, close: Close) {
+        self.next = None;
+        self.closing = Closing::Sent(Box::new(close));
     }
 
     /// A data message must wait, and everything behind it.

@@ -10,7 +10,7 @@ use webscale_proto::{Agreed, CloseCode, Deflate, Role};
 
 use super::{Context, Dial, Fate, Handler};
 use crate::admission::Handshake;
-use crate::close::{Close, CloseCause};
+use crate::close::{Close, CloseCause, HandshakeError};
 use crate::deflate::Extension;
 use crate::limits::SlowConsumer;
 use crate::peer::Outgoing;
@@ -130,7 +130,8 @@ impl<S> Opening<S> {
             deflate: target.deflate.as_ref(),
             headers: &headers,
         };
-        client::write_request(&mut outgoing.frames, &request).map_err(|error| failure(error.to_string()))
+        client::write_request(&mut outgoing.frames, &request)
+            .map_err(|error| failure(HandshakeError::Target(error)))
     }
 
     /// A server answers a client that was too slow; false where there is nobody to answer.
@@ -202,7 +203,7 @@ impl<S> Opening<S> {
                         let slow_consumer = context.config.limits.slow_consumer;
                         Outcome::Open { extension, slow_consumer, used }
                     }
-                    Err(error) => Outcome::Failed(failure(error.to_string()), Fate::Drop),
+                    Err(error) => Outcome::Failed(failure(HandshakeError::Response(error)), Fate::Drop),
                 }
             }
         }
@@ -233,16 +234,16 @@ impl Fault {
         }
     }
 
-    fn of_response(self) -> String {
+    fn of_response(self) -> HandshakeError {
         match self {
-            Self::TooLong => "the answer's head is too long".into(),
-            Self::Line(_) | Self::Nonsense => ResponseError::Malformed.to_string(),
+            Self::TooLong => HandshakeError::HeadTooLong,
+            Self::Line(_) | Self::Nonsense => HandshakeError::Response(ResponseError::Malformed),
         }
     }
 }
 
-fn failure(what: String) -> Close {
-    Close::new(CloseCode::ABNORMAL, "", CloseCause::Upgrade(what))
+fn failure(error: HandshakeError) -> Close {
+    Close::new(CloseCode::ABNORMAL, "", CloseCause::Upgrade(error))
 }
 
 /// Header fields as the protocol's functions take them.

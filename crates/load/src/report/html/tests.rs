@@ -1,5 +1,7 @@
 //! The page of one load, of every kind.
 
+use std::num::NonZeroU32;
+
 use super::*;
 use crate::bench::counts::Pair;
 use crate::bench::outcome::CurvePoint;
@@ -112,7 +114,7 @@ fn every_plot_has_its_figures_in_a_table() {
 #[test]
 fn a_load_without_answers_has_no_latency() {
     let mut outcome = good();
-    (outcome.latency_us, outcome.probe, outcome.schedule_lag_us) = (None, "sink", None);
+    (outcome.latency_us, outcome.probe, outcome.schedule_lag_us) = (None, Probe::Sink, None);
     let text = html(&outcome);
     assert!(text.contains("No answer was expected") && !text.contains("Latency over time"));
 }
@@ -125,7 +127,7 @@ fn each_kind_of_load_is_called_what_it_is() {
         html(&outcome)
     };
     assert!(told(|_| {}).contains("100 clients, each with 10.2 kB every 1 s; measured for 10 s."));
-    let idle = told(|it| (it.probe, it.payload_bytes, it.interval_seconds) = ("idle", 0, 20.0));
+    let idle = told(|it| (it.probe, it.payload_bytes, it.interval_seconds) = (Probe::Idle, 0, 20.0));
     assert!(idle.contains("half of the pings") && idle.contains("from when a ping was due"));
     assert!(!idle.contains("a message"), "{idle}");
     assert!(idle.contains("held open, each with a ping every 20 s") && idle.contains("<span>Pings</span>"));
@@ -134,7 +136,7 @@ fn each_kind_of_load_is_called_what_it_is() {
     assert!(closed.contains("as soon as the last message was answered") && !closed.contains("every 0 s"));
     assert!(closed.contains("a server that stands still is asked less often"));
     assert!(told(|it| it.connections.clients = 1).contains("the server bore 1 client."));
-    let every = told(|it| (it.probe, it.ack_every) = ("ack", Some(10)));
+    let every = told(|it| it.probe = Probe::Ack { every: NonZeroU32::new(10).unwrap() });
     assert!(every.contains("one to every 10 messages of a client"));
 }
 

@@ -4,6 +4,7 @@ use webscale_proto::handshake::{self, Answer, UpgradeError, parse_request, respo
 use webscale_proto::{CloseCode, Role};
 
 use super::{Asking, Close, CloseCause, Context, Fate, Handler, Outcome, borrowed, extension, failure};
+use crate::close::HandshakeError;
 use crate::journal::{self, Level};
 use crate::metrics::Metrics;
 use crate::panics::caught;
@@ -64,8 +65,7 @@ fn open<H: Handler>(
         Err(error) => {
             log(&error.to_string());
             turn_away(context, &invalid(), false);
-            let close = failure(format!("the handler's answer is invalid: {error}"));
-            Outcome::Failed(close, Fate::Finish { answered: false })
+            Outcome::Failed(failure(HandshakeError::Accept(error)), Fate::Finish { answered: false })
         }
     }
 }
@@ -83,12 +83,12 @@ fn http<H: Handler>(context: &mut Context<'_, H>, request: &Request<'_>) -> Outc
 pub(super) fn refuse<H: Handler>(context: &mut Context<'_, H>, error: UpgradeError, head: &[u8]) -> Outcome {
     context.metrics.count_rejection(error.status());
     error.write(&mut context.outgoing.frames, head);
-    Outcome::Failed(failure(error.reason().into()), Fate::Finish { answered: false })
+    Outcome::Failed(failure(HandshakeError::Request(error)), Fate::Finish { answered: false })
 }
 
 fn reject<H: Handler>(context: &mut Context<'_, H>, response: &Response, is_head: bool) -> Outcome {
     let status = turn_away(context, response, is_head);
-    Outcome::Failed(failure(format!("answered with status {status}")), Fate::Finish { answered: false })
+    Outcome::Failed(failure(HandshakeError::Rejected(status)), Fate::Finish { answered: false })
 }
 
 /// Answers who gets no WebSocket, and counts it. Gives the status.
