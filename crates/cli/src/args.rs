@@ -25,7 +25,8 @@ const EXIT_CODES: &str = "\
 Exit codes:
   0  done
   1  the run failed; stderr says why
-  2  what was typed cannot be done";
+  2  what was typed cannot be done
+  3  faults alone: not everything could be told";
 
 /// WebSocket servers and load, without an async runtime.
 #[derive(Debug, Parser)]

@@ -15,7 +15,7 @@ struct NotHeld(String);
 
 pub(crate) fn run(args: &BenchArgs) -> anyhow::Result<()> {
     let mut plan = args.plan()?;
-    output::all([args.output.prepare(), output::prepare_file("--csv", args.csv.as_deref())])?;
+    args.output.prepare_with([("--csv", args.csv.as_deref())])?;
     let mut stderr = Stderr::new()?;
     crate::doctor::before_load(&plan, &mut stderr)?;
     args.machine.find_server(&mut plan, &mut stderr).map_err(failed)?;

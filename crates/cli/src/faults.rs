@@ -34,7 +34,7 @@ pub(crate) fn run(args: &FaultsArgs) -> anyhow::Result<()> {
 }
 
 fn soak(settings: &SoakSettings, args: &FaultsArgs) -> anyhow::Result<()> {
-    output::all([args.output.prepare(), output::prepare_file("--csv", args.csv.as_deref())])?;
+    args.output.prepare_with([("--csv", args.csv.as_deref())])?;
     let mut stderr = Stderr::with_notes_alone()?;
     let report = soak::soak(settings, &mut stderr);
     stderr.finish();

@@ -180,9 +180,40 @@ fn where_nothing_can_be_written_no_load_is_made() {
     }
     let (page, seconds) = (directory.file("absent/page"), directory.file("absent/seconds"));
     assert_fails(&["bench", &url, "--html", &page, "--csv", &seconds], 2, &[&page, &seconds]);
+    let same = directory.file("same");
+    assert_fails(&["bench", &url, "--html", &same, "--csv", &same], 2, &["--html and --csv", &same]);
     // Nobody came.
     listener.set_nonblocking(true).unwrap();
     assert_eq!(listener.accept().unwrap_err().kind(), ErrorKind::WouldBlock);
+}
+
+#[test]
+fn a_load_that_fails_leaves_files_as_they_were() {
+    let directory = Directory::new("bench-untouched");
+    let (page, result) = (directory.file("page.html"), directory.file("result.json"));
+    directory.write("page.html", b"the last load");
+    let url = format!("ws://{}", TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap());
+    let more = ["--html", &page, "--json", &result, "--csv", "/dev/null"];
+    assert_fails(&short(&url, &more), 1, &["no client could connect"]);
+    assert_eq!(fs::read_to_string(&page).unwrap(), "the last load");
+    assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1);
+}
+
+#[test]
+fn a_message_may_come_from_stdin() {
+    let server = Server::start(&["--mode", "echo", "--plain"]);
+    let mut child = Command::new(env!("CARGO_BIN_EXE_webscale"))
+        .args(["bench", &server.url, "--clients", "1", "--warmup", "0s", "--duration", "200ms"])
+        .args(["--latency-limit", "60s", "--interval", "50ms", "--probe", "echo", "--payload", "-", "--json"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    child.stdin.take().unwrap().write_all(b"from stdin").unwrap();
+    let output = child.wait_with_output().unwrap();
+    let result: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!((&result["payload_bytes"], &result["messages"]["corrupt"]), (&10.into(), &0.into()));
+    assert!(output.status.success());
 }
 
 #[test]
@@ -380,7 +411,7 @@ fn what_cannot_be_done_is_said() {
     assert_fails(&["bench", &url, "--source", "192.0.2.1"], 1, &["--source"]);
     assert_fails(&["bench", &url, "--payload", "/nonexistent"], 2, &["/nonexistent", "No such file"]);
     assert_fails(&["bench", "wss://127.0.0.1:1", "--ca", "/nonexistent"], 2, &["/nonexistent"]);
-    assert_fails(&["bench", &url, "--pid", "4294967295"], 1, &["4294967295", "gone"]);
+    assert_fails(&["bench", &url, "--pid", "4294967295"], 1, &["--pid 4294967295", "no such process"]);
     assert_fails(
         &["bench", &url, "--clients", "4000000000"],
         1,

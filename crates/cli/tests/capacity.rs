@@ -467,5 +467,7 @@ fn what_cannot_be_done_is_said() {
     assert_fails(&["capacity", &url, "--latency-limit", "0s"], 2, &["--latency-limit", "above zero"]);
     assert_fails(&["capacity", &url, "--from", "9", "--most", "8"], 2, &["--from", "--most"]);
     assert_fails(&["capacity", &url, "--hold", "0s"], 2, &["--hold", "above zero"]);
-    assert_fails(&["capacity", &url, "--resolution", "2"], 2, &["0.001"]);
+    assert_fails(&["capacity", &url, "--resolution", "60%"], 2, &["0.1% to 50%"]);
+    let one = ["capacity", &url, "--memory", "4GiB", "--from", "9", "--most", "9"];
+    assert_fails(&one, 2, &["--memory", "--from must be below --most"]);
 }

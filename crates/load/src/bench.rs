@@ -136,8 +136,13 @@ pub enum BenchError {
     #[error(transparent)]
     Kernel(#[from] KernelError),
     /// Not one client could connect.
-    #[error("no client could connect: {0}")]
-    NoClient(String),
+    #[error("no client could connect: {said}{advice}")]
+    NoClient {
+        /// What most of them met.
+        said: String,
+        /// What the user of a load can do about it, behind a semicolon; empty where nothing is known.
+        advice: String,
+    },
 }
 
 fn list(numbers: &[usize]) -> String {
@@ -167,7 +172,8 @@ pub fn run(plan: &Plan, observer: &mut dyn Observer) -> Result<Outcome, BenchErr
     conductor.wait(Phase::WarmingUp, start + plan.warmup);
     let begin = conductor.mark()?;
     conductor.wait(Phase::Measuring, start + plan.until());
-    let end = conductor.mark()?;
+    // Of what was not come to, nothing was taken.
+    let end = if conductor.is_measured() { conductor.mark()? } else { begin.clone() };
     conductor.drain();
     let mut outcome = conductor.finish(&Marks { idle, connected, begin, end }, connect_time);
     if let Some(reconciliation) = reconciliation {

@@ -99,7 +99,7 @@ pub struct Capacity {
     pub binding: Option<Binding>,
     /// What the server and the kernel took a client, where it could be measured.
     pub memory: Option<ClientMemory>,
-    /// The clients of a machine with the memory that was asked for, where `memory` is known: projected, not measured.
+    /// The clients of a machine with the memory that was asked for: projected from `memory`, not measured.
     pub projection: Option<Projection>,
     /// Corrected p99 above this is not held, in seconds.
     pub latency_limit_seconds: f64,
@@ -375,10 +375,10 @@ impl<'a> Hunt<'a> {
                 Trial::Refused(Binding::new(Resource::Ports, step.value, text), most(sources as u64 * ports))
             }
             // The server that ended was there at the step before.
-            BenchError::NoClient(_) if witness.is_gone() && !self.steps.is_empty() => {
+            BenchError::NoClient { .. } if witness.is_gone() && !self.steps.is_empty() => {
                 Trial::Over(Binding::new(Resource::Death, step.value, text))
             }
-            BenchError::NoClient(_) if !self.steps.is_empty() => {
+            BenchError::NoClient { .. } if !self.steps.is_empty() => {
                 Trial::NotHeld(Binding::new(Resource::Connections, step.value, text))
             }
             BenchError::Process(_) if witness.is_gone() && !self.steps.is_empty() => {
@@ -402,7 +402,10 @@ impl<'a> Hunt<'a> {
     fn report(self, search: &Search) -> Capacity {
         let (settings, found) = (self.settings, search.found());
         let memory = ClientMemory::of(&self.grown, self.is_near);
-        let projection = settings.memory.zip(memory).map(|(budget, memory)| memory.project(budget));
+        let projection = settings.memory.map(|budget| match memory {
+            Some(memory) => memory.project(budget),
+            None => Projection::unknown(budget),
+        });
         let at_least = found.binding.as_ref().is_none_or(|binding| binding.end != End::Server);
         Capacity {
             url: redact::url(&settings.plan.url),

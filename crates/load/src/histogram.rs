@@ -11,12 +11,12 @@ use crate::bench::outcome::CurvePoint;
 
 /// The longest time that is told apart; a longer one counts as this.
 pub(crate) const LONGEST: Duration = Duration::from_secs(3600);
-/// The shortest time that is told apart.
+/// The shortest time that is told apart; the histogram takes the power of two of nanoseconds below it.
 const SHORTEST: Duration = Duration::from_micros(1);
 /// Digits that a recorded value keeps.
 const SIGNIFICANT_DIGITS: u8 = 3;
 
-/// Durations with their percentiles, to three digits.
+/// Durations with their percentiles, to three digits or half a microsecond.
 #[derive(Debug, Clone)]
 pub struct Times {
     histogram: Histogram<u64>,
@@ -222,6 +222,19 @@ mod tests {
         times.record(Duration::MAX);
         assert_eq!(times.count(), 2);
         assert!(near(times.quantile(1.0).as_secs_f64(), 3600.0));
+    }
+
+    #[test]
+    fn short_times_are_told_to_half_a_microsecond() {
+        for ns in (0..2_000_000).step_by(977) {
+            let mut times = Times::new();
+            times.record(Duration::from_nanos(ns));
+            let summary = times.summary().unwrap();
+            for us in [summary.min, summary.mean, summary.p50, summary.max] {
+                let off = (us - ns as f64 / 1e3).abs();
+                assert!(off <= 0.512 || off <= us / 1e3, "{ns} ns as {us} µs");
+            }
+        }
     }
 
     #[test]

@@ -73,12 +73,14 @@ fn parse(url: &str) -> Result<Parts<'_>, TargetError> {
         return Err(Malformed("a WebSocket URL has no fragment (#)"));
     }
     if rest.bytes().any(|byte| !byte.is_ascii_graphic()) {
-        return Err(Malformed("spaces and non-ASCII characters must be percent-encoded"));
+        return Err(Malformed(
+            "spaces and non-ASCII characters must be percent-encoded, and in the host be written as xn--",
+        ));
     }
     let end = rest.find(['/', '?']).unwrap_or(rest.len());
     let (authority, target) = rest.split_at(end);
     if authority.contains('@') {
-        return Err(Malformed("user and password do not belong in it; send an Authorization header"));
+        return Err(Malformed("user and password do not belong in it; send an Authorization header instead"));
     }
     let (host, port) = match authority.strip_prefix('[') {
         Some(bracketed) => {
@@ -263,6 +265,7 @@ mod tests {
             ("ws://a/#f", "fragment"),
             ("ws://a/\u{e4}", "percent-encoded"),
             ("ws://a/b c", "percent-encoded"),
+            ("ws://\u{e4}/", "as xn--"),
         ];
         for (url, expected) in cases {
             let error = parse(url).unwrap_err().to_string();

@@ -9,9 +9,9 @@ mod message;
 mod tests;
 
 use std::net::IpAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use webscale_load::bench::{BenchError, Plan, Program};
 use webscale_load::observe::Observer;
 
@@ -52,8 +52,8 @@ Fields of --template:
   {random_int:A-B}     a whole number from A to B
   {{                   one {; any { that no small letter follows stands for itself, as in JSON
 
-Exit code 1 when the server did not bear the load or, with --counts, counted another one, or the load could not be
-made as asked.")]
+Exit code 1 when the server did not bear the load or, with --counts, counted another one, or the load could not be \
+made as asked or was interrupted.")]
 pub(crate) struct BenchArgs {
     #[command(flatten)]
     pub(crate) endpoint: EndpointArgs,
@@ -124,6 +124,9 @@ pub(crate) fn own_path() -> anyhow::Result<PathBuf> {
 
 impl MachineArgs {
     pub(crate) fn apply(&self, plan: &mut Plan) -> anyhow::Result<()> {
+        if let Some(pid) = self.pid.iter().find(|pid| !Path::new(&format!("/proc/{pid}")).exists()) {
+            bail!("--pid {pid}: there is no such process");
+        }
         plan.loops = match self.cpu.as_slice() {
             [] => vec![None; usize::from(self.threads)],
             cpus => cpus.iter().copied().map(Some).collect(),

@@ -31,10 +31,10 @@ Examples:
   webscale capacity ws://127.0.0.1:9001 --find rate --clients 100 --size 128 --probe echo
   webscale capacity wss://127.0.0.1:9001 --from 5000 --most 40000 --html capacity.html
 
---find rate times the answers to one client in 10, from 100 clients on: pings behind all messages would be half of the
+--find rate times the answers to one client in 10, from 100 clients on: pings behind all messages would be half of the \
 load. --sample says otherwise.
 
-Exit code 0 when a number was found and confirmed, also one that the server may exceed (`at least`); 1 when nothing was
+Exit code 0 when a number was found and confirmed, also one that the server may exceed (`at least`); 1 when nothing was \
 held, the server ended, or the search was interrupted.")]
 pub(crate) struct CapacityArgs {
     #[command(flatten)]
@@ -57,7 +57,7 @@ pub(crate) struct SearchArgs {
     #[arg(long, value_enum, default_value_t = FindArg::Clients)]
     pub(crate) find: FindArg,
     /// With --find rate: so many clients [default: 100]
-    #[arg(long, short, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, short, value_name = "N", value_parser = units::count)]
     pub(crate) clients: Option<u32>,
     /// With --find clients: time between two messages of one client [default: 1s]
     #[arg(long, short, value_name = "TIME", value_parser = units::duration, conflicts_with = "idle")]
@@ -77,13 +77,13 @@ pub(crate) struct SearchArgs {
     #[arg(long, value_name = "TIME", value_parser = units::duration)]
     pub(crate) within: Option<Duration>,
     /// The first number that is tried [default: 1000]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, value_name = "N", value_parser = units::count)]
     pub(crate) from: Option<u32>,
     /// Nothing above is tried [default: what the machine can do]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, value_name = "N", value_parser = units::count)]
     pub(crate) most: Option<u32>,
-    /// The result may be below the boundary by this share [default: 0.03]
-    #[arg(long, value_name = "SHARE", value_parser = share)]
+    /// The result may be below the boundary by this share, as 3% or 0.03 [default: 3%]
+    #[arg(long, value_name = "SHARE", value_parser = resolution)]
     pub(crate) resolution: Option<f64>,
     /// Load before each measured part [default: 2s]
     #[arg(long, value_name = "TIME", value_parser = units::duration)]
@@ -108,10 +108,9 @@ pub(crate) enum FindArg {
     Rate,
 }
 
-fn share(text: &str) -> Result<f64, String> {
-    let share = text.parse::<f64>().map_err(|error| error.to_string())?;
-    let range = 0.001..=0.5;
-    if range.contains(&share) { Ok(share) } else { Err("wanted a share from 0.001 to 0.5".into()) }
+fn resolution(text: &str) -> Result<f64, String> {
+    let share = units::share(text).ok().filter(|share| (0.001..=0.5).contains(share));
+    share.ok_or_else(|| "wanted a share from 0.1% to 50%, as 3% or 0.03".into())
 }
 
 /// The first number that is tried, and all clients of a search for the rate.
@@ -182,6 +181,9 @@ impl SearchArgs {
         }
         if self.memory == Some(0) {
             return refuse("--memory must be above zero");
+        }
+        if self.memory.is_some() && self.from.is_some() && self.from == self.most {
+            return refuse("--memory needs different numbers of clients: --from must be below --most");
         }
         if self.from.zip(self.most).is_some_and(|(from, most)| from > most) {
             return refuse("--from must not be above --most");

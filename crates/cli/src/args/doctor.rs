@@ -26,7 +26,7 @@ Examples:
 Exit code 1 when a row is short: that many clients do not fit.")]
 pub(crate) struct DoctorArgs {
     /// Clients at the same time
-    #[arg(long, short, value_name = "N", default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, short, value_name = "N", default_value_t = 10_000, value_parser = units::count)]
     pub(crate) clients: u32,
     /// The server that is to be loaded. Where it runs on this machine, the limits of its own processes count; if it is
     /// elsewhere, only the load's end is examined, and ports matter

@@ -22,9 +22,19 @@ pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     time.ok_or_else(|| format!("{text:?} is too long: 36500d is the most"))
 }
 
-/// Reads how often something happens, a second: `200/s`, `90/m`, `1.5/h`; without a unit, a second.
+/// Reads a number above zero: `7`, `10k`, `1.5M`.
+pub(crate) fn count(text: &str) -> Result<u32, String> {
+    let (number, unit) = split_multiple(text)?;
+    if !unit.is_empty() || number.fract() != 0.0 || !(1.0..=f64::from(u32::MAX)).contains(&number) {
+        return Err(format!("wanted a whole number from 1 to {}, as 500 or 10k", u32::MAX));
+    }
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "checked: whole, in range")]
+    Ok(number as u32)
+}
+
+/// Reads how often something happens, a second: `200/s`, `10k/s`, `90/m`, `1.5/h`; without a unit, a second.
 pub(crate) fn rate(text: &str) -> Result<f64, String> {
-    let (number, unit) = split(text)?;
+    let (number, unit) = split_multiple(text)?;
     let rate = match unit {
         "" | "/s" => number,
         "/m" => number / 60.0,
@@ -71,6 +81,16 @@ pub(crate) fn size(text: &str) -> Result<usize, String> {
     Ok(bytes as usize)
 }
 
+/// A number, in thousands or millions where `k` or `M` follows it, and what follows then.
+fn split_multiple(text: &str) -> Result<(f64, &str), String> {
+    let (number, unit) = split(text)?;
+    Ok(match unit.split_at_checked(1) {
+        Some(("k", unit)) => (number * 1e3, unit),
+        Some(("M", unit)) => (number * 1e6, unit),
+        _ => (number, unit),
+    })
+}
+
 /// A number that is not negative, and what follows it.
 fn split(text: &str) -> Result<(f64, &str), String> {
     let end = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
@@ -100,9 +120,21 @@ mod tests {
     }
 
     #[test]
+    fn counts() {
+        for (text, number) in [("1", 1), ("500", 500), ("10k", 10_000), ("1.5M", 1_500_000), ("0.5 k", 500)] {
+            assert_eq!(count(text), Ok(number), "{text}");
+        }
+        assert_eq!(count("4294967295"), Ok(u32::MAX));
+        for text in ["0", "", "-1", "k", "1.5", "1e3", "10K", "10kk", "10k/s", "4294967296", "5G"] {
+            assert!(count(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
     fn rates() {
         assert_eq!((rate("200/s"), rate("90/m"), rate("7")), (Ok(200.0), Ok(1.5), Ok(7.0)));
-        for text in ["0/s", "", "/s", "5/d", "-1"] {
+        assert_eq!((rate("10k/s"), rate("1.5k"), rate("6M/m")), (Ok(10_000.0), Ok(1500.0), Ok(100_000.0)));
+        for text in ["0/s", "", "/s", "5/d", "-1", "5m", "k", "5kk"] {
             assert!(rate(text).is_err(), "{text}");
         }
     }

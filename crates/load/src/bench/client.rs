@@ -247,9 +247,12 @@ impl Clients {
         let id = shared.id(peer.session().index, &sent);
         let mut tally = self.tally();
         let mut scratch = std::mem::take(&mut tally.scratch);
-        let outcome = match shared.probe {
-            Probe::Idle => peer.ping(&sent.number.to_be_bytes()),
-            probe => peer.send(shared.payload.message(id, probe == Probe::Echo, &mut scratch)),
+        let (bytes, outcome) = match shared.probe {
+            Probe::Idle => (0, peer.ping(&sent.number.to_be_bytes())),
+            probe => {
+                let message = shared.payload.message(id, probe == Probe::Echo, &mut scratch);
+                (message.len(), peer.send(message))
+            }
         };
         tally.scratch = scratch;
         let part = tally.part(shared.is_measured(sent.due));
@@ -257,7 +260,7 @@ impl Clients {
             part.counts.refused += 1;
             return false;
         }
-        part.sent(&sent);
+        part.sent(&sent, bytes);
         peer.session().sent += 1;
         let is_awaited = peer.session().probed
             && match shared.probe {

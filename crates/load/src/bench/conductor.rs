@@ -55,7 +55,7 @@ pub(crate) struct Conductor<'a> {
     overdue: Overdue,
     /// Which of the plan's limits has been passed.
     stopped: Option<String>,
-    /// When the load ended, by the schedule.
+    /// When the load ends, by the schedule.
     ended: Duration,
 }
 
@@ -116,12 +116,11 @@ impl<'a> Conductor<'a> {
         }
         let failed = self.total.failed.iter().chain(&self.second.failed);
         let why = failed.max_by_key(|(_, failure)| failure.count);
-        Err(BenchError::NoClient(why.map_or_else(
-            || "no answer".into(),
-            |(kind, failure)| {
-                format!("{}{}", failure.example, advice(kind, &failure.example, &self.plan.url))
-            },
-        )))
+        let (said, advice) = why.map_or_else(
+            || ("no answer".to_owned(), String::new()),
+            |(kind, failure)| (failure.example.clone(), advice(kind, &failure.example, &self.plan.url)),
+        );
+        Err(BenchError::NoClient { said, advice })
     }
 
     /// Leaves the server alone for a while, so that it is seen at rest.
@@ -163,7 +162,6 @@ impl<'a> Conductor<'a> {
     /// Sends no more than what was due, and waits for the answers that are still to come.
     pub(crate) fn drain(&mut self) {
         let begun = Instant::now();
-        self.ended = self.scheduled(begun);
         let due = self.plan.pace().offered(Duration::ZERO, self.plan.until());
         while due.is_some_and(|due| self.counts().sent < due)
             && begun.elapsed() < LAST_SENDS_MAX
@@ -173,6 +171,7 @@ impl<'a> Conductor<'a> {
             self.census = self.fleet.census();
         }
         self.fleet.end();
+        self.ended = self.scheduled(Instant::now());
         let until = begun + DRAIN_MAX.max(self.plan.latency_limit);
         while self.counts().waiting() > 0 && Instant::now() < until && !self.is_over() {
             std::thread::sleep(self.fleet.tick());
@@ -183,7 +182,13 @@ impl<'a> Conductor<'a> {
     /// Everything at this moment.
     pub(crate) fn mark(&mut self) -> Result<Mark, BenchError> {
         self.census = self.fleet.census();
-        self.watch.mark(self.counts().sent)
+        let opened = [&self.total, &self.second].map(|tally| tally.opened + tally.reconnected);
+        self.watch.mark(self.counts().sent, opened.iter().sum())
+    }
+
+    /// Whether it has come to the measured part.
+    pub(crate) fn is_measured(&self) -> bool {
+        self.scheduled(Instant::now()) > self.plan.warmup
     }
 
     /// Connections that were open at the last look.
@@ -203,7 +208,7 @@ impl<'a> Conductor<'a> {
         outcome.connections.peak_open = peak_open;
         outcome.connections.connect_seconds = connect_time.as_secs_f64();
         outcome.generator = marks.generator(self.plan, processes, self.total.opened);
-        outcome.server = self.watch.server_use(marks, self.total.opened);
+        outcome.server = self.watch.server_use(marks);
         (outcome.verdict.interrupted, outcome.verdict.stopped) = (self.interrupted, self.stopped);
         outcome.verdict.broken = self.fleet.lost().map(ToString::to_string);
         outcome.verdict.tolerated = self.plan.stop.tolerates(&self.total);
@@ -309,10 +314,10 @@ impl<'a> Conductor<'a> {
         sample
     }
 
-    /// The schedule's time at `at`: zero before it starts, its end after that.
+    /// The schedule's time at `at`: zero before it starts, and when it has ended its end.
     fn scheduled(&self, at: Instant) -> Duration {
         let started = self.started.map_or(Duration::ZERO, |start| at.saturating_duration_since(start));
-        started.min(self.plan.until())
+        started.min(self.ended)
     }
 }
 
@@ -330,7 +335,7 @@ fn outcome(plan: &Plan, tally: &Tally, marks: &Marks, ended: Duration) -> Outcom
         model: plan.model,
         interval_seconds: plan.interval.as_secs_f64(),
         tick_seconds: plan.tick.as_secs_f64(),
-        measured_seconds: marks.measured().as_secs_f64(),
+        measured_seconds: measured_time(plan, ended).as_secs_f64(),
         connections: Connections {
             clients: plan.clients,
             opened: tally.opened,
@@ -367,9 +372,14 @@ fn outcome(plan: &Plan, tally: &Tally, marks: &Marks, ended: Duration) -> Outcom
     }
 }
 
+/// How much of the schedule was measured, if it ended at this time. Messages that were due in it are the measured ones.
+fn measured_time(plan: &Plan, ended: Duration) -> Duration {
+    ended.saturating_sub(plan.warmup)
+}
+
 /// What Little's law says of a closed loop that ended at this time of its schedule, if something was answered.
 fn closed_loop(plan: &Plan, tally: &Tally, ended: Duration) -> Option<ClosedLoop> {
-    let measured = ended.checked_sub(plan.warmup).filter(|measured| !measured.is_zero())?;
+    let measured = Some(measured_time(plan, ended)).filter(|measured| !measured.is_zero())?;
     let service = tally.measured.latency.uncorrected.summary()?;
     let answered = tally.measured.counts.answered as f64;
     let busy_seconds = answered * (service.mean / 1e6 + plan.interval.as_secs_f64());
@@ -388,6 +398,7 @@ fn messages(plan: &Plan, tally: &Tally, ended: Duration) -> Messages {
     Messages {
         offered,
         sent: counts.sent,
+        bytes: counts.bytes,
         refused: counts.refused,
         awaited: counts.awaited,
         answered: counts.answered,
@@ -413,6 +424,16 @@ mod tests {
             let messages = messages(&plan, &tally, plan.until());
             assert_eq!((messages.sent, messages.sent_in_all), (4, in_all), "{probe:?}");
         }
+    }
+
+    #[test]
+    fn what_was_due_is_told_by_the_time_that_the_load_had() {
+        let plan = Plan { warmup: Duration::from_secs(2), ..Plan::new("ws://127.0.0.1:9") };
+        let had = |ended| {
+            let ended = Duration::from_millis(ended);
+            (messages(&plan, &Tally::default(), ended).offered, measured_time(&plan, ended).as_millis())
+        };
+        assert_eq!([had(1500), had(2500), had(32_000)], [(0, 0), (50, 500), (3000, 30_000)]);
     }
 
     #[test]

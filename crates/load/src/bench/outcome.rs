@@ -41,7 +41,7 @@ pub struct Outcome {
     pub interval_seconds: f64,
     /// Clients that were due within so long sent together, in seconds; zero for each at its own time.
     pub tick_seconds: f64,
-    /// Length of the measured part as it was, in seconds.
+    /// Length of the measured part as it was, by the schedule, in seconds; zero where it was not come to.
     pub measured_seconds: f64,
     /// Connections.
     pub connections: Connections,
@@ -84,6 +84,15 @@ impl Outcome {
     pub fn generator_to_server(&self) -> Option<f64> {
         let server = self.server.as_ref().filter(|server| server.cpu_us_per_message.is_some())?.cpu_seconds;
         (server > 0.0).then(|| self.generator.cpu_seconds / server)
+    }
+
+    /// What was sent a second of the measured part, and its payload in bytes.
+    pub fn sent_rates(&self) -> (f64, f64) {
+        let Messages { sent, bytes, .. } = self.messages;
+        match self.measured_seconds {
+            0.0 => (0.0, 0.0),
+            seconds => (sent as f64 / seconds, bytes as f64 / seconds),
+        }
     }
 
     /// Connections and messages that failed. Who cuts a load short does not wait for the last answers.
@@ -156,6 +165,8 @@ pub struct Messages {
     pub offered: u64,
     /// Handed to the connection.
     pub sent: u64,
+    /// Payload of those sent, in bytes, before it was compressed.
+    pub bytes: u64,
     /// Refused by the connection, because the server did not read or the connection was ending.
     pub refused: u64,
     /// An answer was expected.
@@ -215,6 +226,8 @@ pub struct Generator {
     pub loops: usize,
     /// CPU time of all of them in the measured part, in seconds.
     pub cpu_seconds: f64,
+    /// The same as a share of one processor.
+    pub cpu_share: f64,
     /// The same a message that was sent in that time, in µs.
     pub cpu_us_per_message: Option<f64>,
     /// The busiest of the threads, as a share of one processor.
@@ -244,7 +257,7 @@ pub struct ServerUse {
     pub memory_loaded: Memory,
     /// The greatest PSS that was seen, in bytes.
     pub peak_pss_bytes: u64,
-    /// CPU time for connecting, a client that opened, in µs; none when none opened.
+    /// CPU time for connecting, a connection that was opened until all were settled, in µs; none when none was.
     pub handshake_cpu_us: Option<f64>,
     /// CPU time in the measured part, in seconds.
     pub cpu_seconds: f64,
@@ -258,6 +271,8 @@ pub struct ServerUse {
     pub descriptors: usize,
     /// Context switches in the measured part.
     pub switches: Switches,
+    /// The same a message that was sent in that time.
+    pub switches_per_message: Option<f64>,
 }
 
 /// Sockets of the machine at three moments.
@@ -364,6 +379,7 @@ pub(crate) mod tests {
             messages: Messages {
                 offered: 1000,
                 sent: 1000,
+                bytes: 10_240_000,
                 awaited: 1000,
                 answered: 1000,
                 ..Messages::default()
@@ -375,7 +391,12 @@ pub(crate) mod tests {
             latency_curve: Vec::new(),
             latency_limit_seconds: 0.1,
             schedule_lag_us: Some(summary(70.0)),
-            generator: Generator { cpu_seconds: 1.0, busiest_thread: 0.1, ..Generator::default() },
+            generator: Generator {
+                cpu_seconds: 1.0,
+                cpu_share: 0.1,
+                busiest_thread: 0.1,
+                ..Generator::default()
+            },
             machine: MachineShare { busy: 0.2, interrupts: 0.0, stolen: 0.0 },
             other_programs: None,
             server: None,
@@ -405,7 +426,14 @@ pub(crate) mod tests {
             threads: 1,
             descriptors: 1,
             switches: Switches::default(),
+            switches_per_message: None,
         }
+    }
+
+    #[test]
+    fn rates_are_of_the_measured_part() {
+        assert_eq!(good().sent_rates(), (100.0, 1_024_000.0));
+        assert_eq!(Outcome { measured_seconds: 0.0, ..good() }.sent_rates(), (0.0, 0.0));
     }
 
     #[test]

@@ -47,6 +47,8 @@ pub(crate) struct Part {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Counts {
     pub(crate) sent: u64,
+    /// Of the payload of those sent.
+    pub(crate) bytes: u64,
     pub(crate) refused: u64,
     pub(crate) awaited: u64,
     pub(crate) answered: u64,
@@ -75,13 +77,25 @@ impl Tally {
 
     /// Forgets everything; the memory stays.
     pub(crate) fn reset(&mut self) {
-        let Tally { opened, reconnected, resumed, compressed, .. } = self;
+        // Each by its name: one that were left out would be counted again.
+        let Tally {
+            opened,
+            reconnected,
+            resumed,
+            compressed,
+            handshakes,
+            failed,
+            disconnected,
+            warmup,
+            measured,
+            scratch: _,
+        } = self;
         (*opened, *reconnected, *resumed, *compressed) = Default::default();
-        self.handshakes.reset();
-        self.failed.clear();
-        self.disconnected.clear();
-        self.warmup.reset();
-        self.measured.reset();
+        handshakes.reset();
+        failed.clear();
+        disconnected.clear();
+        warmup.reset();
+        measured.reset();
     }
 
     /// The part that a message belongs to, by when it was due.
@@ -120,14 +134,16 @@ impl Part {
     }
 
     fn reset(&mut self) {
-        self.counts = Counts::default();
-        self.latency.reset();
-        self.lag.reset();
+        let Part { counts, latency, lag } = self;
+        *counts = Counts::default();
+        latency.reset();
+        lag.reset();
     }
 
-    /// A message went out.
-    pub(crate) fn sent(&mut self, sent: &Sent) {
+    /// A message with so many bytes went out.
+    pub(crate) fn sent(&mut self, sent: &Sent, bytes: usize) {
         self.counts.sent += 1;
+        self.counts.bytes += bytes as u64;
         self.lag.record(sent.at.saturating_sub(sent.due));
     }
 
@@ -147,6 +163,7 @@ impl Part {
 impl Counts {
     pub(crate) fn add(&mut self, other: &Counts) {
         self.sent += other.sent;
+        self.bytes += other.bytes;
         self.refused += other.refused;
         self.awaited += other.awaited;
         self.answered += other.answered;
@@ -219,6 +236,7 @@ pub(crate) fn advice(kind: &str, said: &str, url: &str) -> String {
             "is this the URL of a WebSocket, with the right path? A proxy in front has to pass Upgrade on"
         }
         "lost" if !secure => "a server with TLS is reached by wss://",
+        "lost" => "does the server ask for a certificate? --client-cert and --client-key show one",
         "unreachable" | "timeout" => "is the address right, and no firewall between?",
         _ => return String::new(),
     };
@@ -244,11 +262,11 @@ mod tests {
         let mut tally = Tally::default();
         for measured in [false, true] {
             let part = tally.part(measured);
-            part.sent(&SENT);
+            part.sent(&SENT, 7);
             part.counts.awaited += 1;
             part.answered(&SENT, ms(15));
         }
-        let expected = Counts { sent: 1, awaited: 1, answered: 1, ..Counts::default() };
+        let expected = Counts { sent: 1, bytes: 7, awaited: 1, answered: 1, ..Counts::default() };
         assert_eq!((tally.measured.counts, tally.counts().sent), (expected, 2));
         assert_eq!((tally.measured.lag.count(), tally.measured.latency.corrected.count()), (1, 1));
     }
@@ -272,7 +290,7 @@ mod tests {
         tally.disconnected.insert(1006, Failure { count: 1, example: "lost".into() });
         for measured in [false, true] {
             let part = tally.part(measured);
-            part.sent(&SENT);
+            part.sent(&SENT, 7);
             part.answered(&SENT, ms(15));
         }
         tally.reset();
@@ -302,6 +320,7 @@ mod tests {
         assert!(said("received fatal alert: CertificateRequired").contains("--client-cert"));
         assert!(said("received fatal alert: ProtocolVersion").contains("--tls-version"));
         assert_eq!(said("received fatal alert: InternalError"), "");
+        assert!(advice("lost", "", "wss://h/").contains("--client-cert"));
         for (kind, words) in [
             ("HTTP 401", "--bearer"),
             ("HTTP 302", "redirects"),
@@ -320,8 +339,10 @@ mod tests {
     #[test]
     fn another_process_reads_the_same() {
         let mut tally = Tally::default();
-        tally.measured.sent(&SENT);
+        tally.measured.sent(&SENT, 7);
         tally.measured.answered(&SENT, ms(15));
+        tally.measured.lag.record(Duration::ZERO);
+        tally.measured.latency.corrected.record(Duration::MAX);
         tally.handshakes.record(ms(3));
         tally.failed(&refused(ResponseError::Status(404)));
         let text = serde_json::to_string(&tally).unwrap();

@@ -385,7 +385,7 @@ mod tests {
         let mut tally = Tally::default();
         for (measured, took) in [(false, 1), (true, 100)] {
             let sent = Sent { number: 0, due: ms(10), at: ms(11) };
-            tally.part(measured).sent(&sent);
+            tally.part(measured).sent(&sent, 0);
             tally.part(measured).answered(&sent, ms(10 + took));
         }
         tally.part(true).counts.corrupt = 2;

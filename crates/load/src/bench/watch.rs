@@ -30,6 +30,8 @@ pub(crate) struct Mark {
     pub(crate) server: Option<ServerMark>,
     /// Messages sent in all.
     pub(crate) sent: u64,
+    /// Connections opened in all.
+    pub(crate) opened: u32,
 }
 
 /// The server's processes at one moment.
@@ -100,7 +102,7 @@ impl Watch {
         self.server.as_ref()?.lost()
     }
 
-    pub(crate) fn mark(&mut self, sent: u64) -> Result<Mark, BenchError> {
+    pub(crate) fn mark(&mut self, sent: u64, opened: u32) -> Result<Mark, BenchError> {
         self.look();
         Ok(Mark {
             at: Instant::now(),
@@ -112,6 +114,7 @@ impl Watch {
             // Of a server that has ended, what was last seen.
             server: self.seen,
             sent,
+            opened,
         })
     }
 
@@ -163,7 +166,7 @@ impl Watch {
     }
 
     /// What the server took, from the marks before connecting, after it, and around the measured part.
-    pub(crate) fn server_use(&self, marks: &Marks, opened: u32) -> Option<ServerUse> {
+    pub(crate) fn server_use(&self, marks: &Marks) -> Option<ServerUse> {
         let [idle, connected, begin, end] =
             [&marks.idle, &marks.connected, &marks.begin, &marks.end].map(|mark| mark.server);
         let (idle, connected, begin, end) = (idle?, connected?, begin?, end?);
@@ -174,6 +177,12 @@ impl Watch {
         let lived = end.at.saturating_duration_since(begin.at).max(Duration::from_micros(1));
         // What was sent after it had ended cost it nothing.
         let had_all = marks.end.at.saturating_duration_since(end.at) < SEEN_LATELY;
+        let a_message = |taken: f64| (sent > 0 && had_all).then(|| taken / sent as f64);
+        let switches = Switches {
+            voluntary: end.switches.voluntary.saturating_sub(begin.switches.voluntary),
+            involuntary: end.switches.involuntary.saturating_sub(begin.switches.involuntary),
+        };
+        let opened = marks.connected.opened.saturating_sub(marks.idle.opened);
         Some(ServerUse {
             pids: self.server.as_ref().map(Group::pids).unwrap_or_default(),
             memory_idle: idle.memory,
@@ -183,13 +192,11 @@ impl Watch {
             handshake_cpu_us: (opened > 0).then(|| handshakes_us / f64::from(opened)),
             cpu_seconds,
             cpu_share: cpu_seconds / lived.as_secs_f64(),
-            cpu_us_per_message: (sent > 0 && had_all).then(|| cpu_seconds * 1e6 / sent as f64),
+            cpu_us_per_message: a_message(cpu_seconds * 1e6),
             threads: end.threads,
             descriptors: end.descriptors,
-            switches: Switches {
-                voluntary: end.switches.voluntary.saturating_sub(begin.switches.voluntary),
-                involuntary: end.switches.involuntary.saturating_sub(begin.switches.involuntary),
-            },
+            switches,
+            switches_per_message: a_message(switches.all() as f64),
         })
     }
 }
@@ -208,8 +215,8 @@ pub(crate) struct Marks {
 }
 
 impl Marks {
-    /// How long the measured part was; at least a microsecond.
-    pub(crate) fn measured(&self) -> Duration {
+    /// How long it was from the begin of the measured part to its end; at least a microsecond.
+    fn measured(&self) -> Duration {
         self.end.at.saturating_duration_since(self.begin.at).max(Duration::from_micros(1))
     }
 
@@ -242,6 +249,7 @@ impl Marks {
             // Each process has one at least.
             loops: plan.loops.len().max(processes),
             cpu_seconds,
+            cpu_share: cpu_seconds * 1e9 / measured_ns,
             cpu_us_per_message: (sent > 0).then(|| cpu_seconds * 1e6 / sent as f64),
             busiest_thread: busiest.max().unwrap_or(0) as f64 / measured_ns,
             pinned_share: plan.pinned_to().map(|count| cpu_seconds * 1e9 / measured_ns / count as f64),
@@ -324,11 +332,12 @@ mod tests {
                 at,
                 cpu_ns: server_ns,
                 memory,
-                switches: Switches::default(),
+                switches: Switches { voluntary: 3 * sent / 10, involuntary: sent / 10 },
                 threads: 1,
                 descriptors: 9,
             }),
             sent,
+            opened: if server_ns > 1_000_000 { 100 } else { 0 },
         }
     }
 
@@ -347,8 +356,11 @@ mod tests {
         assert!((generator.cpu_us_per_message.unwrap() - 400.0).abs() < 1e-3);
         assert!((generator.pss_bytes_per_client.unwrap() - 10_990_000.0).abs() < 1e-3);
         assert!((generator.busiest_thread - 0.4).abs() < 1e-9 && (generator.cpu_seconds - 4.0).abs() < 1e-6);
-        let server = Watch::new(&[], &[]).unwrap().server_use(&marks, 100).unwrap();
+        assert!((generator.cpu_share - 0.4).abs() < 1e-6);
+        let server = Watch::new(&[], &[]).unwrap().server_use(&marks).unwrap();
+        // Of those that came later no handshake is in that time.
         assert!((server.handshake_cpu_us.unwrap() - 200.0).abs() < 1e-6);
+        assert!((server.switches_per_message.unwrap() - 0.4).abs() < 1e-9);
         assert!((server.cpu_us_per_message.unwrap() - 100.0).abs() < 1e-6);
         assert!((server.cpu_share - 0.1).abs() < 1e-9);
         assert_eq!(server.memory_loaded.pss_bytes, 1_100_000_000);
@@ -364,11 +376,12 @@ mod tests {
         let end = Mark { server: last.server, ..at(12, 0, 10_050) };
         let marks = Marks { idle: at(0, 0, 0), connected: at(1, 0, 0), begin: begin.clone(), end };
         let watch = Watch::new(&[], &[]).unwrap();
-        let server = watch.server_use(&marks, 100).unwrap();
+        let server = watch.server_use(&marks).unwrap();
         assert!((server.cpu_share - 0.5).abs() < 1e-6 && server.cpu_us_per_message.is_none());
+        assert_eq!(server.switches_per_message, None);
         let before = Mark { server: marks.connected.server, ..begin };
         let end = Mark { server: marks.connected.server, ..marks.end };
-        let server = watch.server_use(&Marks { begin: before, end, ..marks }, 100).unwrap();
+        let server = watch.server_use(&Marks { begin: before, end, ..marks }).unwrap();
         assert_eq!(server.cpu_share, 0.0);
     }
 
@@ -377,7 +390,7 @@ mod tests {
         let base = Instant::now();
         let all = mark(base, 0, &[5], 5, 0);
         let marks = Marks { idle: all.clone(), connected: all.clone(), begin: all.clone(), end: all };
-        let server = Watch::new(&[], &[]).unwrap().server_use(&marks, 0).unwrap();
+        let server = Watch::new(&[], &[]).unwrap().server_use(&marks).unwrap();
         assert_eq!((server.handshake_cpu_us, server.cpu_us_per_message), (None, None));
         assert!(server.cpu_share.is_finite());
     }
@@ -386,12 +399,12 @@ mod tests {
     fn a_server_that_is_gone_is_noticed_once() {
         let mut child = std::process::Command::new("sleep").arg("600").spawn().unwrap();
         let mut watch = Watch::new(&[child.id()], &[]).unwrap();
-        assert!(watch.mark(0).unwrap().server.is_some());
+        assert!(watch.mark(0, 0).unwrap().server.is_some());
         child.kill().unwrap();
         child.wait().unwrap();
         // What was seen of it stays.
         let seen = watch.seen.unwrap();
-        assert!(seen.memory.pss_bytes > 0 && watch.mark(0).unwrap().server == Some(seen));
+        assert!(seen.memory.pss_bytes > 0 && watch.mark(0, 0).unwrap().server == Some(seen));
         assert!(matches!(watch.lost(), Some(ProcessError::Gone { .. })));
         assert_eq!(watch.poll().server, None);
     }

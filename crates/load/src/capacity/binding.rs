@@ -301,7 +301,7 @@ fn tcp_memory(_: &Outcome, witness: &Witness) -> Option<Finding> {
 fn machine_cpu(outcome: &Outcome, _: &Witness) -> Option<Finding> {
     let share = outcome.server.as_ref()?.cpu_share * 100.0;
     let busy = outcome.machine.busy + outcome.machine.stolen;
-    let load = outcome.generator.cpu_seconds / outcome.measured_seconds * 100.0;
+    let load = outcome.generator.cpu_share * 100.0;
     let is_full = busy >= MACHINE_FULL && outcome.disturbed().is_none();
     let busy = busy * 100.0;
     let why = format!("all processors are {busy:.0} % busy: server {share:.0} %, load {load:.0} %");
@@ -401,6 +401,7 @@ pub(super) mod tests {
             threads: 1,
             descriptors: 9,
             switches: Switches::default(),
+            switches_per_message: None,
         }
     }
 

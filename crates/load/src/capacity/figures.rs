@@ -53,7 +53,7 @@ impl StepReport {
             binding,
             clients: outcome.connections.clients,
             peak_open: outcome.connections.peak_open,
-            rate: outcome.messages.sent as f64 / outcome.measured_seconds,
+            rate: outcome.sent_rates().0,
             measured_seconds: outcome.measured_seconds,
             p50_us: latency.map(|latency| latency.p50),
             p99_us: latency.map(|latency| latency.p99),
@@ -116,12 +116,19 @@ pub struct ClientMemory {
 pub struct Projection {
     /// The memory that was asked for, in bytes.
     pub budget_bytes: u64,
-    /// How many; none where the line is none to project by.
+    /// How many; none where there is no line, or none to project by.
     pub clients: Option<u64>,
     /// So many at least, with 95 %; none where that cannot be told.
     pub clients_least: Option<u64>,
     /// So many at most, with 95 %; none where that cannot be told.
     pub clients_most: Option<u64>,
+}
+
+impl Projection {
+    /// Where there was nothing to project from.
+    pub(super) fn unknown(budget_bytes: u64) -> Projection {
+        Projection { budget_bytes, clients: None, clients_least: None, clients_most: None }
+    }
 }
 
 /// A client takes no more than this times of what it takes with fewer of them.

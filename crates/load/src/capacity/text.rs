@@ -94,8 +94,19 @@ pub(super) fn taken(memory: &ClientMemory) -> String {
 /// How many clients another machine would hold, and how far that may be off.
 pub(super) fn projected(projection: &Projection, memory: Option<&ClientMemory>) -> String {
     let budget = Unit::Bytes.format(projection.budget_bytes as f64);
-    let Some(clients) = projection.clients else {
-        return format!("nothing for {budget}: the server's memory did not grow with the clients; try more");
+    let clients = match (projection.clients, memory) {
+        (Some(clients), _) => clients,
+        (None, Some(_)) => {
+            return format!(
+                "nothing for {budget}: the server's memory did not grow with the clients; try more"
+            );
+        }
+        (None, None) => {
+            return format!(
+                "nothing for {budget}: that takes the server's memory with two different numbers of clients that were \
+                 held; try fewer first (--from), or more (--most)"
+            );
+        }
     };
     let between = match (projection.clients_least, projection.clients_most) {
         (Some(least), Some(most)) => format!("{} to {} with 95 %", count(least), count(most)),
@@ -242,5 +253,11 @@ mod tests {
         assert!(text.contains("cannot be told of two steps") && text.contains("takes root and"), "{text}");
         let text = with(&mut capacity, ClientMemory { server_bytes: -1.0, ..memory });
         assert!(text.contains("projected nothing for 4 GB: the server's memory did not grow"), "{text}");
+        (capacity.memory, capacity.projection) = (None, Some(Projection::unknown(4_000_000_000)));
+        let text = lines(&capacity);
+        assert!(
+            text.contains("projected nothing for 4 GB: that takes the server's memory with two"),
+            "{text}"
+        );
     }
 }

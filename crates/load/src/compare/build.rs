@@ -173,7 +173,9 @@ fn release(workspace: &Workspace, package: &str, directory: &Path) -> Command {
 fn cargo(workspace: &Workspace, arguments: &[&str]) -> Command {
     let mut cargo = Command::new("cargo");
     cargo.args(arguments).current_dir(workspace.root()).stdin(Stdio::null());
-    for variable in ["CARGO", "CARGO_TARGET_DIR", "CARGO_BUILD_TARGET_DIR", "CARGO_MANIFEST_DIR"] {
+    for variable in
+        ["CARGO", "CARGO_TARGET_DIR", "CARGO_BUILD_TARGET_DIR", "CARGO_BUILD_TARGET", "CARGO_MANIFEST_DIR"]
+    {
         cargo.env_remove(variable);
     }
     cargo
@@ -224,10 +226,16 @@ fn wait(mut job: Job, stopped: &dyn Fn() -> bool) -> Result<ExitStatus, BuildErr
     }
 }
 
-/// The first line that says "error", which is the cause; the last ones only say that something failed.
+/// The first line that says "error", as the last ones only say that something failed, and what cargo names as its cause in
+/// the end.
 fn first_error(stderr: &str) -> String {
     let line = stderr.lines().find(|line| line.starts_with("error")).or_else(|| stderr.lines().last());
-    line.unwrap_or("no message").trim().to_owned()
+    let cause = stderr.rsplit_once("Caused by:\n").and_then(|(_, cause)| cause.lines().next());
+    let offline = stderr
+        .contains("offline mode")
+        .then_some("cargo is offline, and not everything has been downloaded (`cargo fetch --locked`)");
+    let parts = [line.or(Some("no message")), cause, offline];
+    parts.into_iter().flatten().map(str::trim).collect::<Vec<_>>().join(": ")
 }
 
 #[cfg(test)]
@@ -263,6 +271,10 @@ mod tests {
         assert!(matches!(error, BuildError::Failed { .. }));
         let stderr = "   Compiling x\nerror[E0308]: mismatched types\nerror: could not compile `x`\n";
         assert_eq!(first_error(stderr), "error[E0308]: mismatched types");
+        let stderr = "error: failed to get `a`\n\nCaused by:\n  download failed\n\nCaused by:\n  no server\n";
+        assert_eq!(first_error(stderr), "error: failed to get `a`: no server");
+        let stderr = "error: no `a` found\nAs a reminder, you're using offline mode (--offline) which\n";
+        assert!(first_error(stderr).starts_with("error: no `a` found: cargo is offline"), "{stderr}");
     }
 
     #[test]

@@ -40,12 +40,18 @@ impl Extra {
         &self.name
     }
 
-    /// The command with the places filled in that it names.
+    /// The command with the places filled in that it names, each one word of the shell.
     pub(crate) fn command(&self, port: u16, cert: &Path, key: &Path) -> String {
-        let file = |path: &Path| path.display().to_string();
         let filled = self.command.replace("{port}", &port.to_string());
-        filled.replace("{cert}", &file(cert)).replace("{key}", &file(key))
+        filled.replace("{cert}", &word(cert)).replace("{key}", &word(key))
     }
+}
+
+/// The path as one word of the shell, in quotes where that takes them.
+fn word(path: &Path) -> String {
+    let text = path.display().to_string();
+    let is_plain = |c: char| c.is_alphanumeric() || "/._-+=:@%,".contains(c);
+    if text.chars().all(is_plain) { text } else { format!("'{}'", text.replace('\'', r"'\''")) }
 }
 
 impl Contestant {
@@ -165,6 +171,8 @@ mod tests {
         let extra = Extra::new("node", "node ws.js {port} {cert} {key} {port}");
         let command = extra.command(9001, Path::new("/c.pem"), Path::new("/k.pem"));
         assert_eq!(command, "node ws.js 9001 /c.pem /k.pem 9001");
+        let command = extra.command(1, Path::new("/my files/c.pem"), Path::new("/it's/k.pem"));
+        assert_eq!(command, r"node ws.js 1 '/my files/c.pem' '/it'\''s/k.pem' 1");
         assert_eq!((Contestant::Extra(extra).name(), Contestant::Extra(extra).package()), ("node", None));
     }
 

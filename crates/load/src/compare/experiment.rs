@@ -9,9 +9,10 @@ use super::build::{self, Build, BuildError};
 use super::contestant::{Contestant, interleaved};
 use super::machine::{Apart, Machine};
 use super::report::{Comparison, Noise, Row, ServerReport, noise};
-use super::runner::{Purpose, Run, Runner, Task};
+use super::runner::{Purpose, Run, RunError, Runner, Task};
 use super::settings::{Settings, Stage};
 use super::workspace::{Scratch, ScratchError, Workspace, WorkspaceError};
+use crate::bench::BenchError;
 use crate::bench::plan::clients_by_descriptors;
 use crate::capacity::binding::{Binding, End, Resource};
 use crate::capacity::hold_of;
@@ -59,6 +60,15 @@ pub enum CompareError {
         /// What is wrong.
         why: String,
     },
+    /// The user asked to stop.
+    #[error("interrupted before anything was measured")]
+    Interrupted,
+    /// Not one of the servers was built; the observer was told why.
+    #[error("none of the servers was built: there is nothing to compare")]
+    NothingBuilt,
+    /// There is no earlier build to be used again.
+    #[error(transparent)]
+    Reuse(#[from] BuildError),
     /// The limit of descriptors, or a processor, could not be set.
     #[error("setting up: {0}")]
     Setup(#[from] std::io::Error),
@@ -69,7 +79,7 @@ pub enum CompareError {
 /// The calling thread, and with it the load, is pinned to the load's processor when the builds are done.
 ///
 /// # Errors
-/// When not even the builds could be begun.
+/// When not even the builds could be begun, or nothing came of them.
 pub fn run(settings: Settings, observer: &mut dyn Observer) -> Result<Comparison, CompareError> {
     let workspace = Workspace::find()?;
     let scratch = workspace.scratch()?;
@@ -82,10 +92,18 @@ pub fn run(settings: Settings, observer: &mut dyn Observer) -> Result<Comparison
     if apart.is_none() {
         observer.note("only one processor may be used: server and load share it, and disturb each other");
     }
+    if !std::env::current_dir().is_ok_and(|here| here.starts_with(workspace.root())) {
+        observer.note(&format!("the servers' source is that in {}", workspace.root().display()));
+    }
     let (latency_limit, program) = (settings.latency_limit, settings.program.clone());
     let runner = Runner { certificate, apart, latency_limit, program };
+    if settings.reuse_builds {
+        let mut packages = settings.servers.iter().filter_map(|contestant| contestant.package());
+        packages.try_for_each(|package| build::reuse(scratch.path(), package).map(drop))?;
+    }
     try_extras(&runner, &settings, observer)?;
     let rows = build_all(&workspace, &scratch, &settings, observer);
+    something_to_run(&rows, observer.stopped())?;
     if let Some(apart) = apart {
         webscale_sys::process::pin_thread(&[apart.load])?;
     }
@@ -104,13 +122,19 @@ fn try_extras(runner: &Runner, settings: &Settings, observer: &mut dyn Observer)
         let wrong = match runner.run(task, Path::new(""), Vec::new(), observer) {
             _ if observer.stopped() => return Ok(()),
             Ok(run) => run.outcome.verdict.problems.into_iter().next(),
-            Err(error) => Some(error.to_string()),
+            Err(error) => no_client(&error).or_else(|| Some(error.to_string())),
         };
         if let Some(why) = wrong {
             return Err(CompareError::Extra { name: contestant.name().to_owned(), why });
         }
     }
     Ok(())
+}
+
+/// Why no client came in: what helps is not what helps against it with other loads.
+fn no_client(error: &RunError) -> Option<String> {
+    let RunError::Bench(BenchError::NoClient { said, .. }) = error else { return None };
+    Some(format!("no client could connect: {said}; it has to speak wss:// with the certificate {{cert}}"))
 }
 
 /// Builds every package once; several contestants may share one.
@@ -125,7 +149,9 @@ fn build_all(
         let Some(package) = contestant.package().filter(|package| !builds.contains_key(package)) else {
             continue;
         };
-        let built = if settings.reuse_builds {
+        let built = if observer.stopped() {
+            Err(BuildError::Interrupted)
+        } else if settings.reuse_builds {
             build::reuse(scratch.path(), package)
         } else {
             observer.note(&format!("building {package}"));
@@ -150,6 +176,15 @@ fn build_all(
         }
     };
     settings.servers.iter().map(row).collect()
+}
+
+/// Without a server that was built there is no table.
+fn something_to_run(rows: &[Row], stopped: bool) -> Result<(), CompareError> {
+    match rows.iter().any(|row| row.build.is_some()) {
+        true => Ok(()),
+        false if stopped => Err(CompareError::Interrupted),
+        false => Err(CompareError::NothingBuilt),
+    }
 }
 
 struct Experiment<'a> {
@@ -207,7 +242,7 @@ impl Experiment<'_> {
     fn noise(&mut self) {
         if let Some(contestant) = self.noisy() {
             for round in 0..2 {
-                self.one(Task { contestant, purpose: Purpose::Noise, round, stage: self.settings.load });
+                self.one(Task { contestant, purpose: Purpose::Noise, round, stage: self.settings.load }, &[]);
             }
         }
     }
@@ -217,15 +252,15 @@ impl Experiment<'_> {
         let takes_part = |who: &Contestant| purpose != Purpose::Echo || who.package().is_some();
         let alive: Vec<Contestant> = self.alive().into_iter().filter(takes_part).collect();
         for (round, contestant) in interleaved(&alive, rounds) {
-            self.one(Task { contestant, purpose, round, stage });
+            self.one(Task { contestant, purpose, round, stage }, &[]);
         }
     }
 
     /// One run, and in the full comparison a second one should the first be rejected. The run that counts, if any.
-    fn one(&mut self, task: Task) -> Option<&Run> {
+    fn one(&mut self, task: Task, environment: &[(&'static str, OsString)]) -> Option<&Run> {
         let tries = if self.settings.quick { 1 } else { 2 };
         for _ in 0..tries {
-            let run = self.perform(task, Vec::new())?;
+            let run = self.perform(task, environment.to_vec())?;
             if run.rejected.is_none() {
                 return self.runs.last();
             }
@@ -267,14 +302,12 @@ impl Experiment<'_> {
         };
         for contestant in self.alive().into_iter().filter(|who| who.package().is_some()) {
             let record = self.scratch.path().join(format!("heaptrack-{}", contestant.name()));
-            let environment = heaptrack.environment(&record).to_vec();
+            let environment = heaptrack.environment(&record);
             let task = Task { contestant, purpose: Purpose::Heap, round: 0, stage: self.settings.heap };
-            let run = self.perform(task, environment);
-            if run.is_none_or(|run| run.outcome.connections.opened < run.outcome.connections.clients) {
-                continue;
-            }
-            let peak = heaptrack.peak_bytes(&record);
+            let counts = self.one(task, &environment).is_some();
+            let peak = counts.then(|| heaptrack.peak_bytes(&record));
             remove_record(&record);
+            let Some(peak) = peak else { continue };
             match (peak, self.rows.iter_mut().find(|row| row.contestant == contestant)) {
                 (Ok(bytes), Some(row)) => row.peak_heap_bytes = Some(bytes),
                 (Err(error), _) => self.observer.note(&format!("  {}: {error}", contestant.name())),
@@ -441,6 +474,16 @@ mod tests {
         webscale::Server::builder().listen(address).tls(tls).build(Sink).unwrap().run().unwrap();
     }
 
+    /// Not a test: a server that ends every connection as it comes.
+    #[test]
+    fn deaf_server() {
+        let Ok(port) = env::var("DEAF_PORT") else { return };
+        let listener = std::net::TcpListener::bind(("127.0.0.1", port.parse().unwrap())).unwrap();
+        listener.incoming().for_each(|stream| {
+            let _ = std::io::Write::write_all(&mut stream.unwrap(), b"HTTP/1.1 400 Bad Request\r\n\r\n");
+        });
+    }
+
     /// What comes of trying the server that this command starts.
     fn tried(command: &str) -> Result<(), CompareError> {
         let directory = env::temp_dir().join(format!("webscale-extras-{}", std::process::id()));
@@ -459,9 +502,27 @@ mod tests {
         let flags = "--exact compare::experiment::tests::own_server";
         let serve = format!("OWN_PORT={{port}} OWN_CERT={{cert}} OWN_KEY={{key}} {} {flags}", own.display());
         tried(&serve).unwrap();
+        let error = tried(
+            &format!("DEAF_PORT={{port}} {} {flags} # {{cert}} {{key}}", own.display())
+                .replace("own_server", "deaf_server"),
+        );
+        let error = error.unwrap_err().to_string();
+        assert!(error.ends_with("; it has to speak wss:// with the certificate {cert}"), "{error}");
         let error =
             tried("echo Error: no licence >&2; exit 7 # {port} {cert} {key}").unwrap_err().to_string();
         assert_eq!(error, "mine cannot be compared: the server ended (exit status: 7): Error: no licence");
+    }
+
+    #[test]
+    fn without_a_server_there_is_no_comparison() {
+        let build = Build { binary: "x".into(), compile_seconds: 1.0, binary_bytes: 1, dependencies: 1 };
+        let built = Row { build: Some(build), ..Row::new(Contestant::Tokio) };
+        let not_built = Row { error: Some("not built: no room".into()), ..Row::new(Contestant::Webscale) };
+        let own = Row::new(Contestant::Extra(Extra::new("mine", "true")));
+        let none = [not_built.clone(), own];
+        assert!(matches!(something_to_run(&none, true), Err(CompareError::Interrupted)));
+        assert!(matches!(something_to_run(&none, false), Err(CompareError::NothingBuilt)));
+        assert!(something_to_run(&[not_built, built], true).is_ok());
     }
 
     #[test]

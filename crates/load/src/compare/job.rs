@@ -1,7 +1,8 @@
 //! A command and all that it starts, as one: a process group of its own (setpgid(2)), which ends with its leader.
 
 use std::io;
-use std::process::{Child, Command, ExitStatus};
+use std::os::unix::process::CommandExt as _;
+use std::process::{Child, Command, ExitStatus, Stdio};
 
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions};
 
@@ -11,14 +12,22 @@ use rustix::process::{Pid, Signal, WaitId, WaitIdOptions};
 #[derive(Debug)]
 pub(super) struct Job {
     leader: Child,
+    guard: Child,
     ended: Option<ExitStatus>,
 }
 
 impl Job {
     /// Starts `command`, on `cpus` only where some are given. It ends with the calling thread at the latest.
     pub(super) fn start(command: &mut Command, cpus: &[usize]) -> io::Result<Job> {
-        std::os::unix::process::CommandExt::process_group(command, 0);
-        Ok(Job { leader: webscale_sys::process::spawn_bound(command, cpus)?, ended: None })
+        command.process_group(0);
+        let mut leader = webscale_sys::process::spawn_bound(command, cpus)?;
+        match guard(leader.id()) {
+            Ok(guard) => Ok(Job { leader, guard, ended: None }),
+            Err(error) => {
+                let _ = leader.kill().and_then(|()| leader.wait());
+                Err(error)
+            }
+        }
     }
 
     /// The process that was started first, for its pipes.
@@ -44,11 +53,17 @@ impl Job {
     /// How the leader ended, once it has; what it left behind is killed then.
     pub(super) fn ended(&mut self) -> io::Result<Option<ExitStatus>> {
         if self.ended.is_none() && self.has_leader_ended()? {
-            // Before the leader is waited for: until then its id, which is the group's, is nobody else's.
-            self.signal(Signal::KILL);
-            self.ended = Some(self.leader.wait()?);
+            self.ended = Some(self.kill()?);
         }
         Ok(self.ended)
+    }
+
+    fn kill(&mut self) -> io::Result<ExitStatus> {
+        // Before the leader is waited for: until then its id, which is the group's, is nobody else's.
+        self.signal(Signal::KILL);
+        // With its pipe open, so that it ends without a look at the group.
+        let _ = self.guard.kill().and_then(|()| self.guard.wait());
+        self.leader.wait()
     }
 
     fn has_leader_ended(&self) -> io::Result<bool> {
@@ -71,16 +86,25 @@ impl Job {
 
 impl Drop for Job {
     fn drop(&mut self) {
-        self.signal(Signal::KILL);
-        // Not a child of ours any more only if it was waited for.
-        let _ = self.leader.wait();
+        if self.ended.is_none() {
+            // Nobody is left to be told.
+            let _ = self.kill();
+        }
     }
+}
+
+/// Ends the group when this process is no more, also by a second Ctrl-C or SIGKILL, of which the kernel would tell the leader
+/// alone: its pipe ends then.
+fn guard(group: u32) -> io::Result<Child> {
+    let line = format!("read -r _; kill -KILL -{group}");
+    let mut command = Command::new("sh");
+    command.args(["-c", &line]).stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
+    command.process_group(0).spawn()
 }
 
 #[cfg(test)]
 mod tests {
     use std::io::{BufRead, BufReader};
-    use std::process::Stdio;
 
     use super::*;
     use crate::doctor::Root;
@@ -108,6 +132,14 @@ mod tests {
         let pids = family(&Root::default(), &[job.leader.id()]);
         assert!(pids.len() == 3 && pids.contains(&job.leader.id()) && pids.contains(&child));
         drop(job);
+        assert!(ends(stdout));
+    }
+
+    #[test]
+    fn all_end_with_this_process_however_it_ends() {
+        let (mut job, stdout, _) = job("wait");
+        // As when this process is killed.
+        drop(job.guard.stdin.take());
         assert!(ends(stdout));
     }
 

@@ -308,6 +308,15 @@ impl ServerReport {
             ServerReport { echo_spread: None, binary_bytes: Some(_), .. } => {
                 rejected("128-byte echo", Purpose::Echo)
             }
+            ServerReport { peak_pss_bytes: None, .. } => rejected("memory", Purpose::Memory),
+            // Without heaptrack none is made.
+            ServerReport { peak_heap_bytes: None, .. }
+                if runs.iter().any(|run| {
+                    run.server == self.contestant && run.purpose == Purpose::Heap && run.rejected.is_some()
+                }) =>
+            {
+                rejected("peak heap", Purpose::Heap)
+            }
             _ => None,
         }
     }

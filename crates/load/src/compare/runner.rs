@@ -141,7 +141,9 @@ impl Runner {
         let mode = if purpose == Purpose::Echo { Mode::Echo } else { Mode::Ingest };
         let cpu = self.apart.map(|apart| apart.server);
         let mut server = match contestant {
-            Contestant::Extra(extra) => Server::start_extra(extra, &self.certificate, cpu)?,
+            Contestant::Extra(extra) => {
+                Server::start_extra(extra, &self.certificate, cpu, &|| observer.stopped())?
+            }
             _ => {
                 let arguments = self.arguments(contestant, mode);
                 Server::start(&Launch { binary, arguments, environment, cpu })?

@@ -18,6 +18,8 @@ use crate::cert::Files;
 
 /// How long a server may take until it accepts, answer a count, or end.
 const PATIENCE: Duration = Duration::from_secs(20);
+/// How long a server of the user's own may take to end; it is killed then, and nothing of it is lost.
+const LEAVE: Duration = Duration::from_secs(5);
 /// Lines that are written a second apart are not read a second apart, to the millisecond.
 const SECOND: Duration = Duration::from_millis(900);
 /// How long the last lines of a process that has ended are waited for: what it has started may hold its stderr for ever.
@@ -58,6 +60,9 @@ pub enum ServerError {
     /// It is alive and says nothing.
     #[error("the server said nothing for {} s", PATIENCE.as_secs())]
     Silent,
+    /// The user asked to stop while it was waited for.
+    #[error("interrupted")]
+    Interrupted,
 }
 
 fn said(stderr: &str) -> String {
@@ -93,11 +98,12 @@ impl Server {
     /// Starts a server of the user's own on a port that is free, and waits until it accepts there.
     ///
     /// # Errors
-    /// When it cannot be started, ends, or does not accept in time.
+    /// When it cannot be started, ends, or does not accept in time, or `stopped` says that the user does not want to wait.
     pub fn start_extra(
         extra: &Extra,
         certificate: &Files,
         cpu: Option<usize>,
+        stopped: &dyn Fn() -> bool,
     ) -> Result<Server, ServerError> {
         let failed = |source| ServerError::Start { binary: "sh".into(), source };
         let address = TcpListener::bind("127.0.0.1:0").and_then(|port| port.local_addr()).map_err(failed)?;
@@ -111,6 +117,9 @@ impl Server {
         while !accepts(address) {
             if let Some(death) = server.death() {
                 return Err(death);
+            }
+            if stopped() {
+                return Err(ServerError::Interrupted);
             }
             if Instant::now() > deadline {
                 return Err(ServerError::NotListening {
@@ -215,10 +224,10 @@ impl Server {
         self.terminate();
         if !self.counts {
             // One that does not end when it is asked is killed when it is dropped.
-            return self.wait_for_end().or(Ok(())).map(|()| None);
+            return self.wait_for_end(LEAVE).or(Ok(())).map(|()| None);
         }
         let counts = self.expect_line(Counts::from_line)?;
-        self.wait_for_end()?;
+        self.wait_for_end(PATIENCE)?;
         match self.death() {
             Some(_) if self.ended().is_some_and(|status| status.success()) => Ok(Some(counts)),
             Some(death) => Err(death),
@@ -238,7 +247,7 @@ impl Server {
                 }
                 Err(RecvTimeoutError::Timeout) => return Err(ServerError::Silent),
                 Err(RecvTimeoutError::Disconnected) => {
-                    self.wait_for_end()?;
+                    self.wait_for_end(PATIENCE)?;
                     return Err(self.death().unwrap_or(ServerError::Silent));
                 }
             }
@@ -246,8 +255,8 @@ impl Server {
     }
 
     /// Waits for the process, which has closed its stdout or was asked to end.
-    fn wait_for_end(&mut self) -> Result<(), ServerError> {
-        let deadline = Instant::now() + PATIENCE;
+    fn wait_for_end(&mut self, patience: Duration) -> Result<(), ServerError> {
+        let deadline = Instant::now() + patience;
         while self.death().is_none() {
             if Instant::now() > deadline {
                 return Err(ServerError::Silent);
@@ -404,8 +413,18 @@ mod tests {
     fn a_server_of_the_users_own_is_started_on_a_port() {
         let file = |name: &str| Path::new("/nonexistent").join(name);
         let files = Files { cert: file("c"), key: file("k"), ca_cert: file("ca"), ca_key: file("cak") };
-        let error = Server::start_extra(Extra::new("x", "cat {cert}"), &files, None).unwrap_err().to_string();
+        let error = Server::start_extra(Extra::new("x", "cat {cert}"), &files, None, &|| false)
+            .unwrap_err()
+            .to_string();
         assert!(error.contains("the server ended") && error.contains("/nonexistent/c"), "{error}");
+    }
+
+    #[test]
+    fn who_asks_to_stop_does_not_wait_for_a_server() {
+        let file = |name: &str| Path::new("/nonexistent").join(name);
+        let files = Files { cert: file("c"), key: file("k"), ca_cert: file("ca"), ca_key: file("cak") };
+        let result = Server::start_extra(Extra::new("x", "sleep 600"), &files, None, &|| true);
+        assert!(matches!(result, Err(ServerError::Interrupted)), "{result:?}");
     }
 
     /// Not a test: a server of a user's own, this very program, which accepts at a port and no more.
@@ -423,7 +442,7 @@ mod tests {
         let own = std::env::current_exe().unwrap();
         let own = format!("{} --exact compare::server::tests::extra_server", own.display());
         let line = format!("sleep 600 & EXTRA_PORT={{port}} {own}; true");
-        let server = Server::start_extra(Extra::new("x", line), &files, None).unwrap();
+        let server = Server::start_extra(Extra::new("x", line), &files, None, &|| false).unwrap();
         let address = server.url().strip_prefix("wss://").unwrap().to_owned();
         assert!(TcpStream::connect(&address).is_ok());
         // The shell, what it left behind, and the server.
@@ -456,7 +475,7 @@ mod tests {
             "echo listening on ws://127.0.0.1:9; echo one >&2; echo \"thread 'x' panicked at y\" >&2; echo end >&2",
         )
         .unwrap();
-        server.wait_for_end().unwrap();
+        server.wait_for_end(PATIENCE).unwrap();
         let (ended, heard) = server.finish_heard();
         assert!(ended.is_err());
         assert_eq!((heard.lines, heard.panics, heard.last.as_str()), (3, 1, "end"));
@@ -478,7 +497,7 @@ mod tests {
     #[test]
     fn a_death_in_between_is_seen_at_the_end() {
         let mut server = start("echo listening on ws://127.0.0.1:9; exit 7").unwrap();
-        server.wait_for_end().unwrap();
+        server.wait_for_end(PATIENCE).unwrap();
         assert!(matches!(server.finish(), Err(ServerError::Died { .. })));
     }
 

@@ -17,7 +17,7 @@ pub fn text(comparison: &Comparison, look: Look) -> String {
         let _ = writeln!(text, "{table}\n");
     }
     for server in &comparison.servers {
-        let _ = writeln!(text, "{}: {}", server.contestant.name(), server.description);
+        text += &wrap(&format!("{}: {}", server.contestant.name(), server.description), "  ");
         if let Some(why) = &server.stopped_by {
             text += &wrap(&format!("  more clients were stopped by {why}"), "    ");
         }
@@ -204,8 +204,11 @@ pub(super) fn noise(comparison: &Comparison) -> Option<String> {
 pub(super) fn notes(comparison: &Comparison) -> Vec<String> {
     let mut notes = vec![
         "Medians (range) of interleaved runs. Latency counts from when a message was due.".to_owned(),
-        "The article's figures are from a Raspberry Pi 4; kB and MB are 1000 and 1000² bytes.".to_owned(),
+        "kB and MB are 1000 and 1000² bytes.".to_owned(),
     ];
+    if comparison.servers.iter().any(|server| server.article.is_some()) {
+        notes.push("The article's figures are from a Raspberry Pi 4.".to_owned());
+    }
     if comparison.servers.iter().any(|server| server.against_tokio.is_some()) {
         notes.push(
             "Against tokio: ratios of runs next to each other; = no difference (all within 5 %), ? not told from noise."
@@ -316,7 +319,10 @@ mod tests {
         assert!(line("most clients").contains("about25000"));
         assert!(text.contains("Not measured: webscale: load: the server ended"));
         assert!(text.contains("Not measured: tokio: no run of the main load counts: none was made"));
-        assert!(!text.contains("against tokio"), "{text}");
+        assert!(!text.contains("against tokio") && text.contains("Raspberry Pi"), "{text}");
+        let mut without = comparison();
+        without.servers.remove(0);
+        assert!(!super::text(&without, Look::Plain).contains("Raspberry Pi"));
         assert_eq!(line("| stopped by"), "|stoppedby|descriptors|descriptors||");
         assert!(text.contains("stopped by descriptors (RLIMIT_NOFILE is 20000)"));
     }
@@ -423,11 +429,20 @@ mod tests {
         comparison.servers.iter_mut().for_each(|server| {
             (server.error, server.cpu_spread, server.echo_spread) =
                 (None, Spread::of([1.0]), Spread::of([1.0]));
+            server.peak_pss_bytes = Some(5_000_000);
         });
         assert!(comparison.is_complete());
         comparison.servers[0].echo_spread = None;
         let behind = Run { rejected: Some("it fell behind".into()), ..run(Purpose::Echo) };
         comparison.runs.push(behind);
         assert_eq!(comparison.missing(), ["tokio: no run of the 128-byte echo counts: it fell behind"]);
+        let server = &mut comparison.servers[0];
+        (server.echo_spread, server.peak_pss_bytes) = (Spread::of([1.0]), None);
+        assert_eq!(comparison.missing(), ["tokio: no run of the memory counts: none was made"]);
+        let server = &mut comparison.servers[0];
+        (server.peak_pss_bytes, server.peak_heap_bytes) = (Some(5_000_000), None);
+        assert!(comparison.is_complete());
+        comparison.runs.push(Run { rejected: Some("it was late".into()), ..run(Purpose::Heap) });
+        assert_eq!(comparison.missing(), ["tokio: no run of the peak heap counts: it was late"]);
     }
 }

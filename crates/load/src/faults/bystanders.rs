@@ -84,7 +84,9 @@ impl Bystanders {
     fn all_connected(&mut self) -> Result<(), FaultsError> {
         self.look_after()?;
         match self.window.failed.values().next() {
-            Some(failure) => Err(BenchError::NoClient(failure.example.clone()).into()),
+            Some(failure) => {
+                Err(BenchError::NoClient { said: failure.example.clone(), advice: String::new() }.into())
+            }
             None => Ok(()),
         }
     }

@@ -1,29 +1,51 @@
 //! Several processes measured as one: a server that forked, or a load that is made by several.
 
+use std::ops::AddAssign;
 use std::time::Instant;
 
 use super::family::{PROCESSES_MAX, family};
 use super::process::{Cpu, Memory, Process, ProcessError, Switches};
 use crate::doctor::Root;
 
-/// Processes whose figures are summed. One that ends keeps its part of the CPU time.
+/// Processes whose figures are summed. What one that ends has taken stays in the sum.
 #[derive(Debug, Default)]
 pub struct Group {
     members: Vec<Member>,
     /// What they start is measured, too.
     follows: bool,
-    /// CPU time of what they had started, and that has ended.
-    past_ns: u64,
+    /// What those had taken that they had started, and that have ended.
+    past: Taken,
     lost: Option<ProcessError>,
 }
 
 #[derive(Debug)]
 struct Member {
     process: Process,
-    cpu_ns: u64,
+    /// When it was last read.
+    taken: Taken,
     alive: bool,
     /// It was started by another member, and may end when its work is done.
     started: bool,
+}
+
+/// What a process has taken since it started.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+struct Taken {
+    cpu_ns: u64,
+    switches: Switches,
+}
+
+impl AddAssign for Taken {
+    fn add_assign(&mut self, more: Taken) {
+        self.cpu_ns += more.cpu_ns;
+        self.switches += more.switches;
+    }
+}
+
+impl Member {
+    fn open(pid: u32, started: bool) -> Result<Member, ProcessError> {
+        Ok(Member { process: Process::open(pid)?, taken: Taken::default(), alive: true, started })
+    }
 }
 
 impl Group {
@@ -32,9 +54,8 @@ impl Group {
     /// # Errors
     /// When one of them is not there.
     pub fn open(pids: &[u32]) -> Result<Group, ProcessError> {
-        let member =
-            |pid: &u32| Ok(Member { process: Process::open(*pid)?, cpu_ns: 0, alive: true, started: false });
-        Ok(Group { members: pids.iter().map(member).collect::<Result<_, _>>()?, ..Group::default() })
+        let members = pids.iter().map(|pid| Member::open(*pid, false)).collect::<Result<_, _>>()?;
+        Ok(Group { members, ..Group::default() })
     }
 
     /// Measures the processes with these ids and all that they have started. What they start later is found by
@@ -64,9 +85,7 @@ impl Group {
                 return;
             }
             // One that has ended by now is nothing to measure.
-            if let Ok(process) = Process::open(pid) {
-                self.members.push(Member { process, cpu_ns: 0, alive: true, started: true });
-            }
+            self.members.extend(Member::open(pid, true));
         }
     }
 
@@ -95,11 +114,11 @@ impl Group {
         let mut sum = Cpu { at: Instant::now(), total_ns: 0, threads: Default::default() };
         self.each(|member| {
             let cpu = member.process.cpu()?;
-            member.cpu_ns = cpu.total_ns;
+            member.taken.cpu_ns = cpu.total_ns;
             sum.threads.extend(cpu.threads);
             Ok(())
         });
-        sum.total_ns = self.past_ns + self.members.iter().map(|member| member.cpu_ns).sum::<u64>();
+        sum.total_ns = self.taken().cpu_ns;
         self.is_alive().then_some(sum)
     }
 
@@ -125,16 +144,20 @@ impl Group {
         self.sum(|process| process.threads())
     }
 
-    /// Context switches of all. `None` when all are lost.
+    /// Context switches of all, ended ones included. `None` when all are lost.
     pub fn switches(&mut self) -> Option<Switches> {
-        let mut sum = Switches::default();
         self.each(|member| {
-            let switches = member.process.switches()?;
-            sum.voluntary += switches.voluntary;
-            sum.involuntary += switches.involuntary;
+            member.taken.switches = member.process.switches()?;
             Ok(())
         });
-        self.is_alive().then_some(sum)
+        self.is_alive().then_some(self.taken().switches)
+    }
+
+    /// What all have taken, as they were last read.
+    fn taken(&self) -> Taken {
+        let mut sum = self.past;
+        self.members.iter().for_each(|member| sum += member.taken);
+        sum
     }
 
     fn sum(&mut self, count: impl Fn(&Process) -> Result<usize, ProcessError>) -> Option<usize> {
@@ -146,12 +169,12 @@ impl Group {
     /// Reads something of every process that is still measured. One that cannot be read any more is lost, but keeps its
     /// place: it may live, and would be found again.
     fn each(&mut self, mut read: impl FnMut(&mut Member) -> Result<(), ProcessError>) {
-        let Group { members, past_ns, lost, .. } = self;
+        let Group { members, past, lost, .. } = self;
         members.retain_mut(|member| {
             let Some(error) = member.alive.then(|| read(member).err()).flatten() else { return true };
             member.alive = false;
             if member.started && matches!(error, ProcessError::Gone { .. }) {
-                *past_ns += member.cpu_ns;
+                *past += member.taken;
                 return false;
             }
             lost.get_or_insert(error);
@@ -220,13 +243,18 @@ mod tests {
         let started: u32 = go().parse().unwrap();
         group.look();
         assert_eq!(group.pids(), [pid, started]);
+        // It gives its processor up before long.
+        while group.members[1].taken.switches.all() == 0 {
+            assert!(group.switches().is_some());
+        }
         let during = group.cpu().unwrap();
         let total_ns = during.total_ns;
+        let taken = group.members[1].taken;
         assert_eq!(during.threads.into_keys().collect::<BTreeSet<_>>(), BTreeSet::from([pid, started]));
         assert_eq!(go(), "ended");
         assert!(group.memory().is_some());
         group.look();
-        assert_eq!(group.pids(), [pid]);
+        assert_eq!((group.pids(), group.past), (vec![pid], taken));
         assert!(group.cpu().unwrap().total_ns >= total_ns && group.lost().is_none());
         // Who was named is missed.
         shell.kill().unwrap();
@@ -245,7 +273,7 @@ mod tests {
         let pids = [shell.id(), line.trim().parse().unwrap()];
         assert_eq!(group.pids(), pids);
         assert!(group.cpu().is_some());
-        let read_ns = group.members[1].cpu_ns;
+        let read = group.members[1].taken;
         group.each(|member| match member.started {
             true => Err(ProcessError::Format { pid: member.process.pid(), file: "statm".into() }),
             false => Ok(()),
@@ -253,8 +281,8 @@ mod tests {
         assert!(matches!(group.lost(), Some(ProcessError::Format { .. })));
         group.look();
         assert!(group.cpu().is_some());
-        assert_eq!((group.pids(), group.past_ns), (pids.to_vec(), 0));
-        assert_eq!(group.members[1].cpu_ns, read_ns);
+        assert_eq!((group.pids(), group.past), (pids.to_vec(), Taken::default()));
+        assert_eq!(group.members[1].taken, read);
         drop(shell.stdin.take());
         shell.wait().unwrap();
     }

@@ -9,6 +9,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::io;
+use std::ops::AddAssign;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
@@ -92,7 +93,7 @@ pub struct Memory {
     pub rss_bytes: u64,
 }
 
-/// Context switches of a process's live threads since they started.
+/// Context switches of a process: of its threads, as they were last seen where they ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
 pub struct Switches {
     /// The thread waited for something.
@@ -108,17 +109,42 @@ impl Switches {
     }
 }
 
+impl AddAssign for Switches {
+    fn add_assign(&mut self, more: Switches) {
+        self.voluntary += more.voluntary;
+        self.involuntary += more.involuntary;
+    }
+}
+
+/// What threads have taken since they started, when it was last seen: a thread that ends takes its counters with it.
+#[derive(Debug, Default)]
+struct Seen<T> {
+    living: BTreeMap<u32, T>,
+    ended: T,
+}
+
+impl<T: Copy + Default + AddAssign> Seen<T> {
+    /// Those that live have `now` taken so much, by their ids. Gives what all have, ended ones included.
+    fn all(&mut self, now: BTreeMap<u32, T>) -> T {
+        let before = std::mem::replace(&mut self.living, now);
+        let ended = before.into_iter().filter(|(tid, _)| !self.living.contains_key(tid));
+        ended.for_each(|(_, taken)| self.ended += taken);
+        let mut sum = self.ended;
+        self.living.values().for_each(|taken| sum += *taken);
+        sum
+    }
+}
+
 /// A process that is measured; it need not be a child.
 #[derive(Debug)]
 pub struct Process {
     pid: u32,
     directory: PathBuf,
     started_ticks: u64,
-    /// The last CPU time seen of the threads that lived then.
-    seen: BTreeMap<u32, u64>,
-    /// The same of all that have ended.
-    ended_ns: u64,
-    /// What threads had that ended before they were seen, or after they were seen last.
+    /// CPU time in nanoseconds.
+    seen_ns: Seen<u64>,
+    switches: Seen<Switches>,
+    /// CPU time that threads had that ended before they were seen, or after they were seen last.
     unseen_ns: u64,
 }
 
@@ -129,8 +155,8 @@ impl Process {
     /// When there is no such process.
     pub fn open(pid: u32) -> Result<Process, ProcessError> {
         let directory = PathBuf::from(format!("/proc/{pid}"));
-        let mut process =
-            Process { pid, directory, started_ticks: 0, seen: BTreeMap::new(), ended_ns: 0, unseen_ns: 0 };
+        let (seen_ns, switches) = Default::default();
+        let mut process = Process { pid, directory, started_ticks: 0, seen_ns, switches, unseen_ns: 0 };
         process.started_ticks = process.stat()?.started_ticks;
         Ok(process)
     }
@@ -159,10 +185,7 @@ impl Process {
         }
         let at = Instant::now();
         let threads = self.live_threads()?;
-        let ended = self.seen.iter().filter(|(tid, _)| !threads.contains_key(tid));
-        self.ended_ns += ended.map(|(_, ns)| ns).sum::<u64>();
-        self.seen = threads.iter().map(|(tid, thread)| (*tid, thread.ns)).collect();
-        let seen_ns = self.ended_ns + self.seen.values().sum::<u64>();
+        let seen_ns = self.seen_ns.all(threads.iter().map(|(tid, thread)| (*tid, thread.ns)).collect());
         let ticks_ns = stat.cpu_ticks * (1_000_000_000 / rustix::param::clock_ticks_per_second());
         self.unseen_ns = self.unseen_ns.max(ticks_ns.saturating_sub(seen_ns));
         Ok(Cpu { at, total_ns: seen_ns + self.unseen_ns, threads })
@@ -216,17 +239,13 @@ impl Process {
         self.list(Path::new("task")).map(|entries| entries.len())
     }
 
-    /// Context switches of the threads that are alive.
+    /// Context switches so far; those of threads that have ended as they were when this was last called.
     ///
     /// # Errors
     /// When the process is gone.
-    pub fn switches(&self) -> Result<Switches, ProcessError> {
-        let mut sum = Switches::default();
-        for thread in self.of_threads("status", parse_switches)?.into_values() {
-            sum.voluntary += thread.voluntary;
-            sum.involuntary += thread.involuntary;
-        }
-        Ok(sum)
+    pub fn switches(&mut self) -> Result<Switches, ProcessError> {
+        let now = self.of_threads("status", parse_switches)?;
+        Ok(self.switches.all(now))
     }
 
     fn live_threads(&self) -> Result<BTreeMap<u32, ThreadCpu>, ProcessError> {
@@ -392,6 +411,23 @@ mod tests {
     fn switches_are_told_apart() {
         let status = "Threads:\t1\nvoluntary_ctxt_switches:\t31\nnonvoluntary_ctxt_switches:\t7\n";
         assert_eq!(parse_switches(status), Some(Switches { voluntary: 31, involuntary: 7 }));
+    }
+
+    #[test]
+    fn what_a_thread_had_taken_stays_when_it_ends() {
+        let mut seen = Seen::default();
+        let mut all = |threads: &[(u32, u64)]| {
+            let switches = |(tid, voluntary): &(u32, u64)| {
+                (*tid, Switches { voluntary: *voluntary, involuntary: 2 * voluntary })
+            };
+            let sum = seen.all(threads.iter().map(switches).collect());
+            assert_eq!(sum.involuntary, 2 * sum.voluntary);
+            sum.voluntary
+        };
+        assert_eq!(all(&[(1, 5), (2, 70)]), 75);
+        assert_eq!(all(&[(1, 6)]), 76);
+        assert_eq!(all(&[(1, 7), (3, 100)]), 177);
+        assert_eq!(all(&[]), 177);
     }
 
     #[test]

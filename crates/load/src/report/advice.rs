@@ -12,8 +12,7 @@ const BUSY_FROM: f64 = 0.4;
 /// How the load would take less CPU time, in short lines, where that was seen with such a load.
 pub(crate) fn cheaper(outcome: &Outcome) -> Option<[&'static str; 2]> {
     let generator = &outcome.generator;
-    let each_ms =
-        outcome.messages.sent as f64 / outcome.measured_seconds / 1e3 / generator.loops.max(1) as f64;
+    let each_ms = outcome.sent_rates().0 / 1e3 / generator.loops.max(1) as f64;
     let one_by_one =
         outcome.model == Model::Open && outcome.tick_seconds == 0.0 && outcome.probe != Probe::Idle;
     (one_by_one && each_ms >= TOGETHER_FROM && generator.busiest_thread >= BUSY_FROM).then_some([

@@ -120,13 +120,13 @@ fn verdict(page: &mut Page, outcome: &Outcome) {
 }
 
 fn figures(outcome: &Outcome) -> Vec<Figure> {
-    let (connections, messages) = (&outcome.connections, &outcome.messages);
-    let rate = messages.sent as f64 / outcome.measured_seconds;
+    let connections = &outcome.connections;
+    let (rate, bytes) = outcome.sent_rates();
     let (what, note) = match outcome.probe {
         Probe::Idle => ("Pings", "no messages".to_owned()),
         _ => {
-            let bytes = Unit::Bytes.format(rate * outcome.payload_bytes as f64);
-            ("Messages", format!("{bytes} a second"))
+            let bytes = Unit::Bytes.format(bytes);
+            ("Messages", format!("{bytes} of payload a second"))
         }
     };
     let mut figures = vec![
@@ -292,7 +292,7 @@ fn percentiles(outcome: &Outcome) -> Table {
     let (names, summaries): (Vec<&str>, Vec<Summary>) =
         all.into_iter().filter_map(|(name, summary)| Some((name, summary?))).unzip();
     let mut table = Table::new(
-        "Percentiles of the measured part (HDR histogram, three digits)",
+        "Percentiles of the measured part (HDR histogram, three digits or half a microsecond)",
         &[&[""], &names[..]].concat(),
     );
     let mut row = |name: &str, figure: fn(&Summary) -> f64, unit: Unit| {

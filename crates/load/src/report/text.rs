@@ -49,20 +49,26 @@ fn connections(text: &mut String, outcome: &Outcome) {
     }
     if let Some(resumed) = connections.resumed {
         line!(text, "             {resumed} handshakes resumed a TLS session");
+        if resumed == 0 {
+            line!(
+                text,
+                "             (the server gives no tickets, or gave them too late: try a slower --ramp)"
+            );
+        }
     }
 }
 
 fn messages(text: &mut String, outcome: &Outcome) {
     let messages = &outcome.messages;
     let seconds = outcome.measured_seconds;
-    let each_second = messages.sent as f64 / seconds;
-    let rate = Unit::PerSecond.format(each_second);
-    let bytes = Unit::Bytes.format(each_second * outcome.payload_bytes as f64);
+    let (rate, bytes) = outcome.sent_rates();
+    let (rate, bytes) = (Unit::PerSecond.format(rate), Unit::Bytes.format(bytes));
     let (sent, offered) = (messages.sent, messages.offered);
     if outcome.probe == Probe::Idle {
         line!(text, "pings        {sent} of {offered} sent in {seconds:.1} s, {rate}; no messages");
     } else {
-        line!(text, "messages     {sent} of {offered} sent in {seconds:.1} s, {rate}, {bytes}/s");
+        let what = format!("{sent} of {offered} sent in {seconds:.1} s, {rate}, {bytes}/s of payload");
+        text.push_str(&wrap(&format!("messages     {what}"), "             "));
     }
     if messages.awaited > 0 {
         line!(text, "answers      {} of {} awaited", messages.answered, messages.awaited);
@@ -169,9 +175,7 @@ fn server_use(text: &mut String, outcome: &Outcome, server: &ServerUse) {
         line!(text, "             {share:>7} in {} ({})", thread.name, thread.tid);
     }
     let mut held = format!("{} descriptors", server.descriptors);
-    // Of a server that ended early, or was last looked at before, a share of all messages says nothing.
-    if server.cpu_us_per_message.is_some() && server.switches.all() > 0 {
-        let switches = server.switches.all() as f64 / outcome.messages.sent as f64;
+    if let Some(switches) = server.switches_per_message {
         held += &format!(", {switches:.2} context switches a {}", outcome.sent_noun());
     }
     line!(text, "             {held}");
@@ -320,6 +324,7 @@ mod tests {
             threads: 12_345,
             descriptors: 1_000_000,
             switches: Switches { voluntary: 200_000, involuntary: 50_000 },
+            switches_per_message: Some(0.25),
         });
         outcome.timeline = vec![sample(Phase::Connecting, 0.9), sample(Phase::Measuring, 0.25)];
         outcome.timeline[1].server.as_mut().unwrap().threads.extend::<Vec<ThreadShare>>(threads);

@@ -85,6 +85,17 @@ fn templates_come_back_as_they_were_sent() {
     }
 }
 
+/// Ten messages of a client have a number of one digit, and two of those are of the warm-up.
+#[test]
+fn the_bytes_of_messages_of_different_lengths_are_counted() {
+    let outcome = Running::load(Behaviour::Consume, |plan| {
+        plan.payload = Payload::template(Template::parse("{seq}").unwrap(), Kind::Text);
+    });
+    assert_eq!((outcome.messages.sent, outcome.messages.bytes), (240, 20 * (8 + 2 * 4)));
+    let (rate, bytes) = outcome.sent_rates();
+    assert!((bytes / rate - 16.0 / 12.0).abs() < 1e-9, "{bytes} of {rate}");
+}
+
 /// A client sends when it has its answer, so that the times of all messages fill the time of all clients.
 #[test]
 fn a_closed_loop_obeys_littles_law() {

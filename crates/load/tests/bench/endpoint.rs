@@ -116,6 +116,11 @@ fn a_share_of_the_handshakes_resumes() {
     let server = secure();
     let outcome = run(&server.plan(), &mut Unobserved).unwrap();
     assert_eq!((outcome.connections.resumed, server.handle.metrics().resumed), (None, 0));
+    // One client has nobody's ticket.
+    let tls = TlsOptions { resume: 1.0, ..TlsOptions::default() };
+    let outcome = run(&Plan { tls, clients: 1, ..server.plan() }, &mut Unobserved).unwrap();
+    let text = webscale_load::report::text::text(&outcome);
+    assert!(text.contains("0 handshakes resumed") && text.contains("slower --ramp"), "{text}");
 }
 
 /// With nothing to do, what is measured is the load's own time: the floor below which it sees nothing.

@@ -51,7 +51,7 @@ fn where_nobody_gets_in_a_long_ramp_is_not_waited_for() {
     // The second half of the clients would come an hour later.
     let ramp = Ramp::Steps { over: 2 * HOUR, steps: 2 };
     let error = run(&Plan { clients: 400, ramp, ..Plan::new(url) }, &mut Unobserved).unwrap_err();
-    assert!(matches!(&error, BenchError::NoClient(why) if why.contains("refused")), "{error}");
+    assert!(matches!(&error, BenchError::NoClient { said, .. } if said.contains("refused")), "{error}");
 }
 
 #[test]
@@ -85,7 +85,9 @@ fn slow_answers_end_a_load() {
     });
     let why = outcome.verdict.stopped.as_ref().unwrap();
     assert!(why.contains("p99 latency"), "{why}");
-    // What was due later is not missing.
+    // What was due later is not missing, neither in all nor in a second.
     assert!(outcome.messages.offered < 3600 * 20 * 20);
+    let due: u64 = outcome.timeline.iter().map(|sample| sample.offered).sum();
+    assert_eq!(due, outcome.messages.offered + 20 * 2);
     assert!(!outcome.verdict.held() && !outcome.verdict.interrupted);
 }

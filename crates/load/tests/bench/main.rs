@@ -243,7 +243,7 @@ fn a_web_server_is_no_websocket_server() {
     });
     let error = run(&Plan { clients: 1, ..Plan::new(url) }, &mut Unobserved).unwrap_err();
     server.join().unwrap();
-    assert!(matches!(&error, BenchError::NoClient(why) if why.contains("200")), "{error}");
+    assert!(matches!(&error, BenchError::NoClient { said, .. } if said.contains("200")), "{error}");
 }
 
 #[test]

@@ -68,8 +68,10 @@ impl ClientTls {
         certificate: impl AsRef<Path>,
         key: impl AsRef<Path>,
     ) -> Result<Self, TlsConfigError> {
-        let (chain, key) = (certificates(certificate.as_ref())?, private_key(key.as_ref())?);
-        let certified = CertifiedKey::from_der(chain, key, &provider()).map_err(TlsConfigError::Unusable)?;
+        let path = certificate.as_ref();
+        let (chain, key) = (certificates(path)?, private_key(key.as_ref())?);
+        let certified = CertifiedKey::from_der(chain, key, &provider())
+            .map_err(|error| TlsConfigError::Identity(path.to_owned(), error))?;
         let mut config = Arc::unwrap_or_clone(self.0);
         config.client_auth_cert_resolver = Arc::new(SingleCertAndKey::from(certified));
         Ok(Self(Arc::new(config)))

@@ -69,7 +69,8 @@ pub(crate) struct TlsArgs {
     /// Speak this version of TLS alone [default: 1.3, or else 1.2]
     #[arg(long, value_name = "VERSION", value_enum)]
     pub(crate) tls_version: Option<VersionArg>,
-    /// Share of the handshakes that resume an earlier session, as 80% or 0.8; the report says how many did
+    /// Share of the handshakes that resume an earlier session, as 80% or 0.8; the report says how many did.
+    /// Those that begin before the server's first tickets have come cannot: spread them by --ramp
     #[arg(long, value_name = "SHARE", value_parser = units::share, default_value = "0%")]
     pub(crate) resume: f64,
 }

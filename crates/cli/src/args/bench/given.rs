@@ -2,7 +2,7 @@
 
 use std::env;
 use std::fs::File;
-use std::io::Read;
+use std::io::{self, Read};
 use std::path::Path;
 
 use crate::exit::Usage;
@@ -10,10 +10,14 @@ use crate::exit::Usage;
 /// No file that is read whole is longer; some have no end.
 pub(super) const FILE_BYTES_MAX: usize = 1 << 30;
 
-/// What a file holds that was typed so.
+/// What a file holds that was typed so, or stdin as `-`.
 pub(super) fn file(typed: &str, path: &Path) -> anyhow::Result<Vec<u8>> {
     let mut bytes = Vec::new();
-    let read = File::open(path).and_then(|file| file.take(FILE_BYTES_MAX as u64 + 1).read_to_end(&mut bytes));
+    let mut read = |input: &mut dyn Read| input.take(FILE_BYTES_MAX as u64 + 1).read_to_end(&mut bytes);
+    let read = match path == Path::new("-") {
+        true => read(&mut io::stdin().lock()),
+        false => File::open(path).and_then(|mut file| read(&mut file)),
+    };
     match read {
         Ok(_) if bytes.len() <= FILE_BYTES_MAX => Ok(bytes),
         Ok(_) => Err(Usage(format!("{typed}: more than {FILE_BYTES_MAX} bytes")).into()),
@@ -36,5 +40,8 @@ pub(super) fn secret(flag: &str, typed: &str) -> anyhow::Result<String> {
         Some(name) => env::var(name).map_err(|error| Usage(format!("{flag} {typed}: {error}")))?,
         None => text(flag, typed)?,
     };
-    Ok(secret.trim_end_matches(['\r', '\n']).into())
+    match secret.trim_end_matches(['\r', '\n']) {
+        "" => Err(Usage(format!("{flag}: that is empty")).into()),
+        secret => Ok(secret.into()),
+    }
 }

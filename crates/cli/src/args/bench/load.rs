@@ -13,8 +13,8 @@ use crate::exit::Usage;
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Load")]
 pub(crate) struct LoadArgs {
-    /// Clients
-    #[arg(long, short, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..))]
+    /// Clients, as 500 or 10k
+    #[arg(long, short, value_name = "N", default_value_t = 100, value_parser = units::count)]
     pub(crate) clients: u32,
     /// Time between two messages of one client, whether or not the server keeps up
     #[arg(long, short, value_name = "TIME", default_value = "1s", value_parser = units::duration, conflicts_with = "idle")]

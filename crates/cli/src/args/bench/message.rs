@@ -23,7 +23,7 @@ pub(crate) struct MessageArgs {
     /// Send so many bytes of filler [default: the 10 kB JSON message of `webscale payload`]
     #[arg(long, short, value_name = "SIZE", value_parser = units::size)]
     pub(crate) size: Option<usize>,
-    /// Send the bytes of this file
+    /// Send the bytes of this file; - is stdin
     #[arg(long, value_name = "FILE", conflicts_with = "size")]
     pub(crate) payload: Option<PathBuf>,
     /// Send this text, or that of @FILE, with its fields filled in: {seq}, {client}, {timestamp}, {random:8} and others,
@@ -37,7 +37,7 @@ pub(crate) struct MessageArgs {
     #[arg(long, value_enum, default_value_t = ProbeArg::Ping)]
     pub(crate) probe: ProbeArg,
     /// The server answers each K-th message of a client with any message: time those
-    #[arg(long, value_name = "K", conflicts_with_all = ["probe", "sample"])]
+    #[arg(long, value_name = "K", value_parser = every, conflicts_with_all = ["probe", "sample"])]
     pub(crate) ack_every: Option<NonZeroU32>,
     /// Send no messages: every client only keeps its connection alive by pings, and awaits their pongs
     #[arg(long, conflicts_with_all = ["size", "payload", "template", "binary", "probe", "ack_every", "sample"])]
@@ -46,7 +46,7 @@ pub(crate) struct MessageArgs {
     #[arg(long, value_name = "TIME", default_value = "20s", value_parser = units::duration, requires = "idle")]
     pub(crate) ping_every: Duration,
     /// With --probe ping: one client in N sends pings [default: all up to 1,000 clients, then one in 10]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, value_name = "N", value_parser = units::count)]
     pub(crate) sample: Option<u32>,
 }
 
@@ -59,6 +59,10 @@ pub(crate) enum ProbeArg {
     /// None: throughput only
     #[value(alias = "none")]
     Sink,
+}
+
+fn every(text: &str) -> Result<NonZeroU32, String> {
+    NonZeroU32::try_from(units::count(text)?).map_err(|error| error.to_string())
 }
 
 impl MessageArgs {

@@ -50,6 +50,12 @@ fn the_rate_is_shared_by_the_clients() {
 }
 
 #[test]
+fn a_process_that_is_not_there_is_refused() {
+    assert_eq!(plan(&["--pid", "1"]).unwrap().pids, [1]);
+    refused(&[(&["--pid", "0"], "--pid 0: there is no such process")]);
+}
+
+#[test]
 fn clients_arrive_as_asked() {
     let ramp = |flags| plan(flags).unwrap().ramp;
     let over = Duration::from_secs(10);
@@ -105,7 +111,7 @@ fn answers_are_chosen() {
     assert_eq!(plan(&["--probe", "none"]).unwrap().probe, Probe::Sink);
     assert_eq!(plan(&["--ack-every", "5"]).unwrap().probe.ack_every(), Some(5));
     refused(&[
-        (&["--ack-every", "0"], "--ack-every"),
+        (&["--ack-every", "0"], "whole number from 1"),
         (&["--ack-every", "2", "--probe", "echo"], "--probe"),
         (&["--probe", "echo", "--sample", "2"], "--sample"),
     ]);
@@ -138,6 +144,7 @@ fn the_opening_handshake_is_checked() {
         (&["--basic", "u:p", "--bearer", "x"], "--bearer"),
         (&["--bearer", "env:WEBSCALE_NO_SUCH_VARIABLE"], "env:WEBSCALE_NO_SUCH_VARIABLE"),
         (&["--bearer", "@/nonexistent"], "No such file"),
+        (&["--bearer", "@/dev/null"], "--bearer: that is empty"),
     ]);
     // A secret does not stand in what is said of it.
     let said = plan(&["--header", "X-Token: se\u{7}cret"]).map(drop).unwrap_err();

@@ -232,6 +232,35 @@ mod tests {
     use super::*;
 
     #[test]
+    fn what_the_loops_counted_is_collected_once() {
+        let plan = Plan { loops: vec![None, None], ..Plan::new("ws://127.0.0.1:9") };
+        let mut loops = Loops::new(&plan, &plan.prepare().unwrap(), Share::WHOLE).unwrap();
+        let count = |loops: &Loops| {
+            for event_loop in &loops.loops {
+                let mut tally = event_loop.clients.tally();
+                tally.opened += 1;
+                tally.handshakes.record(Duration::from_millis(3));
+                tally.measured.counts.sent += 10;
+            }
+        };
+        let mut sum = Tally::default();
+        let told = |sum: &Tally| (sum.opened, sum.handshakes.count(), sum.measured.counts.sent);
+        // Each of both tallies of a loop has its turn, more than once.
+        for round in 1..=5 {
+            count(&loops);
+            assert_eq!(loops.census().counts.sent, 20);
+            loops.collect(&mut sum);
+            assert_eq!(
+                (told(&sum), loops.census().counts.sent),
+                ((2 * round, 2 * u64::from(round), 20 * u64::from(round)), 0)
+            );
+        }
+        count(&loops);
+        loops.close(&mut sum).unwrap();
+        assert_eq!(told(&sum), (12, 12, 120));
+    }
+
+    #[test]
     fn an_event_loop_that_ended_by_itself_is_noticed() {
         let plan = Plan { loops: vec![None, None], ..Plan::new("ws://127.0.0.1:9") };
         let mut loops = Loops::new(&plan, &plan.prepare().unwrap(), Share::WHOLE).unwrap();

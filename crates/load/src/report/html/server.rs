@@ -78,7 +78,6 @@ pub(super) fn memory_lines(samples: &[Sample]) -> Vec<Series> {
 }
 
 fn server_table(outcome: &Outcome, server: &ServerUse) -> Table {
-    let messages = outcome.messages.sent.max(1) as f64;
     let bytes = |bytes: u64| Unit::Bytes.format(bytes as f64);
     let each_client = |after, before| {
         bytes_a_client(after, before, outcome.connections.opened).unwrap_or_else(|| "–".into())
@@ -109,12 +108,11 @@ fn server_table(outcome: &Outcome, server: &ServerUse) -> Table {
     let (before, after) = (kernel.idle.total_bytes(), kernel.loaded.total_bytes());
     row(["kernel, all sockets, loaded".into(), bytes(after), each_client(after, before), none()]);
     row(["descriptors".into(), Unit::Count.format(server.descriptors as f64), none(), none()]);
-    let switches = server.switches.all() as f64;
     row([
         "context switches".into(),
-        Unit::Count.format(switches),
+        Unit::Count.format(server.switches.all() as f64),
         none(),
-        format!("{:.3}", switches / messages),
+        server.switches_per_message.map_or_else(none, |switches| Unit::Count.format(switches)),
     ]);
     table
 }
