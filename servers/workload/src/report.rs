@@ -95,10 +95,18 @@ impl fmt::Display for Counts {
     }
 }
 
+const LISTENING: &str = "listening on ";
+
 /// Prints `listening on wss://ADDR`, or `ws://` for a plain server. Call it when clients are accepted.
 pub fn listening(address: SocketAddr, tls: bool) {
     let scheme = if tls { "wss" } else { "ws" };
-    line(format_args!("listening on {scheme}://{address}"));
+    line(format_args!("{LISTENING}{scheme}://{address}"));
+}
+
+/// The URL in the line that [`listening`] prints; none for any other line.
+#[must_use]
+pub fn listening_url(line: &str) -> Option<&str> {
+    line.trim_end().strip_prefix(LISTENING)
 }
 
 /// Prints the line of the counts.

@@ -18,8 +18,6 @@ use super::inheritance::Inheritance;
 use super::signals;
 use crate::args::{ServeArgs, own_path};
 
-const LISTENING: &str = "listening on ";
-
 /// What the parent waits for.
 #[derive(Clone, Copy)]
 enum Event {
@@ -59,21 +57,20 @@ pub(super) fn run(args: &ServeArgs, inheritance: &Inheritance) -> anyhow::Result
 
 /// Waits until all children have ended. One that ends by itself takes the others along.
 fn supervise(children: &mut Children, event: &mpsc::Receiver<Event>) -> anyhow::Result<()> {
-    let mut signals = 0;
     let mut sum: Option<Counts> = None;
-    let mut unexpected = 0;
+    let (mut was_told, mut ended_by_itself) = (false, false);
     let mut running = children.0.len();
     while running > 0 {
         match event.recv()? {
             Event::End => {
-                signals += 1;
+                was_told = true;
                 children.terminate();
             }
             Event::Reload => children.hang_up(),
             Event::Ended(counts) => {
                 running -= 1;
-                if signals == 0 {
-                    unexpected += 1;
+                if !was_told {
+                    ended_by_itself = true;
                     children.terminate();
                 }
                 sum = add(sum, counts);
@@ -87,7 +84,7 @@ fn supervise(children: &mut Children, event: &mpsc::Receiver<Event>) -> anyhow::
     if let Some(sum) = sum {
         report::counts(&sum);
     }
-    if failed > 0 || unexpected > 0 {
+    if failed > 0 || ended_by_itself {
         bail!("{} of {} processes ended by themselves; stderr says why", failed.max(1), children.0.len());
     }
     Ok(())
@@ -128,8 +125,7 @@ fn spawn(
 fn wait_until_it_listens(lines: &mut BufReader<ChildStdout>) -> anyhow::Result<SocketAddr> {
     let mut line = String::new();
     lines.read_line(&mut line)?;
-    let url =
-        line.trim_end().strip_prefix(LISTENING).context("it ended before it listened; stderr says why")?;
+    let url = report::listening_url(&line).context("it ended before it listened; stderr says why")?;
     let (_, address) = url.split_once("://").context("an address without a scheme")?;
     address.parse().with_context(|| format!("{address:?} is no address"))
 }

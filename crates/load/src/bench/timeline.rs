@@ -431,7 +431,7 @@ mod tests {
     fn what_was_only_given_up_has_no_uncorrected_latency() {
         let sent = Sent { number: 0, due: Duration::ZERO, at: Duration::ZERO };
         let mut tally = Tally::default();
-        tally.part(true).unanswered(&sent, Duration::from_secs(5));
+        tally.part(true).unanswered(&sent, Duration::from_secs(5), Duration::ZERO);
         let mut counted = sample(1);
         counted.count(&tally);
         let latency = counted.latency_us.unwrap();

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
 /// One row of the comparison: a server package with the arguments that make it this contestant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -121,6 +121,12 @@ impl Contestant {
             Contestant::Tokio => Some(ArticleFigures { peak_memory_bytes: 5_200_000, max_clients: 25_000 }),
             _ => None,
         }
+    }
+}
+
+impl Serialize for Contestant {
+    fn serialize<S: Serializer>(&self, out: S) -> Result<S::Ok, S::Error> {
+        out.serialize_str(self.name())
     }
 }
 

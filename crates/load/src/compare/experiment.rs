@@ -374,7 +374,7 @@ impl Experiment<'_> {
     /// The most clients of a main load that was held within the limits.
     fn held_in_load(&self, contestant: Contestant) -> u32 {
         let held = self.runs.iter().filter(|run| {
-            run.server == contestant.name()
+            run.server == contestant
                 && run.purpose == Purpose::Load
                 && run.rejected.is_none()
                 && run.outcome.verdict.held()
@@ -397,7 +397,7 @@ impl Experiment<'_> {
 
     /// As the last run of the server has shown.
     fn servers_descriptors(&self, contestant: Contestant) -> Option<Binding> {
-        let descriptors = self.runs.iter().rfind(|run| run.server == contestant.name())?.descriptors?;
+        let descriptors = self.runs.iter().rfind(|run| run.server == contestant)?.descriptors?;
         Some(descriptors.binding(descriptors.most()))
     }
 

@@ -15,7 +15,7 @@ use crate::report::unit::Unit;
 
 /// One page that needs nothing else.
 pub fn html(comparison: &Comparison) -> String {
-    let names: Vec<&str> = comparison.servers.iter().map(|server| server.name).collect();
+    let names: Vec<&str> = comparison.servers.iter().map(|server| server.contestant.name()).collect();
     let mut page = Page::new("WebSocket servers compared", &names.join(", "), LOAD);
     verdict(&mut page, comparison);
     page.section("Figures", "");
@@ -47,7 +47,7 @@ pub fn html(comparison: &Comparison) -> String {
             .stopped_by
             .as_ref()
             .map_or(String::new(), |why| format!("; more clients were stopped by {why}"));
-        (server.name.to_owned(), format!("{}{stopped}", server.description))
+        (server.contestant.name().to_owned(), format!("{}{stopped}", server.description))
     };
     page.facts(&comparison.servers.iter().map(described).collect::<Vec<_>>());
     page.section("Made with", "");
@@ -96,10 +96,10 @@ fn table(comparison: &Comparison) -> Table {
 fn bars(comparison: &Comparison) -> Vec<String> {
     type Of = fn(&ServerReport) -> Option<f64>;
     type Range = fn(&ServerReport) -> Option<Spread>;
-    let name = |server: &ServerReport| server.name.to_owned();
+    let name = |server: &ServerReport| server.contestant.name().to_owned();
     let at_least = |server: &ServerReport| match server.max_clients_at_least {
-        true => format!("{}, at least", server.name),
-        false => server.name.to_owned(),
+        true => format!("{}, at least", server.contestant.name()),
+        false => server.contestant.name().to_owned(),
     };
     let plot = |title: &str, unit, value: Of, range: Range, name: &dyn Fn(&ServerReport) -> String| {
         let bar = |(colour, server): (usize, &ServerReport)| Bar {
@@ -135,9 +135,9 @@ fn steps(comparison: &Comparison) -> Vec<String> {
         let runs = comparison
             .runs
             .iter()
-            .filter(|run| run.purpose == Purpose::Capacity && run.server == server.name);
+            .filter(|run| run.purpose == Purpose::Capacity && run.server == server.contestant);
         let steps: Vec<StepReport> = runs.map(step).collect();
-        let lead = format!("{}: ", server.name);
+        let lead = format!("{}: ", server.contestant.name());
         if steps.is_empty() { Vec::new() } else { plots(&lead, &steps, Find::Clients, limit).to_vec() }
     };
     comparison.servers.iter().flat_map(of).collect()

@@ -39,7 +39,9 @@ impl Comparison {
 
     /// What could not be measured, a sentence for each contestant that lacks something.
     pub fn missing(&self) -> Vec<String> {
-        let of = |server: &ServerReport| Some(format!("{}: {}", server.name, server.missing(&self.runs)?));
+        let of = |server: &ServerReport| {
+            Some(format!("{}: {}", server.contestant.name(), server.missing(&self.runs)?))
+        };
         self.servers.iter().filter_map(of).collect()
     }
 
@@ -52,8 +54,8 @@ impl Comparison {
 /// The same server twice, one run directly after the other.
 #[derive(Debug, Clone, Serialize)]
 pub struct Noise {
-    /// The contestant.
-    pub server: &'static str,
+    /// Which one.
+    pub server: Contestant,
     /// CPU a message in the second run, as a share of that in the first.
     pub cpu_ratio: f64,
     /// p50 latency in the second run, as a share of that in the first.
@@ -63,8 +65,9 @@ pub struct Noise {
 /// One contestant's figures; what could not be measured is null.
 #[derive(Debug, Clone, Serialize)]
 pub struct ServerReport {
-    /// Its name.
-    pub name: &'static str,
+    /// Whose they are.
+    #[serde(rename = "name")]
+    pub contestant: Contestant,
     /// What distinguishes it.
     pub description: &'static str,
     /// Why it was not measured to the end, if so.
@@ -178,8 +181,7 @@ impl Row {
 
 /// The runs of one contestant for one purpose that count, in order.
 fn counted(runs: &[Run], contestant: Contestant, purpose: Purpose) -> impl Iterator<Item = &Run> {
-    let is =
-        move |run: &&Run| run.server == contestant.name() && run.purpose == purpose && run.rejected.is_none();
+    let is = move |run: &&Run| run.server == contestant && run.purpose == purpose && run.rejected.is_none();
     runs.iter().filter(is)
 }
 
@@ -262,7 +264,7 @@ impl ServerReport {
         let peak_pss_bytes = smallest.map(|server| server.peak_pss_bytes);
         let median = |spread: Option<Spread>| spread.map(|spread| spread.median);
         ServerReport {
-            name: contestant.name(),
+            contestant,
             description: contestant.description(),
             error: row.error.clone(),
             compile_seconds: build.map(|build| build.compile_seconds),
@@ -295,7 +297,7 @@ impl ServerReport {
     /// What is not known of it, in words; none if it was measured to the end.
     fn missing(&self, runs: &[Run]) -> Option<String> {
         let rejected = |what: &str, purpose| {
-            let last = runs.iter().rfind(|run| run.server == self.name && run.purpose == purpose);
+            let last = runs.iter().rfind(|run| run.server == self.contestant && run.purpose == purpose);
             let why = last.and_then(|run| run.rejected.as_deref()).unwrap_or("none was made");
             Some(format!("no run of the {what} counts: {why}"))
         };
@@ -310,7 +312,7 @@ impl ServerReport {
             // Without heaptrack none is made.
             ServerReport { peak_heap_bytes: None, .. }
                 if runs.iter().any(|run| {
-                    run.server == self.name && run.purpose == Purpose::Heap && run.rejected.is_some()
+                    run.server == self.contestant && run.purpose == Purpose::Heap && run.rejected.is_some()
                 }) =>
             {
                 rejected("peak heap", Purpose::Heap)
@@ -334,5 +336,5 @@ pub(crate) fn noise(runs: &[Run], contestant: Contestant) -> Option<Noise> {
     let cpu = |run: &Run| run.outcome.server.as_ref()?.cpu_us_per_message.filter(|us| *us > 0.0);
     let p50 = |run: &Run| run.outcome.latency_us.map(|latency| latency.corrected.p50).filter(|us| *us > 0.0);
     let p50_ratio = p50(second).zip(p50(first)).map(|(second, first)| second / first);
-    Some(Noise { server: contestant.name(), cpu_ratio: cpu(second)? / cpu(first)?, p50_ratio })
+    Some(Noise { server: contestant, cpu_ratio: cpu(second)? / cpu(first)?, p50_ratio })
 }

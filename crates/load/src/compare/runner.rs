@@ -78,8 +78,8 @@ impl Purpose {
 /// A run and what came of it.
 #[derive(Debug, Clone, Serialize)]
 pub struct Run {
-    /// The contestant.
-    pub server: &'static str,
+    /// Who was loaded.
+    pub server: Contestant,
     /// What it was for.
     pub purpose: Purpose,
     /// Runs of different servers with the same purpose and round are a pair.
@@ -166,7 +166,7 @@ impl Runner {
         let miscounted = || Some(Binding::new(Resource::Messages, stage.clients, rejected.clone()?));
         let binding = stopped_by.or_else(miscounted).filter(|_| purpose == Purpose::Capacity);
         Ok(Run {
-            server: contestant.name(),
+            server: contestant,
             purpose,
             round,
             rejected,

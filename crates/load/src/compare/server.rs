@@ -10,7 +10,7 @@ use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use workload::report::Counts;
+use workload::report::{self, Counts};
 
 use super::contestant::Extra;
 use super::job::Job;
@@ -144,7 +144,7 @@ impl Server {
         }
         command.envs(launch.environment.iter().map(|(name, value)| (*name, value))).stdout(Stdio::piped());
         let mut server = Server::spawn(&mut command, launch.cpu, &launch.binary.display().to_string())?;
-        server.url = server.expect_line(|line| line.strip_prefix("listening on ").map(str::to_owned))?;
+        server.url = server.expect_line(|line| report::listening_url(line).map(str::to_owned))?;
         Ok(server)
     }
 

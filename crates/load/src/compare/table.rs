@@ -17,7 +17,7 @@ pub fn text(comparison: &Comparison, look: Look) -> String {
         let _ = writeln!(text, "{table}\n");
     }
     for server in &comparison.servers {
-        text += &wrap(&format!("{}: {}", server.name, server.description), "  ");
+        text += &wrap(&format!("{}: {}", server.contestant.name(), server.description), "  ");
         if let Some(why) = &server.stopped_by {
             text += &wrap(&format!("  more clients were stopped by {why}"), "    ");
         }
@@ -50,9 +50,9 @@ pub(super) fn rows(comparison: &Comparison) -> Vec<(&'static str, Vec<String>)> 
 
 /// The names above the cells.
 pub(super) fn heads(comparison: &Comparison) -> Vec<String> {
-    let names = comparison.servers.iter().map(|server| server.name.to_owned());
+    let names = comparison.servers.iter().map(|server| server.contestant.name().to_owned());
     let articles = comparison.servers.iter().filter(|server| server.article.is_some());
-    names.chain(articles.map(|server| format!("article: {}", server.name))).collect()
+    names.chain(articles.map(|server| format!("article: {}", server.contestant.name()))).collect()
 }
 
 /// One table, or as many as it takes for a terminal that is too narrow, each with the names of the rows.
@@ -191,7 +191,7 @@ fn ratio(ratio: Option<Ratio>) -> Option<String> {
 /// How far the same server is from itself.
 pub(super) fn noise(comparison: &Comparison) -> Option<String> {
     if let Some(noise) = &comparison.noise {
-        let (server, percent) = (noise.server, noise.share() * 100.0);
+        let (server, percent) = (noise.server.name(), noise.share() * 100.0);
         return Some(format!(
             "Noise floor: {server} twice in a row differed by {percent:.1} % in CPU; less than that is no difference."
         ));
@@ -242,7 +242,7 @@ pub(super) fn notes(comparison: &Comparison) -> Vec<String> {
 /// Runs that do not count, of which those towards the most clients are part of the search.
 pub(super) fn rejected(comparison: &Comparison) -> impl Iterator<Item = (String, &str)> {
     let runs = comparison.rejected().filter(|(run, _)| run.purpose != Purpose::Capacity);
-    runs.map(|(run, why)| (format!("{}, {}", run.server, run.purpose.words()), why))
+    runs.map(|(run, why)| (format!("{}, {}", run.server.name(), run.purpose.words()), why))
 }
 
 fn machine(comparison: &Comparison) -> String {
@@ -251,7 +251,8 @@ fn machine(comparison: &Comparison) -> String {
     let apart = comparison.processors.map_or_else(String::new, |apart| {
         format!(" Server on processor {}, load on {}.", apart.server, apart.load)
     });
-    format!("{cpu}, {cpus} processors, Linux {kernel}, {rustc}.{apart}")
+    let noun = if cpus == 1 { "processor" } else { "processors" };
+    format!("{cpu}, {cpus} {noun}, Linux {kernel}, {rustc}.{apart}")
 }
 
 #[cfg(test)]
@@ -297,7 +298,7 @@ mod tests {
 
     fn run(purpose: Purpose) -> Run {
         Run {
-            server: "tokio",
+            server: Contestant::Tokio,
             purpose,
             round: 0,
             rejected: None,
@@ -403,7 +404,7 @@ mod tests {
         server.latency_us = Some(LatencyFigures { p50: 1.0, p99: 1.0, p999: 1.0 });
         server.against_tokio = Some(Against { cpu: ratio, echo: None, handshake: None });
         server.cpu_spread = Some(spread);
-        comparison.noise = Some(Noise { server: "tokio", cpu_ratio: 1.0, p50_ratio: None });
+        comparison.noise = Some(Noise { server: Contestant::Tokio, cpu_ratio: 1.0, p50_ratio: None });
         comparison.runs.push(run(Purpose::Load));
         let page = include_str!("../../../../docs/compare-json.md");
         assert_documented(page, &[json(&comparison)], &["outcome"]);

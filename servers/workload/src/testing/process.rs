@@ -10,7 +10,10 @@ use std::{
 use rustix::process::{Pid, Signal, kill_process};
 
 use super::{Certificate, files::argument};
-use crate::{Mode, report::Counts};
+use crate::{
+    Mode,
+    report::{Counts, listening_url},
+};
 
 /// A running server on a port of the kernel's choice; killed when dropped.
 pub struct Server {
@@ -49,9 +52,8 @@ impl Server {
         let mut stdout = BufReader::new(child.stdout.take().expect("stdout is a pipe"));
         let mut line = String::new();
         stdout.read_line(&mut line).expect("a line of text");
-        let scheme = if tls { "wss" } else { "ws" };
-        let address = line.trim_end().strip_prefix(&format!("listening on {scheme}://"));
-        let address = address.and_then(|address| address.parse().ok());
+        let scheme = if tls { "wss://" } else { "ws://" };
+        let address = listening_url(&line).and_then(|url| url.strip_prefix(scheme)?.parse().ok());
         let address = address.unwrap_or_else(|| {
             let _ = child.kill();
             panic!("the server says {line:?}")
