@@ -6,13 +6,29 @@ use std::path::{Path, PathBuf};
 
 const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../..");
 
-/// The files that a document links to.
-fn links(document: &Path) -> Vec<PathBuf> {
+/// The files that a document links to, and the places in them that it names behind a `#`.
+fn links(document: &Path) -> Vec<(PathBuf, Option<String>)> {
     let text = fs::read_to_string(document).unwrap();
     let targets = text.split("](").skip(1).filter_map(|rest| rest.split(')').next());
-    let files = targets.filter(|target| !target.contains("://") && !target.starts_with('#'));
-    let file = |target: &str| target.split('#').next().unwrap_or(target).to_owned();
-    files.map(|target| document.parent().unwrap().join(file(target))).collect()
+    let here = document.file_name().unwrap().to_str().unwrap();
+    let link = |target: &str| {
+        let (file, place) =
+            target.split_once('#').map_or((target, None), |(file, place)| (file, Some(place)));
+        let file = if file.is_empty() { here } else { file };
+        (document.parent().unwrap().join(file), place.map(str::to_owned))
+    };
+    targets.filter(|target| !target.contains("://")).map(link).collect()
+}
+
+/// The names that the headings of a document get as places.
+fn places(document: &Path) -> Vec<String> {
+    let text = fs::read_to_string(document).unwrap();
+    let headings = text.lines().filter(|line| line.starts_with('#'));
+    let place = |heading: &str| {
+        let kept = |c: &char| c.is_alphanumeric() || matches!(c, ' ' | '-' | '_');
+        heading.trim_start_matches('#').trim().to_lowercase().chars().filter(kept).collect::<String>()
+    };
+    headings.map(|heading| place(heading).replace(' ', "-")).collect()
 }
 
 /// The document, and what can be reached from it.
@@ -20,9 +36,14 @@ fn reach(document: &Path, reached: &mut BTreeSet<PathBuf>) {
     if document.extension().is_none_or(|it| it != "md") || !reached.insert(document.to_owned()) {
         return;
     }
-    for link in links(document) {
+    for (link, place) in links(document) {
         let found = link.canonicalize();
         let found = found.unwrap_or_else(|error| panic!("{}: {link:?}: {error}", document.display()));
+        assert!(
+            place.as_ref().is_none_or(|place| places(&found).contains(place)),
+            "{}: {link:?} has no heading for {place:?}",
+            document.display()
+        );
         reach(&found, reached);
     }
 }

@@ -11,7 +11,7 @@ use crate::response::{Accept, Reject, Response};
 ///
 /// Every method but [`Handler::message`] has a default. They run on the event loop that the connection belongs to:
 /// what takes long there delays the other clients of that loop. A server built with
-/// [`workers`](crate::ServerBuilder::workers) runs `message` on a pool of threads instead.
+/// [`workers`](crate::ServerBuilder::workers) runs `message` and `chunk` on a pool of threads instead.
 ///
 /// A panic in a method closes its connection with 1011 and nothing else; in `open` and `http` it is answered with 500, in
 /// `close` it is swallowed.

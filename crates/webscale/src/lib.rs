@@ -54,6 +54,10 @@
 //! }
 //! ```
 //!
+//! It serves `wss://`, and wants a certificate in `cert.pem` and its key in `key.pem`: for tests the project's command makes
+//! them (`webscale cert`), and is a client to try it with (`webscale bench wss://127.0.0.1:9001/devices/1 --clients 1`). Without
+//! [`ServerBuilder::tls`] a server speaks `ws://`.
+//!
 //! - [`Handler`]: what happens on [open](Handler::open), [message](Handler::message) and [close](Handler::close);
 //!   [`Request`], [`Accept`] and [`Reject`] are the opening handshake, [`Close`] is how it ended. [`Handler::http`] answers
 //!   plain HTTP on the same port with a [`Response`].
@@ -82,8 +86,8 @@
 //! ```
 //!
 //! A handler runs on its connection's loop: what blocks there delays the other clients of that loop. For such handlers
-//! [`ServerBuilder::workers`] runs `message` on a bounded pool instead, in order for each connection; while the pool's
-//! queue is full, the client is not read.
+//! [`ServerBuilder::workers`] runs `message` and `chunk` on a bounded pool instead, in order for each connection; while the
+//! pool's queue is full, the client is not read.
 //!
 //! # Threads, memory, kernel
 //!
@@ -92,6 +96,9 @@
 //! are grown once and lent to whichever connection has its turn: an echoed message allocates nothing (over TLS, rustls
 //! allocates twice), and an idle connection holds less than 512 bytes of heap, with TLS 1.3 less than 4 KiB, besides what
 //! the cryptographic library allocates in C. The kernel's share of a TCP connection comes on top.
+//!
+//! What a server has to say beside, such as a thread that is stuck, goes to the crate `log`, in at most ten lines a second.
+//! The feature `deflate`, on by default, is compression; without it, nothing of zlib is linked.
 //!
 //! Each connection is a descriptor: [`ServerBuilder::build`] raises RLIMIT_NOFILE to its hard limit. What else a peer can
 //! make grow stands in [`Limits`].

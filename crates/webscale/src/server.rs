@@ -126,7 +126,8 @@ impl ServerBuilder {
         self
     }
 
-    /// Runs [`Handler::message`] on this many threads besides the loops: for handlers that block or compute for long.
+    /// Runs [`Handler::message`] and [`Handler::chunk`] on this many threads besides the loops: for handlers that block or
+    /// compute for long.
     /// The messages of one connection stay in order. Default 0: on the loop.
     #[must_use]
     pub fn workers(mut self, workers: usize) -> Self {

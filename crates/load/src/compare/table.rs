@@ -251,7 +251,8 @@ fn machine(comparison: &Comparison) -> String {
     let apart = comparison.processors.map_or_else(String::new, |apart| {
         format!(" Server on processor {}, load on {}.", apart.server, apart.load)
     });
-    format!("{cpu}, {cpus} processors, Linux {kernel}, {rustc}.{apart}")
+    let noun = if cpus == 1 { "processor" } else { "processors" };
+    format!("{cpu}, {cpus} {noun}, Linux {kernel}, {rustc}.{apart}")
 }
 
 #[cfg(test)]

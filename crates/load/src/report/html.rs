@@ -367,18 +367,16 @@ fn errors(samples: &[Sample]) -> Vec<Series> {
 
 fn clients(outcome: &Outcome) -> Table {
     let connections = &outcome.connections;
-    counts(
-        "Clients",
-        &[
-            ("asked for", connections.clients.into()),
-            ("connected", connections.opened.into()),
-            ("open at the same time, at most", connections.peak_open.into()),
-            ("attempts to connect that failed", connections.failed_count()),
-            ("disconnected", connections.disconnected_count()),
-            ("connected again", connections.reconnected.into()),
-            ("resumed a TLS session", connections.resumed.unwrap_or(0)),
-        ],
-    )
+    let resumed = connections.resumed.map(|resumed| ("resumed a TLS session", resumed));
+    let rows = [
+        ("asked for", connections.clients.into()),
+        ("connected", connections.opened.into()),
+        ("open at the same time, at most", connections.peak_open.into()),
+        ("attempts to connect that failed", connections.failed_count()),
+        ("disconnected", connections.disconnected_count()),
+        ("connected again", connections.reconnected.into()),
+    ];
+    counts("Clients", &rows.into_iter().chain(resumed).collect::<Vec<_>>())
 }
 
 fn messages(outcome: &Outcome) -> Table {
