@@ -81,7 +81,7 @@ pub struct Outcome {
 impl Outcome {
     /// CPU time of the load for each second of the server's, in the measured part; none without a server that worked to its
     /// end.
-    pub fn generator_to_server(&self) -> Option<f64> {
+    pub(crate) fn generator_to_server(&self) -> Option<f64> {
         let server = self.server.as_ref().filter(|server| server.cpu_us_per_message.is_some())?.cpu_seconds;
         (server > 0.0).then(|| self.generator.cpu_seconds / server)
     }
@@ -96,7 +96,7 @@ impl Outcome {
     }
 
     /// Connections and messages that failed. Who cuts a load short does not wait for the last answers.
-    pub fn failure_count(&self) -> u64 {
+    pub(crate) fn failure_count(&self) -> u64 {
         let Messages { refused, unanswered, lost, reordered, corrupt, .. } = self.messages;
         let unanswered = if self.verdict.is_cut() { 0 } else { unanswered.max(lost) };
         let connections = self.connections.failed_count() + self.connections.disconnected_count();
@@ -104,7 +104,7 @@ impl Outcome {
     }
 
     /// What was sent: idle clients have nothing but pings.
-    pub fn sent_noun(&self) -> &'static str {
+    pub(crate) fn sent_noun(&self) -> &'static str {
         if self.probe == Probe::Idle { "ping" } else { "message" }
     }
 
@@ -139,12 +139,12 @@ pub struct Connections {
 
 impl Connections {
     /// How many could not be opened.
-    pub fn failed_count(&self) -> u64 {
+    pub(crate) fn failed_count(&self) -> u64 {
         self.failed.values().map(|failure| failure.count).sum()
     }
 
     /// How many ended while they were needed.
-    pub fn disconnected_count(&self) -> u64 {
+    pub(crate) fn disconnected_count(&self) -> u64 {
         self.disconnected.values().map(|failure| failure.count).sum()
     }
 }
@@ -337,7 +337,7 @@ impl Conclusion {
 
 impl Verdict {
     /// What it comes to: the worst wins.
-    pub fn conclusion(&self) -> Conclusion {
+    pub(crate) fn conclusion(&self) -> Conclusion {
         match self {
             _ if self.interrupted => Conclusion::Interrupted,
             Verdict { broken: Some(_), .. } => Conclusion::Broken,
