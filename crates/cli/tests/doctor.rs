@@ -77,6 +77,17 @@ fn the_limits_of_a_server_that_runs_are_its_own_and_are_mended_as_said() {
     assert!(String::from_utf8_lossy(&text.stderr).contains("nobody on this machine listens"));
 }
 
+#[test]
+fn what_contradicts_itself_is_refused() {
+    for flags in [["--role", "load"], ["--url", "ws://192.0.2.1:9"]] {
+        for of_server in [["--processes", "2"], ["--server-memory", "4kB"]] {
+            let typed = [&["doctor"][..], &flags, &of_server].concat();
+            assert_fails(&typed, 2, &["--processes and --server-memory are the server's"]);
+        }
+    }
+    assert_fails(&["doctor", "--json", "ws://127.0.0.1:1"], 2, &["that is a URL"]);
+}
+
 /// What is set in a network namespace of our own is set there alone; only root may make one.
 #[test]
 fn ports_are_mended_as_said() {

@@ -44,6 +44,7 @@ pub enum Phase {
     /// Sending, and measured.
     Measuring,
     /// Waiting for the last answers.
+    #[serde(rename = "last_answers")]
     Draining,
 }
 

@@ -6,7 +6,7 @@ use clap::ValueEnum;
 use webscale_load::bench::Plan;
 use webscale_load::doctor::{Need, Role};
 
-use super::units;
+use super::{output, units};
 use crate::exit::Usage;
 
 /// Examine this machine's limits against a number of clients.
@@ -45,7 +45,8 @@ pub(crate) struct DoctorArgs {
     #[arg(long, short, value_name = "SIZE", value_parser = units::size)]
     pub(crate) size: Option<usize>,
     /// Write the result as JSON, to FILE or else to stdout in place of the text
-    #[arg(long, value_name = "FILE", num_args = 0..=1, default_missing_value = "-")]
+    #[arg(long, value_name = "FILE", num_args = 0..=1, default_missing_value = "-",
+          value_parser = output::file)]
     pub(crate) json: Option<PathBuf>,
 }
 
@@ -77,6 +78,10 @@ impl DoctorArgs {
             Some(RoleArg::Server) => need.role = Role::Server,
             Some(RoleArg::Load) => need.role = Role::Load,
             None => {}
+        }
+        if !need.role.serves() && (self.processes.is_some() || self.server_memory.is_some()) {
+            let text = "--processes and --server-memory are the server's, which is not on this machine: --role says what is";
+            return Err(Usage(text.into()).into());
         }
         need.processes = self.processes.unwrap_or(1).into();
         if let Some(bytes) = self.size {

@@ -14,7 +14,7 @@ pub(crate) struct OutputArgs {
 }
 
 /// A URL behind `--json` was meant for the command.
-fn file(text: &str) -> Result<PathBuf, String> {
+pub(crate) fn file(text: &str) -> Result<PathBuf, String> {
     match text.contains("://") {
         true => Err("that is a URL and no file: put it before --json, or write --json=-".into()),
         false => Ok(text.into()),

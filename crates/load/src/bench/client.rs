@@ -40,8 +40,8 @@ pub(crate) struct Shared {
     pub(crate) start_poll: Duration,
     /// When the schedule begins, once that is known.
     pub(crate) start: OnceLock<Start>,
-    /// No further message is sent.
-    pub(crate) ended: AtomicBool,
+    /// Set when no further message is sent: what is never answered is timed if it has waited for so long.
+    pub(crate) ended: OnceLock<Duration>,
     /// The load is over: connections that end from now on were not needed.
     pub(crate) closing: AtomicBool,
     /// Connections that are open.
@@ -220,7 +220,7 @@ impl Clients {
         for _ in 0..BURST_MAX {
             let session = peer.session();
             let Some(due) = session.next_due(&shared.pace) else { return };
-            if due >= shared.until || shared.ended.load(Ordering::Relaxed) {
+            if due >= shared.until || shared.ended.get().is_some() {
                 return;
             }
             // Not `shared.now()`, which is zero until the start: the first message would leave before its time.
@@ -272,7 +272,7 @@ impl Clients {
         if is_awaited {
             part.counts.awaited += 1;
             if let Some(given_up) = peer.session().waiting.push(sent, shared.patience) {
-                tally.part(shared.is_measured(given_up.due)).unanswered(&given_up, sent.at);
+                tally.part(shared.is_measured(given_up.due)).unanswered(&given_up, sent.at, Duration::ZERO);
             }
         }
         is_awaited
@@ -380,9 +380,10 @@ impl Handler for Clients {
     fn close(&self, mut session: Session, close: Close) {
         let now = self.shared.now();
         let closing = self.shared.closing.load(Ordering::Relaxed);
+        let usual = self.shared.ended.get().copied().unwrap_or_default();
         let mut tally = self.tally();
         for sent in session.waiting.take() {
-            tally.part(self.shared.is_measured(sent.due)).unanswered(&sent, now);
+            tally.part(self.shared.is_measured(sent.due)).unanswered(&sent, now, usual);
         }
         match (&session.stage, closing) {
             (Stage::Open, false) => tally.disconnected(&close),

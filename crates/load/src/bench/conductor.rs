@@ -170,13 +170,26 @@ impl<'a> Conductor<'a> {
             std::thread::sleep(self.fleet.tick());
             self.census = self.fleet.census();
         }
-        self.fleet.end();
+        let usual = self.usual_latency();
+        self.fleet.end(usual);
         self.ended = self.scheduled(Instant::now());
         let until = begun + DRAIN_MAX.max(self.plan.latency_limit);
         while self.counts().waiting() > 0 && Instant::now() < until && !self.is_over() {
             std::thread::sleep(self.fleet.tick());
             self.look_up(Phase::Draining, begun, None);
         }
+    }
+
+    /// Who cuts a load short does not wait for the last answers: how long those messages had waited by then tells something
+    /// only of a server that had become slower than before. The p99 latency until now.
+    fn usual_latency(&mut self) -> Duration {
+        if !self.is_over() {
+            return Duration::ZERO;
+        }
+        self.collect();
+        let mut corrected = self.total.measured.latency.corrected.clone();
+        corrected.add(&self.second.measured.latency.corrected);
+        corrected.quantile(0.99)
     }
 
     /// Everything at this moment.

@@ -215,9 +215,9 @@ impl Fleet {
         at
     }
 
-    /// No further message is sent.
-    pub(crate) fn end(&mut self) {
-        self.tell(Order::End);
+    /// No further message is sent. What is never answered is timed if it has waited for so long as is `usual`.
+    pub(crate) fn end(&mut self, usual: Duration) {
+        self.tell(Order::End(usual));
     }
 
     /// Closes all connections, and adds what was not yet collected to `sum`.

@@ -142,7 +142,7 @@ pub(crate) fn failures(outcome: &Outcome) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::super::outcome::tests::{good, idle_server, summary};
-    use super::super::outcome::{ClosedLoop, Generator, LatencySummary};
+    use super::super::outcome::{ClosedLoop, Conclusion, Generator, LatencySummary};
     use super::*;
 
     const LIMIT: Duration = Duration::from_millis(100);
@@ -257,11 +257,11 @@ mod tests {
         assert_eq!(judge(&outcome, LIMIT).problems, ["7 echoes were lost"]);
         outcome.verdict.tolerated = true;
         assert!(judge(&outcome, LIMIT).held());
-        assert_eq!(judge(&outcome, LIMIT).word(), "held");
+        assert_eq!(judge(&outcome, LIMIT).conclusion(), Conclusion::Held);
         outcome.verdict.stopped = Some("11 of 1000 messages failed, more than 1 %".into());
         let verdict = judge(&outcome, LIMIT);
         assert!(!verdict.held() && verdict.problems.is_empty());
-        assert_eq!(verdict.word(), "failed");
+        assert_eq!(verdict.conclusion(), Conclusion::Failed);
     }
 
     #[test]
@@ -272,7 +272,7 @@ mod tests {
         outcome.messages.unanswered = 1;
         let verdict = judge(&outcome, LIMIT);
         assert!(verdict.saturated.is_none() && verdict.problems.is_empty() && !verdict.held());
-        assert_eq!(verdict.word(), "interrupted");
+        assert_eq!(verdict.conclusion(), Conclusion::Interrupted);
     }
 
     #[test]

@@ -153,10 +153,14 @@ impl Part {
         self.latency.record(sent.due, sent.at, now);
     }
 
-    /// No answer to `sent` will come any more; it has waited until `now`, at least.
-    pub(crate) fn unanswered(&mut self, sent: &Sent, now: Duration) {
+    /// No answer to `sent` will come any more; it has waited until `now`, at least. That is timed if it is no
+    /// less than is `usual`.
+    pub(crate) fn unanswered(&mut self, sent: &Sent, now: Duration, usual: Duration) {
         self.counts.unanswered += 1;
-        self.latency.corrected.record(now.saturating_sub(sent.due));
+        let waited = now.saturating_sub(sent.due);
+        if waited >= usual {
+            self.latency.corrected.record(waited);
+        }
     }
 }
 
@@ -276,10 +280,13 @@ mod tests {
         let mut part = Part::default();
         part.counts.awaited += 1;
         assert_eq!(part.counts.waiting(), 1);
-        part.unanswered(&SENT, ms(5_010));
+        part.unanswered(&SENT, ms(5_010), ms(4_000));
         assert!(part.latency.corrected.quantile(0.5) >= ms(4_990));
         assert_eq!(part.latency.uncorrected.count(), 0);
         assert_eq!((part.counts.unanswered, part.counts.waiting()), (1, 0));
+        // Who was not waited for long enough tells nothing.
+        part.unanswered(&SENT, ms(30), ms(4_000));
+        assert_eq!((part.counts.unanswered, part.latency.corrected.count()), (2, 1));
     }
 
     #[test]

@@ -62,7 +62,8 @@ pub struct ClientCounts {
     pub disconnected: u64,
 }
 
-/// Latency of a sample in µs. Where samples were joined, each percentile is the highest of theirs.
+/// Latency of a sample in µs. Where seconds were joined, each percentile is the highest of theirs; a shorter rest adds its
+/// highest value alone.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct SampleLatency {
     /// From when the message was due.
@@ -130,7 +131,7 @@ impl Sample {
     }
 
     /// Everything that went wrong in this time.
-    pub fn error_count(&self) -> u64 {
+    pub(crate) fn error_count(&self) -> u64 {
         self.errors.values().sum()
     }
 
@@ -192,6 +193,23 @@ impl Sample {
             kernel_socket_bytes: later.kernel_socket_bytes.or(self.kernel_socket_bytes),
         }
     }
+
+    /// The same with what is left of a phase. In so short a time a few messages would be its percentiles, and a moment of
+    /// work a busy thread: those of the longer part stand, with the highest value of both.
+    fn join_rest(&self, rest: &Sample) -> Sample {
+        let longer = if self.length_seconds < rest.length_seconds { rest } else { self };
+        let joined = self.join(rest);
+        Sample {
+            phase: self.phase,
+            latency_us: either(longer.latency_us, joined.latency_us, SampleLatency::with_max_of),
+            lag_p99_us: longer.lag_p99_us.or(joined.lag_p99_us),
+            generator: GeneratorSample {
+                busiest_thread: longer.generator.busiest_thread,
+                ..joined.generator
+            },
+            ..joined
+        }
+    }
 }
 
 impl Points {
@@ -211,6 +229,14 @@ impl Points {
 }
 
 impl SampleLatency {
+    fn with_max_of(self, other: SampleLatency) -> SampleLatency {
+        let with = |own: Points, other: Points| Points { max: own.max.max(other.max), ..own };
+        SampleLatency {
+            corrected: with(self.corrected, other.corrected),
+            uncorrected: either(self.uncorrected, other.uncorrected, with),
+        }
+    }
+
     fn highest(self, other: SampleLatency) -> SampleLatency {
         SampleLatency {
             corrected: self.corrected.highest(other.corrected),
@@ -288,7 +314,7 @@ impl Timeline {
     pub(crate) fn push(&mut self, sample: Sample) {
         match self.samples.last_mut() {
             Some(last) if sample.length_seconds < LENGTH_MIN_SECONDS => {
-                *last = Sample { phase: last.phase, ..last.join(&sample) };
+                *last = last.join_rest(&sample);
             }
             Some(last) if self.in_last < self.seconds_each && last.phase == sample.phase => {
                 *last = last.join(&sample);
@@ -312,7 +338,7 @@ impl Timeline {
 }
 
 /// The server's threads that did something over the time of these samples, the busiest first.
-pub fn threads_of_server<'a>(samples: impl Iterator<Item = &'a Sample>) -> Vec<ThreadShare> {
+pub(crate) fn threads_of_server<'a>(samples: impl Iterator<Item = &'a Sample>) -> Vec<ThreadShare> {
     busiest(thread_means(samples))
 }
 
@@ -340,7 +366,7 @@ fn thread_means<'a>(samples: impl Iterator<Item = &'a Sample>) -> Vec<ThreadShar
 }
 
 /// At most about `most` samples over the same time, neighbours of one phase joined evenly.
-pub fn thinned(samples: &[Sample], most: usize) -> Vec<Sample> {
+pub(crate) fn thinned(samples: &[Sample], most: usize) -> Vec<Sample> {
     joined(samples, samples.len().div_ceil(most.max(1)).max(1))
 }
 
@@ -405,7 +431,7 @@ mod tests {
     fn what_was_only_given_up_has_no_uncorrected_latency() {
         let sent = Sent { number: 0, due: Duration::ZERO, at: Duration::ZERO };
         let mut tally = Tally::default();
-        tally.part(true).unanswered(&sent, Duration::from_secs(5));
+        tally.part(true).unanswered(&sent, Duration::from_secs(5), Duration::ZERO);
         let mut counted = sample(1);
         counted.count(&tally);
         let latency = counted.latency_us.unwrap();
@@ -497,6 +523,23 @@ mod tests {
         timeline.push(Sample { phase: Phase::Draining, length_seconds: 0.01, ..sample(2) });
         let samples = timeline.into_samples();
         assert_eq!((samples.len(), samples[0].sent, samples[0].phase), (1, 18, Phase::Measuring));
+    }
+
+    #[test]
+    fn a_moment_does_not_make_the_second_before_look_bad() {
+        let points = |us, max| Points { p50: us, p90: us, p99: us, max };
+        let of = |at, us, busiest_thread| Sample {
+            latency_us: Some(SampleLatency { corrected: points(us, us), uncorrected: None }),
+            generator: GeneratorSample { busiest_thread, ..GeneratorSample::default() },
+            ..sample(at)
+        };
+        let mut timeline = Timeline::new();
+        timeline.push(of(1, 200.0, 0.02));
+        timeline.push(Sample { length_seconds: 0.01, ..of(2, 3700.0, 0.42) });
+        let samples = timeline.into_samples();
+        let latency = SampleLatency { corrected: points(200.0, 3700.0), uncorrected: None };
+        assert_eq!((samples[0].latency_us, samples[0].lag_p99_us), (Some(latency), Some(1.0)));
+        assert_eq!((samples.len(), samples[0].generator.busiest_thread), (1, 0.02));
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! The page of a search: the result, its steps, and latency and CPU over what was tried.
 
-use super::text::{count, load, projected, taken};
+use super::text::{count, load, projected, taken, unbound};
 use super::{Capacity, Find, StepReport};
 use crate::report::facts::{Fact, fact, host, run};
 use crate::report::page::{Figure, Page, Table, Tone};
@@ -44,7 +44,8 @@ fn verdict(page: &mut Page, capacity: &Capacity) {
         }
         (Some(found), true, false) => (Tone::Good, format!("{found} {unit} are held.")),
     };
-    page.verdict(tone, &sentence, &evidence.unwrap_or_default());
+    let unbound = || unbound(capacity).map(|why| format!("Nothing stopped it: {why}.")).into_iter().collect();
+    page.verdict(tone, &sentence, &evidence.unwrap_or_else(unbound));
 }
 
 fn figures(capacity: &Capacity) -> Vec<Figure> {
@@ -215,6 +216,12 @@ pub(super) mod tests {
         (capacity.memory, capacity.projection) = (Some(MEMORY), Some(MEMORY.project(1)));
         let page = include_str!("../../../../docs/capacity-json.md");
         assert_documented(page, &[json(&capacity)], &["provenance"]);
+    }
+
+    #[test]
+    fn a_search_that_nothing_stopped_says_why_it_ended() {
+        let html = html(&capacity(Some(1000), vec![step(1000, true)]));
+        assert!(html.contains("Nothing stopped it: more was not to be tried (--most)."));
     }
 
     #[test]

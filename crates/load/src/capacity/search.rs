@@ -95,7 +95,7 @@ impl Search {
 
     /// A search that knows already that `value` was held, once.
     #[must_use]
-    pub fn knowing(mut self, value: u32) -> Search {
+    pub(crate) fn knowing(mut self, value: u32) -> Search {
         if value > 0 {
             self.held.insert(value.min(self.range.most), 1);
         }
@@ -103,7 +103,7 @@ impl Search {
     }
 
     /// What to try next; none when the search is over.
-    pub fn next_step(&self) -> Option<Step> {
+    pub(crate) fn next_step(&self) -> Option<Step> {
         if self.over.is_some() || self.steps >= self.range.steps {
             return None;
         }
@@ -127,12 +127,12 @@ impl Search {
     }
 
     /// Narrows no further: what was held so far is confirmed.
-    pub fn hurry(&mut self) {
+    pub(crate) fn hurry(&mut self) {
         self.hurries = true;
     }
 
     /// Whether it narrows no further.
-    pub fn hurries(&self) -> bool {
+    pub(crate) fn hurries(&self) -> bool {
         self.hurries
     }
 

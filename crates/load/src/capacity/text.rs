@@ -61,16 +61,20 @@ pub(super) fn load(capacity: &Capacity) -> String {
 /// What stopped more, one sentence each.
 fn stopped(capacity: &Capacity) -> Vec<String> {
     let Some(binding) = &capacity.binding else {
-        let why = match capacity.hurried {
-            true => "nothing: for more there was no time (--within)",
-            false => "nothing: more was not to be tried (--most)",
-        };
-        let is_whole = capacity.found.is_some() && !capacity.interrupted;
-        return is_whole.then(|| why.to_owned()).into_iter().collect();
+        return unbound(capacity).map(|why| format!("nothing: {why}")).into_iter().collect();
     };
     let what = format!("{}, at {} {}", binding.resource.words(), binding.at, capacity.find.unit());
     let more = [binding.reservation(), binding.advice].into_iter().flatten().map(str::to_owned);
     [what].into_iter().chain(binding.evidence.iter().cloned()).chain(more).collect()
+}
+
+/// Why a search went no further that nothing stopped, if it came to its end.
+pub(super) fn unbound(capacity: &Capacity) -> Option<&'static str> {
+    let is_whole = capacity.binding.is_none() && capacity.found.is_some() && !capacity.interrupted;
+    is_whole.then_some(match capacity.hurried {
+        true => "for more there was no time (--within)",
+        false => "more was not to be tried (--most)",
+    })
 }
 
 /// What a client takes, and by what that is known.
@@ -137,7 +141,11 @@ fn result(capacity: &Capacity) -> String {
     let unit = capacity.find.unit();
     let hold = Unit::Seconds.format(capacity.hold_seconds);
     let limit = Unit::Microseconds.format(capacity.latency_limit_seconds * 1e6);
-    let Some(found) = capacity.found else { return format!("no number of {unit} was held") };
+    let found = match capacity.found {
+        Some(found) => found,
+        None if capacity.interrupted => return "not known: interrupted before any number was held".into(),
+        None => return format!("no number of {unit} was held"),
+    };
     let at_least = if capacity.at_least { "at least " } else { "" };
     let how = match (capacity.interrupted, capacity.confirmed) {
         (true, _) => "interrupted before it was confirmed".to_owned(),
@@ -217,6 +225,10 @@ mod tests {
         assert!(lines(&capacity).contains("nothing: more was not to be tried (--most)"));
         capacity.hurried = true;
         assert!(lines(&capacity).contains("no time (--within)"));
+        (capacity.interrupted, capacity.found) = (true, None);
+        assert!(
+            lines(&capacity).contains("not known: interrupted") && !lines(&capacity).contains("stopped by")
+        );
     }
 
     #[test]

@@ -115,7 +115,7 @@ impl Bystanders {
 
     /// They stay connected, and send nothing more; what they saw until then, and in `patience` for the last answers.
     pub(crate) fn fall_silent(&mut self, patience: Duration) -> Result<Window, FaultsError> {
-        self.fleet.end();
+        self.fleet.end(Duration::ZERO);
         self.end_window_within(patience)
     }
 

@@ -50,7 +50,7 @@ const RUN: &str = "run";
 
 /// A line of names, and one line for each sample of the timeline.
 pub fn csv(outcome: &Outcome) -> String {
-    table(&COLUMNS, &outcome.timeline, outcome.verdict.word())
+    table(&COLUMNS, &outcome.timeline, outcome.verdict.conclusion().word())
 }
 
 /// The names of all columns.
@@ -111,6 +111,7 @@ pub(crate) mod tests {
     use super::*;
     use crate::bench::outcome::tests::good;
     use crate::bench::timeline::ThreadShare;
+    use crate::observe::Phase;
 
     #[test]
     fn every_row_has_every_column() {
@@ -144,6 +145,16 @@ pub(crate) mod tests {
         assert!(csv(&outcome).ends_with(",failed\r\n"));
         outcome.timeline.clear();
         assert_eq!(csv(&outcome).lines().count(), 1);
+    }
+
+    #[test]
+    fn a_phase_is_called_the_same_in_json() {
+        for phase in [Phase::Connecting, Phase::Resting, Phase::WarmingUp, Phase::Measuring, Phase::Draining]
+        {
+            let sample = Sample { phase, ..Sample::default() };
+            let (_, name) = COLUMNS[2];
+            assert_eq!(serde_json::to_value(&sample).unwrap()["phase"], name(&sample));
+        }
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use webscale_load::bench::stop::StopConditions;
 use webscale_load::bench::{BenchError, Plan, Probe, run};
-use webscale_load::observe::Unobserved;
+use webscale_load::observe::{Observer, Progress, Unobserved};
 use webscale_load::schedule::Ramp;
 
 use super::assert_borne;
@@ -75,6 +75,33 @@ fn failures_within_the_limit_are_borne() {
     assert_eq!(outcome.messages.corrupt, 60);
     assert!(outcome.verdict.tolerated, "{:?}", outcome.verdict);
     assert_borne(&outcome);
+}
+
+/// Ends a load when answers have been timed.
+#[derive(Default)]
+struct Impatient(bool);
+
+impl Observer for Impatient {
+    fn progress(&mut self, progress: &Progress) {
+        self.0 |= progress.latency.is_some();
+    }
+
+    fn stopped(&self) -> bool {
+        self.0
+    }
+}
+
+/// Those messages that are on their way when a load is ended would have been answered: they are not quick ones.
+#[test]
+fn who_ends_a_load_makes_no_answer_quicker() {
+    let server = Running::start(Behaviour::Acknowledge(2), None);
+    let probe = Probe::Ack { every: 1.try_into().unwrap() };
+    let outcome = run(&Plan { probe, duration: HOUR, ..server.plan() }, &mut Impatient::default()).unwrap();
+    assert!(outcome.verdict.interrupted);
+    assert!(outcome.messages.answered > 0 && outcome.messages.unanswered > 0, "{:?}", outcome.messages);
+    // The third message, which is the first measured one, is answered with the sixth at the earliest.
+    let latency = outcome.latency_us.unwrap().corrected;
+    assert!(latency.min >= 149_000.0, "{latency:?}");
 }
 
 #[test]

@@ -62,7 +62,7 @@ impl Loops {
             measured_from: plan.warmup,
             until: plan.until(),
             start: OnceLock::new(),
-            ended: AtomicBool::new(false),
+            ended: OnceLock::new(),
             patience: Patience::for_each(plan.clients, plan.latency_limit),
             start_poll: plan.start_poll(),
             closing: AtomicBool::new(false),
@@ -81,7 +81,7 @@ impl Loops {
         match order {
             Order::Connect(begun) => self.begun = Some(begun.into()),
             Order::Start(at) => _ = self.shared.start.get_or_init(|| Instant::from(at).into()),
-            Order::End => self.shared.ended.store(true, Ordering::Relaxed),
+            Order::End(usual) => _ = self.shared.ended.get_or_init(|| usual),
         }
     }
 

@@ -39,8 +39,8 @@ pub(super) enum Order {
     Connect(Moment),
     /// Send: the schedule begins here.
     Start(Moment),
-    /// Send no further message.
-    End,
+    /// Send no further message. What is never answered is timed if it has waited for so long.
+    End(Duration),
 }
 
 /// The first line to a process of the load: what it is part of.
@@ -107,10 +107,10 @@ mod tests {
     fn lines_come_back_as_they_were() {
         let mut bytes = Vec::new();
         write(&mut bytes, &Request::Census).unwrap();
-        write(&mut bytes, &Request::Order(Order::End)).unwrap();
+        write(&mut bytes, &Request::Order(Order::End(Duration::ZERO))).unwrap();
         let mut input = &bytes[..];
         assert!(matches!(read(&mut input).unwrap(), Some(Request::Census)));
-        assert!(matches!(read(&mut input).unwrap(), Some(Request::Order(Order::End))));
+        assert!(matches!(read(&mut input).unwrap(), Some(Request::Order(Order::End(Duration::ZERO)))));
         assert!(read::<Request>(&mut input).unwrap().is_none());
         assert!(read::<Request>(&mut &b"{\"Cens"[..]).is_err());
     }
