@@ -432,9 +432,9 @@ impl<'a> Hunt<'a> {
 fn too_large(diagnosis: &Diagnosis, clients: u32, at: u32, end: End) -> Option<(Binding, u32)> {
     let short = diagnosis.with(Verdict::Short).next()?;
     let resource = match short.name {
-        "tcp_mem, free" => Resource::TcpMemory,
-        "nf_conntrack, free" => Resource::ConnectionTracking,
-        "fs.file-max, free" | "epoll max_user_watches" => Resource::LoadDescriptors,
+        doctor::TCP_MEMORY => Resource::TcpMemory,
+        doctor::CONNECTION_TRACKING => Resource::ConnectionTracking,
+        doctor::SYSTEM_FILES | doctor::EPOLL_WATCHES => Resource::LoadDescriptors,
         _ => Resource::Memory,
     };
     let fits = short.fitting(clients).min(clients.saturating_sub(1));

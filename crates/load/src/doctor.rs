@@ -21,10 +21,12 @@ use crate::bench::{BenchError, Plan, Probe};
 use crate::measure::listener::{self, ListenerError};
 use crate::measure::process::parse_stat;
 pub use check::{Check, Mend, Value, Verdict};
-pub(crate) use descriptors::ProcessLimits;
+pub(crate) use descriptors::{ProcessLimits, SYSTEM_FILES};
 pub(crate) use memory::KERNEL_BYTES;
+pub(crate) use network::{CONNECTION_TRACKING, TCP_MEMORY};
 pub use root::Root;
 pub use table::text;
+pub(crate) use tasks::EPOLL_WATCHES;
 
 /// Which ends of the connections are on this machine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]

@@ -80,12 +80,12 @@ impl Times {
     }
 
     /// The time that the share `quantile` (0.0 to 1.0) of all stays at or below; zero when nothing was recorded.
-    pub fn quantile(&self, quantile: f64) -> Duration {
+    pub(crate) fn quantile(&self, quantile: f64) -> Duration {
         Duration::from_nanos(self.histogram.value_at_quantile(quantile))
     }
 
     /// The percentiles for a report; `None` when nothing was recorded.
-    pub fn summary(&self) -> Option<Summary> {
+    pub(crate) fn summary(&self) -> Option<Summary> {
         let us = |ns: u64| ns as f64 / 1e3;
         let at = |quantile: f64| us(self.histogram.value_at_quantile(quantile));
         (!self.histogram.is_empty()).then(|| Summary {

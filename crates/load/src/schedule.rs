@@ -29,7 +29,7 @@ impl Schedule {
     /// The same with clients that begin together where they would begin within one `tick`, at its beginning: small bursts,
     /// which cost whoever sends them less. Zero for none.
     #[must_use]
-    pub fn in_ticks(self, tick: Duration) -> Schedule {
+    pub(crate) fn in_ticks(self, tick: Duration) -> Schedule {
         Schedule { tick, ..self }
     }
 
@@ -42,7 +42,7 @@ impl Schedule {
     }
 
     /// The number of the first message of `client` that is due at `from` or later.
-    pub fn first_from(&self, client: u32, from: Duration) -> u64 {
+    pub(crate) fn first_from(&self, client: u32, from: Duration) -> u64 {
         let behind = from.saturating_sub(self.due(client, 0)).as_nanos();
         u64::try_from(behind.div_ceil(self.interval.as_nanos())).unwrap_or(u64::MAX)
     }
@@ -89,7 +89,7 @@ pub struct Closed {
 
 impl Pace {
     /// When client `client` is due to send its first message: spread evenly over the interval or the time to think.
-    pub fn first_due(&self, client: u32) -> Duration {
+    pub(crate) fn first_due(&self, client: u32) -> Duration {
         match self {
             Pace::Open(schedule) => schedule.due(client, 0),
             Pace::Closed(Closed { clients, think }) => {
@@ -131,7 +131,7 @@ pub enum Ramp {
 
 impl Ramp {
     /// When client `index` of `count` begins to connect, from when connecting began.
-    pub fn connect_at(&self, index: u32, count: u32) -> Duration {
+    pub(crate) fn connect_at(&self, index: u32, count: u32) -> Duration {
         let part = |over: Duration, at: u32, of: u32| {
             from_nanoseconds(over.as_nanos() * u128::from(at) / u128::from(of.max(1)))
         };

@@ -56,7 +56,8 @@
 //!
 //! It serves `wss://`, and wants a certificate in `cert.pem` and its key in `key.pem`: for tests the project's command makes
 //! them (`webscale cert`), and is a client to try it with (`webscale bench wss://127.0.0.1:9001/devices/1 --clients 1`). Without
-//! [`ServerBuilder::tls`] a server speaks `ws://`.
+//! [`ServerBuilder::tls`] a server speaks `ws://`. The example `chat_door` shows how to choose who is let in, by path, token,
+//! subprotocol and origin.
 //!
 //! - [`Handler`]: what happens on [open](Handler::open), [message](Handler::message) and [close](Handler::close);
 //!   [`Request`], [`Accept`] and [`Reject`] are the opening handshake, [`Close`] is how it ended. [`Handler::http`] answers

@@ -23,7 +23,7 @@ Examples:
   webscale compare --quick --extra 'node=node server.js {port} {cert} {key}'
   webscale compare --servers tokio,webscale --json compare.json --html compare.html
 
-Exit code 1 when a server could not be built or measured; the table has the others then.")]
+Exit code 1 when a server could not be built or measured, or after Ctrl-C; the table has what was measured.")]
 pub(crate) struct CompareArgs {
     /// Everything in under five minutes after the builds; the table says what was shortened
     #[arg(long)]

@@ -44,7 +44,7 @@ fn saturation(outcome: &Outcome, latency_limit: Duration) -> Option<String> {
         return Some(format!("messages were sent up to {late:.1} ms late (p99), more than {most:.1} ms"));
     }
     let busiest = outcome.generator.busiest_thread;
-    let Connections { clients, opened, .. } = outcome.connections;
+    let opened = outcome.connections.opened;
     let disconnected = outcome.connections.disconnected_count();
     // When nobody is left the load ends, perhaps after microseconds, of which a share says nothing.
     if busiest > CORE_SHARE_MAX && disconnected < u64::from(opened) {
@@ -70,7 +70,7 @@ fn saturation(outcome: &Outcome, latency_limit: Duration) -> Option<String> {
         ));
     }
     // Who cuts a load short does not wait for the last messages to be sent either.
-    let explained = messages.refused > 0 || opened < clients || disconnected > 0 || outcome.verdict.is_cut();
+    let explained = messages.refused > 0 || !all_stayed(&outcome.connections) || outcome.verdict.is_cut();
     if !explained && (messages.sent as f64) < messages.offered as f64 * SENT_SHARE_MIN {
         return Some(format!("it sent {} of the {} messages that were due", messages.sent, messages.offered));
     }
@@ -128,6 +128,7 @@ pub(crate) fn failures(outcome: &Outcome) -> Vec<String> {
         false => "echoes were lost",
     };
     let counts = [
+        (missed(outcome), "messages that were due were not sent: their clients were not connected"),
         (messages.refused, "messages could not be sent: the server did not read"),
         (unanswered, not_answered),
         (lost, not_echoed),
@@ -139,10 +140,24 @@ pub(crate) fn failures(outcome: &Outcome) -> Vec<String> {
     problems
 }
 
+/// Messages of clients without a connection: no latency tells of them. When a load is cut short, others are not sent either.
+fn missed(outcome: &Outcome) -> u64 {
+    let Outcome { connections, messages, .. } = outcome;
+    match all_stayed(connections) || outcome.verdict.is_cut() {
+        true => 0,
+        false => messages.offered.saturating_sub(messages.sent + messages.refused),
+    }
+}
+
+/// Whether every client was connected at the first attempt, and to the end.
+fn all_stayed(Connections { clients, opened, failed, disconnected, .. }: &Connections) -> bool {
+    opened == clients && failed.is_empty() && disconnected.is_empty()
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::outcome::tests::{good, idle_server, summary};
-    use super::super::outcome::{ClosedLoop, Generator, LatencySummary};
+    use super::super::outcome::{ClosedLoop, Conclusion, Generator, LatencySummary};
     use super::*;
 
     const LIMIT: Duration = Duration::from_millis(100);
@@ -219,6 +234,27 @@ mod tests {
     }
 
     #[test]
+    fn messages_of_clients_that_were_gone_are_missed() {
+        let mut outcome = good();
+        (outcome.messages.sent, outcome.messages.refused) = (690, 10);
+        let told = |outcome: &Outcome| {
+            failures(outcome).iter().any(|words| words.starts_with("300 messages that were due"))
+        };
+        assert!(!told(&outcome), "the load sent too few");
+        assert!(judge(&outcome, LIMIT).saturated.is_none(), "it was refused some");
+        // They came at a later attempt.
+        outcome.messages.refused = 0;
+        outcome.messages.offered = 990;
+        outcome.connections.failed.insert("refused".into(), Failure { count: 30, example: "refused".into() });
+        assert!(told(&outcome) && judge(&outcome, LIMIT).saturated.is_none());
+        outcome.connections.failed.clear();
+        outcome.connections.disconnected.insert(1006, Failure { count: 30, example: "lost".into() });
+        assert!(told(&outcome));
+        outcome.verdict.interrupted = true;
+        assert!(!told(&outcome));
+    }
+
+    #[test]
     fn a_server_that_takes_no_time_is_none_unless_next_to_nothing_was_sent() {
         let server = ServerUse { cpu_us_per_message: Some(0.0), ..idle_server() };
         let mut outcome = Outcome { server: Some(server), ..good() };
@@ -257,11 +293,11 @@ mod tests {
         assert_eq!(judge(&outcome, LIMIT).problems, ["7 echoes were lost"]);
         outcome.verdict.tolerated = true;
         assert!(judge(&outcome, LIMIT).held());
-        assert_eq!(judge(&outcome, LIMIT).word(), "held");
+        assert_eq!(judge(&outcome, LIMIT).conclusion(), Conclusion::Held);
         outcome.verdict.stopped = Some("11 of 1000 messages failed, more than 1 %".into());
         let verdict = judge(&outcome, LIMIT);
         assert!(!verdict.held() && verdict.problems.is_empty());
-        assert_eq!(verdict.word(), "failed");
+        assert_eq!(verdict.conclusion(), Conclusion::Failed);
     }
 
     #[test]
@@ -272,7 +308,7 @@ mod tests {
         outcome.messages.unanswered = 1;
         let verdict = judge(&outcome, LIMIT);
         assert!(verdict.saturated.is_none() && verdict.problems.is_empty() && !verdict.held());
-        assert_eq!(verdict.word(), "interrupted");
+        assert_eq!(verdict.conclusion(), Conclusion::Interrupted);
     }
 
     #[test]

@@ -81,7 +81,7 @@ pub struct Outcome {
 impl Outcome {
     /// CPU time of the load for each second of the server's, in the measured part; none without a server that worked to its
     /// end.
-    pub fn generator_to_server(&self) -> Option<f64> {
+    pub(crate) fn generator_to_server(&self) -> Option<f64> {
         let server = self.server.as_ref().filter(|server| server.cpu_us_per_message.is_some())?.cpu_seconds;
         (server > 0.0).then(|| self.generator.cpu_seconds / server)
     }
@@ -96,7 +96,7 @@ impl Outcome {
     }
 
     /// Connections and messages that failed. Who cuts a load short does not wait for the last answers.
-    pub fn failure_count(&self) -> u64 {
+    pub(crate) fn failure_count(&self) -> u64 {
         let Messages { refused, unanswered, lost, reordered, corrupt, .. } = self.messages;
         let unanswered = if self.verdict.is_cut() { 0 } else { unanswered.max(lost) };
         let connections = self.connections.failed_count() + self.connections.disconnected_count();
@@ -104,7 +104,7 @@ impl Outcome {
     }
 
     /// What was sent: idle clients have nothing but pings.
-    pub fn sent_noun(&self) -> &'static str {
+    pub(crate) fn sent_noun(&self) -> &'static str {
         if self.probe == Probe::Idle { "ping" } else { "message" }
     }
 
@@ -139,12 +139,12 @@ pub struct Connections {
 
 impl Connections {
     /// How many could not be opened.
-    pub fn failed_count(&self) -> u64 {
+    pub(crate) fn failed_count(&self) -> u64 {
         self.failed.values().map(|failure| failure.count).sum()
     }
 
     /// How many ended while they were needed.
-    pub fn disconnected_count(&self) -> u64 {
+    pub(crate) fn disconnected_count(&self) -> u64 {
         self.disconnected.values().map(|failure| failure.count).sum()
     }
 }
@@ -289,7 +289,7 @@ pub struct KernelUse {
     pub listen_overflows: u64,
 }
 
-/// Whether the figures count, and whether the server held. Its JSON begins with the [`word`](Self::word).
+/// Whether the figures count, and whether the server held. Its JSON begins with what it comes to, in one word.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Verdict {
     /// Why the figures are of the generator and not of the server, if so.
@@ -307,17 +307,44 @@ pub struct Verdict {
     pub tolerated: bool,
 }
 
-impl Verdict {
-    /// In one word: `held`, `failed`, `saturated`, `broken` or `interrupted`. Of the last three the figures do not count, or
-    /// are of what was done until then.
-    pub fn word(&self) -> &'static str {
+/// A verdict in one word. Of the last three the figures do not count, or are of what was done until then.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Conclusion {
+    /// The whole load was made, and borne.
+    Held,
+    /// The server did not bear it, or a limit ended it early.
+    Failed,
+    /// The figures are of the load, not of the server.
+    Saturated,
+    /// A process of the load was lost.
+    Broken,
+    /// The user ended it early.
+    Interrupted,
+}
+
+impl Conclusion {
+    /// As it stands in files.
+    pub fn word(self) -> &'static str {
         match self {
-            _ if self.interrupted => "interrupted",
-            Verdict { broken: Some(_), .. } => "broken",
-            Verdict { saturated: Some(_), .. } => "saturated",
-            Verdict { stopped: Some(_), .. } => "failed",
-            _ if !self.problems.is_empty() => "failed",
-            _ => "held",
+            Conclusion::Held => "held",
+            Conclusion::Failed => "failed",
+            Conclusion::Saturated => "saturated",
+            Conclusion::Broken => "broken",
+            Conclusion::Interrupted => "interrupted",
+        }
+    }
+}
+
+impl Verdict {
+    /// What it comes to: the worst wins.
+    pub(crate) fn conclusion(&self) -> Conclusion {
+        match self {
+            _ if self.interrupted => Conclusion::Interrupted,
+            Verdict { broken: Some(_), .. } => Conclusion::Broken,
+            Verdict { saturated: Some(_), .. } => Conclusion::Saturated,
+            Verdict { stopped: Some(_), .. } => Conclusion::Failed,
+            _ if !self.problems.is_empty() => Conclusion::Failed,
+            _ => Conclusion::Held,
         }
     }
 
@@ -336,7 +363,7 @@ impl Serialize for Verdict {
     fn serialize<S: Serializer>(&self, out: S) -> Result<S::Ok, S::Error> {
         let Verdict { saturated, problems, interrupted, stopped, broken, tolerated } = self;
         let mut fields = out.serialize_struct("Verdict", 7)?;
-        fields.serialize_field("result", self.word())?;
+        fields.serialize_field("result", self.conclusion().word())?;
         fields.serialize_field("saturated", saturated)?;
         fields.serialize_field("problems", problems)?;
         fields.serialize_field("interrupted", interrupted)?;
@@ -481,14 +508,14 @@ pub(crate) mod tests {
     #[test]
     fn a_verdict_has_one_word_and_the_worst_wins() {
         let mut verdict = Verdict::default();
-        assert_eq!((verdict.word(), verdict.held()), ("held", true));
+        assert_eq!((verdict.conclusion(), verdict.held()), (Conclusion::Held, true));
         verdict.problems.push("slow".into());
-        assert_eq!(verdict.word(), "failed");
+        assert_eq!(verdict.conclusion(), Conclusion::Failed);
         verdict.saturated = Some("busy".into());
-        assert_eq!(verdict.word(), "saturated");
+        assert_eq!(verdict.conclusion(), Conclusion::Saturated);
         verdict.broken = Some("a process ended".into());
-        assert_eq!(verdict.word(), "broken");
+        assert_eq!(verdict.conclusion(), Conclusion::Broken);
         verdict.interrupted = true;
-        assert_eq!((verdict.word(), verdict.held()), ("interrupted", false));
+        assert_eq!((verdict.conclusion(), verdict.held()), (Conclusion::Interrupted, false));
     }
 }

@@ -308,7 +308,7 @@ fn check_descriptors(clients: u32, processes: u32, has: u64) -> Result<(), Bench
 }
 
 /// The most clients that this process may hold by its descriptors.
-pub fn clients_by_descriptors(descriptors: u64) -> u32 {
+pub(crate) fn clients_by_descriptors(descriptors: u64) -> u32 {
     u32::try_from(descriptors.saturating_sub(DESCRIPTORS_BESIDE)).unwrap_or(u32::MAX)
 }
 

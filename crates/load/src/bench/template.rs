@@ -114,7 +114,7 @@ impl Template {
     ///
     /// # Errors
     /// The first field that is none, or another one.
-    pub fn per_client(text: &str) -> Result<Template, TemplateError> {
+    pub(crate) fn per_client(text: &str) -> Result<Template, TemplateError> {
         let template = Template::parse(text)?;
         if template.parts.iter().all(|part| matches!(part, Part::Literal(_) | Part::Client)) {
             return Ok(template);
@@ -124,12 +124,12 @@ impl Template {
     }
 
     /// This text, without fields.
-    pub fn literal(text: impl Into<String>) -> Template {
+    pub(crate) fn literal(text: impl Into<String>) -> Template {
         Template { parts: vec![Part::Literal(text.into())] }
     }
 
     /// Whether it is the same text for every message and client.
-    pub fn is_constant(&self) -> bool {
+    pub(crate) fn is_constant(&self) -> bool {
         self.parts.iter().all(|part| matches!(part, Part::Literal(_)))
     }
 

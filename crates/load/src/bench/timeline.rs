@@ -131,7 +131,7 @@ impl Sample {
     }
 
     /// Everything that went wrong in this time.
-    pub fn error_count(&self) -> u64 {
+    pub(crate) fn error_count(&self) -> u64 {
         self.errors.values().sum()
     }
 
@@ -140,7 +140,7 @@ impl Sample {
         let counts = tally.counts();
         (self.sent, self.answered) = (counts.sent, counts.answered);
         self.clients.failed = tally.failed_count();
-        self.clients.disconnected = tally.disconnected.values().map(|failure| failure.count).sum();
+        self.clients.disconnected = tally.disconnected_count();
         let Tally { warmup, measured, .. } = tally;
         let corrected = Times::both(&warmup.latency.corrected, &measured.latency.corrected);
         let uncorrected = Times::both(&warmup.latency.uncorrected, &measured.latency.uncorrected);
@@ -338,7 +338,7 @@ impl Timeline {
 }
 
 /// The server's threads that did something over the time of these samples, the busiest first.
-pub fn threads_of_server<'a>(samples: impl Iterator<Item = &'a Sample>) -> Vec<ThreadShare> {
+pub(crate) fn threads_of_server<'a>(samples: impl Iterator<Item = &'a Sample>) -> Vec<ThreadShare> {
     busiest(thread_means(samples))
 }
 
@@ -366,7 +366,7 @@ fn thread_means<'a>(samples: impl Iterator<Item = &'a Sample>) -> Vec<ThreadShar
 }
 
 /// At most about `most` samples over the same time, neighbours of one phase joined evenly.
-pub fn thinned(samples: &[Sample], most: usize) -> Vec<Sample> {
+pub(crate) fn thinned(samples: &[Sample], most: usize) -> Vec<Sample> {
     joined(samples, samples.len().div_ceil(most.max(1)).max(1))
 }
 

@@ -130,7 +130,7 @@ impl Binding {
     }
 
     /// Whose end it was, if not the server's.
-    pub fn reservation(&self) -> Option<&'static str> {
+    pub(crate) fn reservation(&self) -> Option<&'static str> {
         match self.end {
             End::Server => None,
             End::Load => Some("it was on the load's side: the server may hold more"),
@@ -139,7 +139,7 @@ impl Binding {
     }
 
     /// The resource, and the first of what shows it.
-    pub fn brief(&self) -> String {
+    pub(crate) fn brief(&self) -> String {
         let first = self.evidence.first().map(|why| format!(" ({why})")).unwrap_or_default();
         format!("{}{first}", self.resource.words())
     }

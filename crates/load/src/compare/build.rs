@@ -96,7 +96,7 @@ pub fn build(
 ///
 /// # Errors
 /// When cargo fails, or `stopped` says that the user does not want to wait.
-pub fn up_to_date(
+pub(crate) fn up_to_date(
     workspace: &Workspace,
     scratch: &Scratch,
     package: &str,
@@ -111,7 +111,7 @@ pub fn up_to_date(
 ///
 /// # Errors
 /// When there is none.
-pub fn reuse(scratch: &Path, package: &str) -> Result<Build, BuildError> {
+pub(crate) fn reuse(scratch: &Path, package: &str) -> Result<Build, BuildError> {
     let path = scratch.join(package).join(RECORD);
     let text = fs::read_to_string(&path).ok();
     let built = text.and_then(|text| serde_json::from_str::<Build>(&text).ok());

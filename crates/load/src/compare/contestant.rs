@@ -94,7 +94,7 @@ impl Contestant {
     }
 
     /// The package, which is also the binary's name; none for a server that is not built here.
-    pub fn package(self) -> Option<&'static str> {
+    pub(crate) fn package(self) -> Option<&'static str> {
         match self {
             Contestant::Skeleton => Some("server-skeleton"),
             Contestant::Tokio | Contestant::TokioSmallBuffer => Some("server-tokio"),

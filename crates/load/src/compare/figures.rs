@@ -28,11 +28,6 @@ impl Spread {
         };
         Some(Spread { median, min, max, runs: sorted.len() })
     }
-
-    /// The range as a share of the median: 0.05 is 5 %.
-    pub fn relative_range(&self) -> f64 {
-        if self.median == 0.0 { 0.0 } else { (self.max - self.min) / self.median }
-    }
 }
 
 /// Ratios all of which lie within this share of one are no difference.
@@ -68,7 +63,7 @@ impl Difference {
 
 /// The ratios of what `a` and `b` measured in the same round; each is a list of (round, figure). None where no round
 /// has both.
-pub fn ratios(a: &[(usize, f64)], b: &[(usize, f64)]) -> Option<Spread> {
+pub(crate) fn ratios(a: &[(usize, f64)], b: &[(usize, f64)]) -> Option<Spread> {
     let of_round = |round: usize| b.iter().find(|(other, value)| *other == round && *value > 0.0);
     Spread::of(a.iter().filter_map(|(round, value)| Some(value / of_round(*round)?.1)))
 }
@@ -112,7 +107,6 @@ mod tests {
         assert_eq!(spread, Spread { median: 2.0, min: 1.0, max: 9.0, runs: 3 });
         assert_eq!(Spread::of([4.0, 2.0]).unwrap().median, 3.0);
         assert_eq!(Spread::of([]), None);
-        assert_eq!(Spread::of([90.0, 100.0, 110.0]).unwrap().relative_range(), 0.2);
     }
 
     #[test]

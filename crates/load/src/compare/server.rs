@@ -99,7 +99,7 @@ impl Server {
     ///
     /// # Errors
     /// When it cannot be started, ends, or does not accept in time, or `stopped` says that the user does not want to wait.
-    pub fn start_extra(
+    pub(crate) fn start_extra(
         extra: &Extra,
         certificate: &Files,
         cpu: Option<usize>,
@@ -174,7 +174,7 @@ impl Server {
     }
 
     /// Why it ended, if it has.
-    pub fn death(&mut self) -> Option<ServerError> {
+    pub(crate) fn death(&mut self) -> Option<ServerError> {
         let status = self.ended()?;
         Some(ServerError::Died { status: status.to_string(), stderr: self.stderr.all().last_words() })
     }
@@ -191,7 +191,7 @@ impl Server {
     }
 
     /// Somebody else has asked it to end: [`finish`](Self::finish) does not ask again.
-    pub fn expect_end(&mut self) {
+    pub(crate) fn expect_end(&mut self) {
         self.terminated = true;
     }
 
@@ -210,7 +210,7 @@ impl Server {
     }
 
     /// The same, and all that it wrote on stderr.
-    pub fn finish_heard(mut self) -> (Result<Option<Counts>, ServerError>, Heard) {
+    pub(crate) fn finish_heard(mut self) -> (Result<Option<Counts>, ServerError>, Heard) {
         let ended = self.end();
         // One that lives on keeps its stderr open.
         let heard = if self.ended().is_some() { self.stderr.all() } else { self.stderr.heard() };

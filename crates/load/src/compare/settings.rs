@@ -112,7 +112,7 @@ impl Settings {
     }
 
     /// Takes no more clients than `most`, where descriptors are few.
-    pub fn limit_clients(&mut self, most: u32) {
+    pub(crate) fn limit_clients(&mut self, most: u32) {
         let stages = [&mut self.load, &mut self.echo, &mut self.heap];
         for stage in stages.into_iter().chain(&mut self.memory) {
             stage.clients = stage.clients.min(most);

@@ -198,6 +198,8 @@ fn together(mends: Vec<Mend>) -> Vec<Mend> {
     }
 }
 
+pub(crate) const SYSTEM_FILES: &str = "fs.file-max, free";
+
 /// Descriptors of the whole system.
 pub(super) fn system(root: &Root, need: &Need) -> Vec<Check> {
     let most = root.number("proc/sys/fs/file-max");
@@ -207,7 +209,7 @@ pub(super) fn system(root: &Root, need: &Need) -> Vec<Check> {
     let needed = need.clients * ends + DESCRIPTORS_BESIDE;
     let wanted = needed + used.unwrap_or(0) + needed / 10;
     vec![
-        Check::count("fs.file-max, free", free, needed)
+        Check::count(SYSTEM_FILES, free, needed)
             .note(format!("{} clients × {ends} ends here + {DESCRIPTORS_BESIDE}", need.clients))
             .mend([root.sysctl("fs.file-max", wanted)]),
     ]

@@ -92,16 +92,18 @@ fn time_wait(root: &Root, need: &Need) -> Check {
         .mend([Mend::Command("sleep 60".into()), root.sysctl("net.ipv4.tcp_tw_reuse", 1)])
 }
 
+pub(crate) const TCP_MEMORY: &str = "tcp_mem, free";
+pub(crate) const CONNECTION_TRACKING: &str = "nf_conntrack, free";
+
 /// Should nobody have read anybody's last message, all of them are in the kernel. Above `pressure` windows shrink, above
 /// `max` data is dropped.
 fn tcp_memory(root: &Root, need: &Need) -> Check {
-    const NAME: &str = "tcp_mem, free";
     let page = page_bytes();
     let limits = root.numbers("proc/sys/net/ipv4/tcp_mem").filter(|limits| limits.len() == 3);
     let used = root.text("proc/net/sockstat").and_then(|text| parse_sockstat(&text, page));
     let needed = need.clients.saturating_mul(unread_bytes(need));
     let (Some(limits), Some(used)) = (limits, used) else {
-        return Check::bytes(NAME, None, needed)
+        return Check::bytes(TCP_MEMORY, None, needed)
             .note("not shown; in a network namespace of its own the host's counts");
     };
     let room = |pages: u64| pages.saturating_mul(page).saturating_sub(used.buffer_bytes);
@@ -114,7 +116,7 @@ fn tcp_memory(root: &Root, need: &Need) -> Check {
     let pages = needed.saturating_add(used.buffer_bytes).div_ceil(page);
     let (pages, most) = (pages + pages / 5, pages * 2);
     let kb = unread_bytes(need) as f64 / 1e3;
-    Check { verdict, ..Check::bytes(NAME, Some(calm), needed) }
+    Check { verdict, ..Check::bytes(TCP_MEMORY, Some(calm), needed) }
         .note(format!(
             "{} clients × {kb:.1} kB, should all last messages lie unread; in time a tenth do",
             need.clients
@@ -128,17 +130,21 @@ fn unread_bytes(need: &Need) -> u64 {
 }
 
 fn connection_tracking(root: &Root, need: &Need) -> Check {
-    const NAME: &str = "nf_conntrack, free";
     const MOST: &str = "proc/sys/net/netfilter/nf_conntrack_max";
     if root.lacks(MOST) && !root.lacks("proc/sys/net/ipv4") {
-        return Check::word(NAME, Some("not loaded".into()), true).note("connections are not tracked");
+        return Check::word(CONNECTION_TRACKING, Some("not loaded".into()), true)
+            .note("connections are not tracked");
     }
     let most = root.number(MOST);
     let used = root.number("proc/sys/net/netfilter/nf_conntrack_count");
     let wanted = need.clients * 2 + used.unwrap_or(0);
-    Check::count(NAME, most.zip(used).map(|(most, used)| most.saturating_sub(used)), need.clients)
-        .note("one entry a connection; beyond it SYNs are dropped in silence")
-        .mend([root.sysctl("net.netfilter.nf_conntrack_max", wanted)])
+    Check::count(
+        CONNECTION_TRACKING,
+        most.zip(used).map(|(most, used)| most.saturating_sub(used)),
+        need.clients,
+    )
+    .note("one entry a connection; beyond it SYNs are dropped in silence")
+    .mend([root.sysctl("net.netfilter.nf_conntrack_max", wanted)])
 }
 
 /// The default of a socket's buffers: below it, a message needs more than one round trip.

@@ -24,12 +24,14 @@ pub(super) fn checks(root: &Root, need: &Need) -> Vec<Check> {
     [tasks_of_group(root)].into_iter().chain(kernel).chain(watches(root, need)).collect()
 }
 
+pub(crate) const EPOLL_WATCHES: &str = "epoll max_user_watches";
+
 /// Descriptors in epoll sets.
 pub(super) fn watches(root: &Root, need: &Need) -> Vec<Check> {
     let needed = need.clients * need.role.ends();
     let most = root.number("proc/sys/fs/epoll/max_user_watches");
     vec![
-        Check::count("epoll max_user_watches", most, needed)
+        Check::count(EPOLL_WATCHES, most, needed)
             .note("one for each end of a connection, for all processes of a user")
             .mend([root.sysctl("fs.epoll.max_user_watches", needed * 2)]),
     ]

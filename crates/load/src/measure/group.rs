@@ -63,7 +63,7 @@ impl Group {
     ///
     /// # Errors
     /// When one of them is not there.
-    pub fn with_started(pids: &[u32]) -> Result<Group, ProcessError> {
+    pub(crate) fn with_started(pids: &[u32]) -> Result<Group, ProcessError> {
         let mut group = Group { follows: true, ..Group::open(pids)? };
         group.look();
         Ok(group)

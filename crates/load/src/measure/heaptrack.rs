@@ -73,7 +73,7 @@ impl Heaptrack {
     ///
     /// # Errors
     /// When the record is empty or heaptrack's programs fail.
-    pub fn peak_bytes(&self, record: &Path) -> Result<u64, HeaptrackError> {
+    pub(crate) fn peak_bytes(&self, record: &Path) -> Result<u64, HeaptrackError> {
         let mut interpreted = record.as_os_str().to_owned();
         interpreted.push(".interpreted");
         let interpreted = PathBuf::from(interpreted);

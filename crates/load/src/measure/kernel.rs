@@ -62,7 +62,7 @@ impl Sockets {
     }
 
     /// Buffers and slab caches, in bytes.
-    pub fn total_bytes(&self) -> u64 {
+    pub(crate) fn total_bytes(&self) -> u64 {
         self.buffer_bytes + self.slab_bytes.unwrap_or(0)
     }
 }
@@ -104,7 +104,7 @@ impl MachineCpu {
     }
 
     /// What the host took for other guests, from all processors together, in nanoseconds.
-    pub fn stolen_ns(&self) -> u64 {
+    pub(crate) fn stolen_ns(&self) -> u64 {
         self.stolen_ticks * (1_000_000_000 / rustix::param::clock_ticks_per_second())
     }
 
@@ -124,7 +124,7 @@ impl MachineCpu {
 ///
 /// # Errors
 /// When `/proc/meminfo` cannot be read.
-pub fn available_memory() -> Result<u64, KernelError> {
+pub(crate) fn available_memory() -> Result<u64, KernelError> {
     const FILE: &str = "/proc/meminfo";
     kilobytes(&read(FILE)?, "MemAvailable:").ok_or(KernelError::Format { file: FILE })
 }
@@ -180,7 +180,7 @@ pub(crate) fn page_bytes() -> u64 {
 ///
 /// # Errors
 /// When `/proc/net/netstat` cannot be read.
-pub fn listen_overflows() -> Result<u64, KernelError> {
+pub(crate) fn listen_overflows() -> Result<u64, KernelError> {
     const FILE: &str = "/proc/net/netstat";
     parse_netstat(&read(FILE)?, "TcpExt:", "ListenOverflows").ok_or(KernelError::Format { file: FILE })
 }

@@ -23,7 +23,7 @@ pub enum ListenerError {
 ///
 /// # Errors
 /// [`ListenerError`].
-pub fn holders(address: SocketAddr) -> Result<Vec<u32>, ListenerError> {
+pub(crate) fn holders(address: SocketAddr) -> Result<Vec<u32>, ListenerError> {
     let root = Root::default();
     let tables = ["proc/net/tcp", "proc/net/tcp6"].map(|file| root.text(file).unwrap_or_default());
     let sockets = listening(&tables, address);

@@ -196,7 +196,7 @@ impl Process {
     ///
     /// # Errors
     /// [`ProcessError::Gone`] once the process ended.
-    pub fn waited_ns(&self) -> Result<u64, ProcessError> {
+    pub(crate) fn waited_ns(&self) -> Result<u64, ProcessError> {
         Ok(self.of_threads("schedstat", parse_waited)?.into_values().sum())
     }
 
@@ -217,7 +217,7 @@ impl Process {
     ///
     /// # Errors
     /// When the process is gone.
-    pub fn virtual_bytes(&self) -> Result<u64, ProcessError> {
+    pub(crate) fn virtual_bytes(&self) -> Result<u64, ProcessError> {
         let text = self.read(Path::new("statm"))?;
         let pages = text.split_ascii_whitespace().next().and_then(|pages| pages.parse::<u64>().ok());
         Ok(pages.ok_or_else(|| self.format("statm"))? * super::kernel::page_bytes())

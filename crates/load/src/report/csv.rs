@@ -50,7 +50,7 @@ const RUN: &str = "run";
 
 /// A line of names, and one line for each sample of the timeline.
 pub fn csv(outcome: &Outcome) -> String {
-    table(&COLUMNS, &outcome.timeline, outcome.verdict.word())
+    table(&COLUMNS, &outcome.timeline, outcome.verdict.conclusion().word())
 }
 
 /// The names of all columns.

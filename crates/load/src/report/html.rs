@@ -14,7 +14,7 @@ use super::plot::{Axis, Band, LinePlot, Series};
 use super::unit::{Unit, bytes_a_client};
 use crate::bench::counts::Reconciled;
 use crate::bench::judgement::{CORE_SHARE_MAX, LAG_SHARE_MAX, failures};
-use crate::bench::outcome::{Failure, Outcome};
+use crate::bench::outcome::{Conclusion, Failure, Outcome};
 use crate::bench::plan::{Model, Probe};
 use crate::bench::timeline::{Points, Sample, thinned};
 use crate::histogram::Summary;
@@ -82,28 +82,28 @@ fn load(outcome: &Outcome) -> String {
 fn verdict(page: &mut Page, outcome: &Outcome) {
     let verdict = &outcome.verdict;
     let clients = asked_for(outcome);
-    let (tone, sentence) = match verdict.word() {
-        "interrupted" if verdict.saturated.is_some() => (
+    let (tone, sentence) = match verdict.conclusion() {
+        Conclusion::Interrupted if verdict.saturated.is_some() => (
             Tone::Warning,
             "Interrupted, and does not count: the load generator was saturated, not the server.".to_owned(),
         ),
-        "interrupted" => {
+        Conclusion::Interrupted => {
             (Tone::Warning, "Interrupted: the figures are of what was done until then.".to_owned())
         }
-        "saturated" => {
+        Conclusion::Saturated => {
             (Tone::Warning, "Does not count: the load generator was saturated, not the server.".to_owned())
         }
-        "broken" => (
+        Conclusion::Broken => (
             Tone::Warning,
             "Does not count: a process of the load was lost; the figures are of what was counted until then."
                 .to_owned(),
         ),
-        "failed" => (Tone::Bad, format!("Not held: the server did not bear {clients}.")),
-        _ if verdict.tolerated && !failures(outcome).is_empty() => (
+        Conclusion::Failed => (Tone::Bad, format!("Not held: the server did not bear {clients}.")),
+        Conclusion::Held if verdict.tolerated && !failures(outcome).is_empty() => (
             Tone::Good,
             format!("Held: the server bore {clients}; what failed stayed within --max-failures."),
         ),
-        _ => (Tone::Good, format!("Held: the server bore {clients}.")),
+        Conclusion::Held => (Tone::Good, format!("Held: the server bore {clients}.")),
     };
     let borne = if verdict.tolerated { failures(outcome) } else { Vec::new() };
     let stopped = verdict.stopped.as_ref().map(|why| format!("Ended early: {why}"));

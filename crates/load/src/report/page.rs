@@ -151,7 +151,7 @@ impl Page {
     }
 
     /// Names and what belongs to them. What is called a command can be copied.
-    pub fn facts(&mut self, facts: &[(String, String)]) {
+    pub(crate) fn facts(&mut self, facts: &[(String, String)]) {
         let row = |(name, value): &(String, String)| {
             let value = if name == "command" { command(value) } else { escape(value) };
             format!("<tr><th scope=\"row\">{}</th><td>{value}</td></tr>", escape(name))
@@ -173,7 +173,7 @@ impl Page {
     }
 
     /// Figures and what they are held against.
-    pub fn meters(&mut self, figures: &[Meter]) {
+    pub(crate) fn meters(&mut self, figures: &[Meter]) {
         self.push(&format!("<div class=\"card\">{}</div>\n", meters(figures)));
     }
 

@@ -46,7 +46,7 @@ impl Series {
 
     /// A dashed line.
     #[must_use]
-    pub fn dashed(self) -> Series {
+    pub(crate) fn dashed(self) -> Series {
         Series { dashed: true, ..self }
     }
 }
@@ -99,7 +99,7 @@ pub struct LinePlot {
 
 impl LinePlot {
     /// Values over time in seconds, from zero.
-    pub fn over_time(title: impl Into<String>, seconds: Vec<f64>, y_unit: Unit) -> LinePlot {
+    pub(crate) fn over_time(title: impl Into<String>, seconds: Vec<f64>, y_unit: Unit) -> LinePlot {
         LinePlot {
             title: title.into(),
             description: String::new(),

@@ -29,7 +29,7 @@ fn pair(pair: &str) -> String {
 
 /// A command line as it could be typed again, but for its secrets: the values of `--bearer`, `--basic` and `--cookie`, of
 /// headers, of subprotocols (where browsers put tokens), and in URLs.
-pub fn command_line(arguments: impl IntoIterator<Item = String>) -> String {
+pub(crate) fn command_line(arguments: impl IntoIterator<Item = String>) -> String {
     let mut words = Vec::new();
     let mut secret_of: Option<String> = None;
     for (at, argument) in arguments.into_iter().enumerate() {

@@ -8,7 +8,7 @@ use crate::bench::Probe;
 use crate::bench::compressed::{Coded, Compressed};
 use crate::bench::counts::{Pair, Reconciled};
 use crate::bench::judgement::failures;
-use crate::bench::outcome::{Generator, LatencySummary, Messages, Outcome, ServerUse, Verdict};
+use crate::bench::outcome::{Conclusion, Generator, LatencySummary, Messages, Outcome, ServerUse, Verdict};
 use crate::bench::timeline::{Sample, threads_of_server};
 use crate::histogram::Summary;
 use crate::measure::group;
@@ -258,16 +258,16 @@ fn verdict(text: &mut String, outcome: &Outcome) {
 }
 
 fn word(verdict: &Verdict, borne: &[String]) -> &'static str {
-    match verdict.word() {
-        "held" if !borne.is_empty() => "held; what failed stayed within --max-failures",
-        "failed" => "not held",
-        "saturated" => "does not count: the load generator was saturated, not the server",
-        "broken" => "does not count: a process of the load was lost",
-        "interrupted" if verdict.saturated.is_some() => {
+    match verdict.conclusion() {
+        Conclusion::Held if borne.is_empty() => "held",
+        Conclusion::Held => "held; what failed stayed within --max-failures",
+        Conclusion::Failed => "not held",
+        Conclusion::Saturated => "does not count: the load generator was saturated, not the server",
+        Conclusion::Broken => "does not count: a process of the load was lost",
+        Conclusion::Interrupted if verdict.saturated.is_some() => {
             "interrupted, and does not count: the load generator was saturated"
         }
-        "interrupted" => "interrupted: the figures are of what was done until then",
-        word => word,
+        Conclusion::Interrupted => "interrupted: the figures are of what was done until then",
     }
 }
 
