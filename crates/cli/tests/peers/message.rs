@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 
 use webscale::{Message, Peer};
+use workload::random::Random;
 
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) enum Owned {
@@ -30,14 +31,8 @@ impl Owned {
 
     /// This many bytes that do not compress.
     pub(crate) fn noise(size: usize) -> Self {
-        let mut state = 0x9e37_79b9_7f4a_7c15_u64;
-        let mut next = || {
-            state ^= state << 13;
-            state ^= state >> 7;
-            state ^= state << 17;
-            state.to_le_bytes()[0]
-        };
-        Self::Binary((0..size).map(|_| next()).collect())
+        let mut random = Random::new(0);
+        Self::Binary((0..size).map(|_| random.draw().to_le_bytes()[0]).collect())
     }
 
     pub(crate) fn borrowed(&self) -> Message<'_> {

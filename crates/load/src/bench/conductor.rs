@@ -118,7 +118,7 @@ impl<'a> Conductor<'a> {
         let why = failed.max_by_key(|(_, failure)| failure.count);
         let (said, advice) = why.map_or_else(
             || ("no answer".to_owned(), String::new()),
-            |(kind, failure)| (failure.example.clone(), advice(kind, &failure.example, &self.plan.url)),
+            |(kind, failure)| (failure.example.clone(), advice(kind, &failure.example, self.plan)),
         );
         Err(BenchError::NoClient { said, advice })
     }

@@ -36,9 +36,10 @@ impl Failures {
     /// Connections that failed or were lost, and messages that were refused, not answered, or wrongly echoed.
     fn of(tally: &Tally) -> [(&'static str, Failures); 2] {
         let failed = tally.failed_count();
-        let lost: u64 = tally.disconnected.values().map(|failure| failure.count).sum();
-        let connections =
-            Failures { failed: failed + lost, of: failed + u64::from(tally.opened + tally.reconnected) };
+        let connections = Failures {
+            failed: failed + tally.disconnected_count(),
+            of: failed + u64::from(tally.opened + tally.reconnected),
+        };
         let counts = tally.counts();
         let failed = counts.refused + counts.unanswered + counts.reordered + counts.corrupt;
         [("connections", connections), ("messages", Failures { failed, of: counts.offered() })]

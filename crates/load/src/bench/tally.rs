@@ -10,6 +10,7 @@ use webscale::{CloseCause, HandshakeError, ResponseError};
 
 use super::compressed::Compressed;
 use super::outcome::Failure;
+use super::plan::Plan;
 use super::waiting::Sent;
 use crate::histogram::{Latency, Times};
 
@@ -115,6 +116,11 @@ impl Tally {
         self.failed.values().map(|failure| failure.count).sum()
     }
 
+    /// Connections that ended while they were needed.
+    pub(crate) fn disconnected_count(&self) -> u64 {
+        self.disconnected.values().map(|failure| failure.count).sum()
+    }
+
     /// A connection could not be opened.
     pub(crate) fn failed(&mut self, cause: &CloseCause) {
         count(&mut self.failed, failure_kind(cause), 1, || cause.to_string());
@@ -214,8 +220,8 @@ fn failure_kind(cause: &CloseCause) -> Cow<'static, str> {
 }
 
 /// What a person can do about a kind of failure that met every client, of which the first one said this.
-pub(crate) fn advice(kind: &str, said: &str, url: &str) -> String {
-    let secure = url.get(..4).is_some_and(|scheme| scheme.eq_ignore_ascii_case("wss:"));
+pub(crate) fn advice(kind: &str, said: &str, plan: &Plan) -> String {
+    let secure = plan.is_secure();
     let advice = match kind {
         "refused" => "is the server running there?",
         "no local port" => "is the --source an address of this machine, and has it ports left?",
@@ -321,13 +327,14 @@ mod tests {
 
     #[test]
     fn advice_is_for_the_kind_of_failure() {
-        let said = |said| advice("tls", said, "wss://h/");
+        let (plain, secure) = (Plan::new("ws://h/"), Plan::new("wss://h/"));
+        let said = |said| advice("tls", said, &secure);
         assert!(said("invalid peer certificate: UnknownIssuer").contains("--ca"));
         assert!(said("received corrupt message").contains("ws://"));
         assert!(said("received fatal alert: CertificateRequired").contains("--client-cert"));
         assert!(said("received fatal alert: ProtocolVersion").contains("--tls-version"));
         assert_eq!(said("received fatal alert: InternalError"), "");
-        assert!(advice("lost", "", "wss://h/").contains("--client-cert"));
+        assert!(advice("lost", "", &secure).contains("--client-cert"));
         for (kind, words) in [
             ("HTTP 401", "--bearer"),
             ("HTTP 302", "redirects"),
@@ -338,9 +345,9 @@ mod tests {
             ("upgrade", "the right path"),
             ("lost", "wss://"),
         ] {
-            assert!(advice(kind, "", "ws://h/").contains(words), "{kind}");
+            assert!(advice(kind, "", &plain).contains(words), "{kind}");
         }
-        assert_eq!(advice("other", "", "ws://h/"), "");
+        assert_eq!(advice("other", "", &plain), "");
     }
 
     #[test]

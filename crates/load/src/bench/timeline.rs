@@ -140,7 +140,7 @@ impl Sample {
         let counts = tally.counts();
         (self.sent, self.answered) = (counts.sent, counts.answered);
         self.clients.failed = tally.failed_count();
-        self.clients.disconnected = tally.disconnected.values().map(|failure| failure.count).sum();
+        self.clients.disconnected = tally.disconnected_count();
         let Tally { warmup, measured, .. } = tally;
         let corrected = Times::both(&warmup.latency.corrected, &measured.latency.corrected);
         let uncorrected = Times::both(&warmup.latency.uncorrected, &measured.latency.uncorrected);

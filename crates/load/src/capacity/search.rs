@@ -212,6 +212,8 @@ pub struct Found {
 #[cfg(test)]
 mod tests {
     use super::super::binding::Resource;
+    use workload::random::Random;
+
     use super::*;
 
     fn slow(value: u32) -> Binding {
@@ -233,17 +235,6 @@ mod tests {
 
     fn exact(capacity: u32) -> impl FnMut(Step) -> Trial {
         move |step| if step.value <= capacity { Trial::Held } else { Trial::NotHeld(slow(step.value)) }
-    }
-
-    /// xorshift64: the same noise at every run.
-    fn noise(seed: u64) -> impl FnMut() -> f64 {
-        let mut state = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
-        move || {
-            state ^= state << 13;
-            state ^= state >> 7;
-            state ^= state << 17;
-            (state >> 11) as f64 / (1_u64 << 53) as f64
-        }
     }
 
     #[test]
@@ -271,11 +262,11 @@ mod tests {
     fn noise_at_the_boundary_moves_the_result_little() {
         // Between 0.97 and 1.03 of the capacity a step holds by chance.
         for seed in 1..400 {
-            let mut random = noise(seed);
+            let mut random = Random::new(seed);
             let capacity = 3_000.0 + f64::from(u32::try_from(seed).unwrap()) * 97.0;
             let (found, _) = search(RANGE, |step| {
                 let at = f64::from(step.value) / capacity;
-                let holds = at < 0.97 + 0.06 * random();
+                let holds = at < random.between(0.97, 1.03);
                 if holds { Trial::Held } else { Trial::NotHeld(slow(step.value)) }
             });
             let at = f64::from(found.most.unwrap()) / capacity;
@@ -397,9 +388,9 @@ mod tests {
     #[test]
     fn pure_chance_ends() {
         for seed in 1..200 {
-            let mut random = noise(seed);
+            let mut random = Random::new(seed);
             let coin =
-                |step: Step| if random() < 0.5 { Trial::Held } else { Trial::NotHeld(slow(step.value)) };
+                |step: Step| if random.flag() { Trial::Held } else { Trial::NotHeld(slow(step.value)) };
             let (_, steps) = search(RANGE, coin);
             assert!(steps.len() <= 60);
         }

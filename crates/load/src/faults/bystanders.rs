@@ -139,7 +139,7 @@ impl Bystanders {
             waiting,
             lost: part.counts.unanswered,
             corrupt: part.counts.corrupt,
-            disconnected: window.disconnected.values().map(|failure| failure.count).sum(),
+            disconnected: window.disconnected_count(),
             going_away: window.disconnected.get(&1001).map_or(0, |failure| failure.count),
         })
     }
