@@ -1,7 +1,7 @@
 //! The opening handshake, from origin to subprotocol, and a health page on the same port.
 //!
 //! ```text
-//! cargo run --example chat_door
+//! cargo run -p webscale --example chat_door
 //! curl -i http://127.0.0.1:9001/healthz
 //! curl -i http://127.0.0.1:9001/chat
 //! ```
