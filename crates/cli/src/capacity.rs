@@ -43,7 +43,10 @@ fn check_seen(settings: &Settings, observer: &mut dyn Observer) -> anyhow::Resul
     }
     let is_near = settings.plan.is_near();
     if settings.memory.is_some() {
-        let mend = if is_near { "name its process by --pid" } else { "run this on its machine" };
+        let mend = match is_near {
+            true => "name its process by --pid, and run as its owner or as root",
+            false => "run this on its machine",
+        };
         return Err(Usage(format!("--memory is projected from the server's memory: {mend}")).into());
     }
     if !is_near {

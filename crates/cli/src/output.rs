@@ -108,7 +108,17 @@ fn differ(wanted: &[Wanted<'_>]) -> anyhow::Result<()> {
 /// Writes `text` to a file, if one was named.
 pub(crate) fn write_file(path: Option<&Path>, text: impl FnOnce() -> String) -> anyhow::Result<()> {
     let Some(path) = path else { return Ok(()) };
-    fs::write(path, text()).with_context(|| format!("writing {}", path.display()))
+    write_whole(path, &text()).with_context(|| format!("writing {}", path.display()))
+}
+
+/// Leaves no part of a result: it would be worse than none.
+fn write_whole(path: &Path, text: &str) -> io::Result<()> {
+    let mut file = File::create(path)?;
+    let written = file.write_all(text.as_bytes());
+    if written.is_err() && file.metadata()?.is_file() {
+        fs::remove_file(path)?;
+    }
+    written
 }
 
 /// Writes a result where `--json` says: as JSON to a file or to stdout (`-`), and as `text` to stdout unless JSON goes

@@ -389,6 +389,24 @@ fn a_file_that_cannot_be_written_leaves_the_others() {
     assert!(String::from_utf8(output.stdout).unwrap().contains("10 of 10 connected"));
 }
 
+/// A limit on the length of files stands for a disk that is full.
+#[test]
+fn where_the_disk_is_full_no_part_of_a_result_is_left() {
+    let server = Server::start(&["--plain"]);
+    let directory = Directory::new("no-part");
+    let (page, seconds) = (directory.file("page.html"), directory.file("seconds.csv"));
+    let output = Command::new("sh")
+        .args(["-c", "trap '' XFSZ; ulimit -f 8; exec \"$0\" \"$@\"", env!("CARGO_BIN_EXE_webscale")])
+        .args(short(&server.url, &["--html", &page, "--csv", &seconds]))
+        .stdin(Stdio::null())
+        .output()
+        .unwrap();
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{stderr}");
+    assert!(stderr.contains(&format!("writing {page}: File too large")), "{stderr}");
+    assert!(!fs::exists(&page).unwrap() && fs::exists(&seconds).unwrap());
+}
+
 #[test]
 fn what_cannot_be_done_is_said() {
     let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();

@@ -12,10 +12,12 @@ use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
-use webscale_load::bench::{BenchError, Plan, Program};
+use webscale_load::bench::plan::Model;
+use webscale_load::bench::{BenchError, Plan, Probe, Program};
 use webscale_load::observe::Observer;
 
 use super::OutputArgs;
+use crate::exit::Usage;
 
 use counts::CountsArgs;
 pub(crate) use endpoint::EndpointArgs;
@@ -108,8 +110,22 @@ impl BenchArgs {
         self.message.apply(&mut plan)?;
         self.machine.apply(&mut plan)?;
         plan.counts = self.counts.counting();
+        check_due(&plan)?;
         Ok(plan)
     }
+}
+
+/// A load in which no message is due would be held by any server.
+fn check_due(plan: &Plan) -> anyhow::Result<()> {
+    let every = plan.interval / plan.clients.max(1);
+    if plan.model == Model::Closed || plan.probe == Probe::Idle || every <= plan.duration {
+        return Ok(());
+    }
+    let (clients, every, length) = (plan.clients, every.as_secs_f64(), plan.duration.as_secs_f64());
+    Err(Usage(format!(
+        "{clients} clients send a message every {every} s in all, and none may be due in a --duration of {length} s"
+    ))
+    .into())
 }
 
 /// How a further process of a load is started.

@@ -50,6 +50,14 @@ fn the_rate_is_shared_by_the_clients() {
 }
 
 #[test]
+fn a_load_without_a_message_is_refused() {
+    let few = ["--clients", "3", "--duration", "1s", "--interval"];
+    assert_eq!(plan(&[&few[..], &["3s"]].concat()).unwrap().interval, Duration::from_secs(3));
+    refused(&[(&[&few[..], &["1m"]].concat(), "every 20 s in all")]);
+    assert_eq!(plan(&["--clients", "1", "--duration", "1s", "--idle"]).unwrap().probe, Probe::Idle);
+}
+
+#[test]
 fn a_process_that_is_not_there_is_refused() {
     assert_eq!(plan(&["--pid", "1"]).unwrap().pids, [1]);
     refused(&[(&["--pid", "0"], "--pid 0: there is no such process")]);
