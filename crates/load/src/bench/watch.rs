@@ -175,8 +175,8 @@ impl Watch {
         let handshakes_us = seconds(connected.cpu_ns.saturating_sub(idle.cpu_ns)) * 1e6;
         let sent = marks.end.sent.saturating_sub(marks.begin.sent);
         let lived = end.at.saturating_duration_since(begin.at).max(Duration::from_micros(1));
-        // What was sent after it had ended cost it nothing.
-        let had_all = marks.end.at.saturating_duration_since(end.at) < SEEN_LATELY;
+        // What was sent after it had ended cost it nothing, and of one that ended before nothing is known.
+        let had_all = begin != end && marks.end.at.saturating_duration_since(end.at) < SEEN_LATELY;
         let a_message = |taken: f64| (sent > 0 && had_all).then(|| taken / sent as f64);
         let switches = Switches {
             voluntary: end.switches.voluntary.saturating_sub(begin.switches.voluntary),
@@ -383,6 +383,12 @@ mod tests {
         let end = Mark { server: marks.connected.server, ..marks.end };
         let server = watch.server_use(&Marks { begin: before, end, ..marks }).unwrap();
         assert_eq!(server.cpu_share, 0.0);
+        // It ended a moment before the measured part, which a limit ended soon.
+        let begin = Mark { server: last.server, ..at(5, 0, 60) };
+        let end = Mark { server: last.server, ..at(5, 0, 80) };
+        let server =
+            watch.server_use(&Marks { begin, end, idle: at(0, 0, 0), connected: at(1, 0, 0) }).unwrap();
+        assert_eq!((server.cpu_us_per_message, server.switches_per_message), (None, None));
     }
 
     #[test]
