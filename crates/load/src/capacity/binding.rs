@@ -206,7 +206,10 @@ pub(crate) fn judge(outcome: &Outcome, witness: &Witness, at: u32) -> Binding {
         }
         None => {
             let resource = unexplained(outcome);
-            (resource, resource.end(), problems.chain([cpu_text(outcome, witness)]).collect())
+            let is_slow = resource == Resource::Latency;
+            // Other programs may have made it slow.
+            let end = if is_slow && outcome.disturbed().is_some() { End::Both } else { resource.end() };
+            (resource, end, problems.chain([cpu_text(outcome, witness)]).collect())
         }
     };
     if let Some(late) = outcome.verdict.saturated.as_ref().filter(|_| resource != Resource::Generator) {
@@ -257,11 +260,13 @@ fn turned_away(outcome: &Outcome, witness: &Witness) -> Option<Finding> {
     Some(Finding { resource: Resource::ConnectionTracking, end: witness.machine(), why })
 }
 
-/// A saturated generator, unless the server was too slow even counted from when messages were sent, however late.
+/// A saturated generator, unless the server was too slow even counted from when messages were sent, however late, and if
+/// the answers were read as late as that.
 fn generator(outcome: &Outcome, _: &Witness) -> Option<Finding> {
     let why = outcome.verdict.saturated.clone()?;
     let sent = outcome.latency_us.as_ref().and_then(|latency| latency.uncorrected);
-    let is_slow = sent.is_some_and(|sent| sent.p99 > outcome.latency_limit_seconds * 1e6);
+    let late_us = outcome.schedule_lag_us.map_or(0.0, |lag| lag.p99);
+    let is_slow = sent.is_some_and(|sent| sent.p99 - late_us > outcome.latency_limit_seconds * 1e6);
     (!is_slow).then_some(Finding::new(Resource::Generator, why))
 }
 
@@ -421,8 +426,11 @@ pub(super) mod tests {
         assert_eq!(of(&outcome), Some("it was late".into()));
         assert_eq!(judge(&outcome, &witness, 9).end, End::Load);
         let uncorrected = &mut outcome.latency_us.as_mut().unwrap().uncorrected;
-        uncorrected.as_mut().unwrap().p99 = 100_001.0;
-        assert_eq!(of(&outcome), None, "100 ms are the limit, from the time of sending");
+        uncorrected.as_mut().unwrap().p99 = 111_001.0;
+        outcome.schedule_lag_us = Some(summary(11_001.0));
+        assert!(of(&outcome).is_some(), "100 ms are the limit, and 11 ms may be the load's again");
+        outcome.schedule_lag_us = Some(summary(11_000.0));
+        assert_eq!(of(&outcome), None);
         assert!(judge(&outcome, &witness, 9).sentence().contains("not at its best: it was late"));
         outcome.latency_us = None;
         assert!(of(&outcome).is_some(), "nothing was answered that could tell");
@@ -516,7 +524,7 @@ pub(super) mod tests {
         // What others take is nobody's end.
         outcome.other_programs = Some(1.2);
         let binding = judge(&outcome, &witness(&machine, true), 9);
-        assert_eq!(binding.resource, Resource::Latency);
+        assert_eq!((binding.resource, binding.end), (Resource::Latency, End::Both));
         assert!(binding.sentence().contains("took 1.2 processors"), "{binding:?}");
         assert!(binding.advice.is_some_and(|advice| advice.contains("nothing else")), "{binding:?}");
     }
