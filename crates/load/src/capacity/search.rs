@@ -117,6 +117,8 @@ impl Search {
         match self.failed.first_key_value() {
             None if held < self.range.first => short(self.range.first),
             None if held < self.range.most => short(held.saturating_mul(2).min(self.range.most)),
+            // Held, and then missed by the load.
+            Some((&failed, _)) if failed == held => whole(),
             Some((&failed, failure)) if failure.times < 2 && failure.binding.end == End::Load => {
                 short(failed)
             }
@@ -159,8 +161,11 @@ impl Search {
     }
 
     fn failed(&mut self, step: Step, binding: Binding) {
-        let was_held = self.held.split_off(&step.value).contains_key(&step.value);
         let failure = self.failed.entry(step.value).or_insert(Failure { times: 0, binding: binding.clone() });
+        // What the load missed takes nothing from what was held, the first time.
+        let may_stay = binding.end == End::Load && failure.times == 0;
+        let above = if may_stay { step.value.saturating_add(1) } else { step.value };
+        let was_held = self.held.split_off(&above).contains_key(&step.value);
         // What was held once and failed once is at the boundary: it counts as failed, and is not tried again.
         failure.times += if was_held { 2 } else { 1 };
         failure.binding = binding;
@@ -189,8 +194,9 @@ impl Search {
             confirmed,
             resolution: self
                 .failed
-                .first_key_value()
-                .map(|(failed, _)| f64::from(failed.saturating_sub(most)) / f64::from(*failed)),
+                .keys()
+                .find(|failed| **failed > most)
+                .map(|failed| f64::from(failed - most) / f64::from(*failed)),
             binding: self.over.clone().or(lowest).or(ceiling),
         }
     }
@@ -309,6 +315,28 @@ mod tests {
             "{found:?} {}",
             steps.len()
         );
+    }
+
+    #[test]
+    fn what_was_held_stays_where_the_load_missed_the_confirmation() {
+        let late = |value| Trial::NotHeld(Binding::new(Resource::Generator, value, "late"));
+        let at = |missed: &'static [usize], steps| {
+            let mut step = 0;
+            search(Range { first: 19_000, most: 19_000, steps, ..RANGE }, move |tried| {
+                step += 1;
+                if missed.contains(&step) { late(tried.value) } else { Trial::Held }
+            })
+        };
+        // There is no time for another confirmation.
+        let (found, _) = at(&[1, 3], 3);
+        assert_eq!((found.most, found.confirmed), (Some(19_000), false));
+        assert_eq!(found.binding.map(|binding| binding.end), Some(End::Load));
+        let (found, steps) = at(&[2], STEPS_MAX);
+        assert_eq!((found.most, found.confirmed), (Some(19_000), true));
+        assert!(steps.len() == 3 && steps[1].whole && steps[2].whole, "{steps:?}");
+        // Twice is not the load's bad luck any more.
+        let (found, _) = at(&[2, 3], STEPS_MAX);
+        assert!(found.confirmed && found.most < Some(19_000), "{found:?}");
     }
 
     #[test]
