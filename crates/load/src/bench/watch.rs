@@ -10,9 +10,9 @@ use crate::measure::group::Group;
 use crate::measure::kernel::{MachineCpu, Sockets, listen_overflows};
 use crate::measure::process::{Cpu, Memory, ProcessError, Switches, ThreadCpu};
 
-/// Reading a process's memory and descriptors may take one part in so many of the time; it holds up the process a
-/// little.
-const COSTLY_SHARE_MAX: u32 = 100;
+/// Reading a process's memory and descriptors may take one part in so many of the time: it holds up the process a little,
+/// and is part of what the load itself costs.
+const COSTLY_SHARE_MAX: u32 = 400;
 
 /// A server that was seen so shortly before the end has had all messages, or nearly.
 const SEEN_LATELY: Duration = Duration::from_secs(2);
