@@ -9,10 +9,10 @@
 //! | [`clock`] | clock_gettime(2) |
 //! | [`epoll`] | epoll(7), eventfd(2) |
 //! | [`socket`] | socket(7), tcp(7), ip(7) |
-//! | [`limits`] | getrlimit(2) |
+//! | [`limits`] | getrlimit(2), fcntl(2) |
 //! | [`cgroup`] | cgroups(7) |
 //! | [`memory`] | malloc_trim(3) |
-//! | [`process`] | sched_setaffinity(2), setpriority(2), prctl(2), kill(2) |
+//! | [`process`] | sched_setaffinity(2), setpriority(2), sched_setattr(2), prctl(2), kill(2) |
 
 pub mod cgroup;
 pub mod clock;

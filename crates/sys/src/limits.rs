@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::{fs, io};
 
+use rustix::event::{EventfdFlags, eventfd};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::cgroup::Cgroups;
@@ -33,6 +34,25 @@ pub fn raise_descriptors() -> io::Result<Descriptors> {
         setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum })?;
     }
     Ok(descriptors())
+}
+
+/// Descriptors for which [`reserve_descriptors`] makes room at most: half a mebibyte of the kernel's memory.
+pub const RESERVED_MAX: usize = 65_536;
+
+/// Makes room in the process's table of descriptors for `count` more or less, as far as its limit and [`RESERVED_MAX`] go.
+///
+/// The kernel doubles that table when it is full, and where several threads have it in common whoever needs the next
+/// descriptor waits for an RCU grace period: 10 to 25 ms in which an event loop serves nobody. Better before it serves anybody.
+///
+/// # Errors
+/// EMFILE, ENFILE or ENOMEM; then the table grows as it is needed.
+pub fn reserve_descriptors(count: usize) -> io::Result<()> {
+    let limit = usize::try_from(descriptors().soft).unwrap_or(usize::MAX);
+    let last = count.min(limit).min(RESERVED_MAX).saturating_sub(1);
+    let any = eventfd(0, EventfdFlags::CLOEXEC)?;
+    // Closed again at once; the table never shrinks.
+    rustix::io::fcntl_dupfd_cloexec(&any, i32::try_from(last).unwrap_or_default())?;
+    Ok(())
 }
 
 /// Bytes of memory that this process may use: those of the machine, or of its control group where that has less. `None`
@@ -93,6 +113,22 @@ mod tests {
     #[test]
     fn this_machine_has_some() {
         assert!(memory().unwrap() > 1 << 20);
+    }
+
+    /// FDSize of /proc/self/status: places in the table of descriptors.
+    fn table_len() -> usize {
+        let status = fs::read_to_string("/proc/self/status").unwrap();
+        status.lines().find_map(|line| line.strip_prefix("FDSize:")).unwrap().trim().parse().unwrap()
+    }
+
+    #[test]
+    fn the_table_of_descriptors_grows_ahead_and_not_beyond_the_limits() {
+        let soft = usize::try_from(raise_descriptors().unwrap().soft).unwrap();
+        reserve_descriptors(0).unwrap();
+        reserve_descriptors(700).unwrap();
+        assert!(table_len() >= 700.min(soft));
+        reserve_descriptors(usize::MAX).unwrap();
+        assert!(table_len() >= RESERVED_MAX.min(soft) && table_len() <= RESERVED_MAX);
     }
 
     #[test]

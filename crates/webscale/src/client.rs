@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 
 use webscale_proto::Role;
-use webscale_sys::{limits, process};
+use webscale_sys::process;
 
 use crate::admission::Admission;
 use crate::connection::Config;
@@ -50,8 +50,7 @@ impl ClientBuilder {
         if let Some(fault) = self.limits.fault() {
             return Err(BuildError::Limits(fault));
         }
-        // A sandbox may forbid it; then the limit stays as it is.
-        let _ = limits::raise_descriptors();
+        self.limits.claim_descriptors();
         let config = Config::new(Role::Client, self.limits, None);
         let admission = Admission::new(&config.limits, 1);
         let shared = Arc::new(Shared { handler: Arc::new(handler), config, tls: None, admission });

@@ -5,6 +5,10 @@ use std::sync::LazyLock;
 use std::time::Duration;
 
 use webscale_sys::TcpOptions;
+use webscale_sys::limits::{raise_descriptors, reserve_descriptors};
+
+/// What a process holds beside connections: epoll instances, listeners, files of the program.
+const OTHER_DESCRIPTORS: usize = 64;
 
 /// What happens to a client that does not read what is sent to it, once [`Limits::egress_bytes`] are queued. A handler may
 /// choose for each connection, with [`Accept::slow_consumer`](crate::Accept::slow_consumer).
@@ -193,6 +197,13 @@ impl Limits {
     /// The longest message that is let in, whole or in chunks.
     pub(crate) fn longest_message(&self) -> u64 {
         self.stream_bytes.max(self.message_bytes as u64)
+    }
+
+    /// Has the process hold as many descriptors as it may, and the kernel make room for those that these limits let in. A
+    /// sandbox may forbid it; then things stay as they are.
+    pub(crate) fn claim_descriptors(&self) {
+        let _ = raise_descriptors();
+        let _ = reserve_descriptors(self.connections.saturating_add(OTHER_DESCRIPTORS));
     }
 
     /// What of it the kernel sees to.
