@@ -57,8 +57,8 @@ pub(super) struct Habit {
     script: fn(&mut Random) -> Script,
     /// How each has to end, as it sees it.
     pub(super) ends: &'static [End],
-    /// What the server counts it as.
-    pub(super) cause: &'static str,
+    /// What the server counts it as; of several, whichever deadline comes first.
+    pub(super) causes: &'static [&'static str],
 }
 
 /// What became of one kind.
@@ -77,7 +77,7 @@ pub(super) static HABITS: [Habit; 12] = [
         at_once: 200,
         script: visit,
         ends: &[End::Closed(1000)],
-        cause: "peer",
+        causes: &["peer"],
     },
     Habit {
         name: "resets in the TLS handshake",
@@ -86,7 +86,7 @@ pub(super) static HABITS: [Habit; 12] = [
         at_once: 100,
         script: |random| leave_behind(HELLO, random),
         ends: &[End::Left],
-        cause: "lost",
+        causes: &["lost"],
     },
     Habit {
         name: "resets in the HTTP head",
@@ -95,7 +95,7 @@ pub(super) static HABITS: [Habit; 12] = [
         at_once: 100,
         script: |random| leave_behind(HEAD, random),
         ends: &[End::Left],
-        cause: "lost",
+        causes: &["lost"],
     },
     Habit {
         name: "resets in a message",
@@ -104,7 +104,7 @@ pub(super) static HABITS: [Habit; 12] = [
         at_once: 100,
         script: |random| leave_behind(&declared(), random),
         ends: &[End::Left],
-        cause: "lost",
+        causes: &["lost"],
     },
     Habit {
         name: "TLS handshakes that trickle",
@@ -113,7 +113,7 @@ pub(super) static HABITS: [Habit; 12] = [
         at_once: 100,
         script: |random| drawn_out(HELLO, random),
         ends: &[End::Dropped],
-        cause: "timeout",
+        causes: &["timeout"],
     },
     Habit {
         name: "HTTP heads that trickle",
@@ -122,7 +122,7 @@ pub(super) static HABITS: [Habit; 12] = [
         at_once: 100,
         script: |random| drawn_out(HEAD, random),
         ends: &[End::Answered(408), End::Dropped],
-        cause: "timeout",
+        causes: &["timeout"],
     },
     Habit {
         name: "messages that trickle",
@@ -131,7 +131,7 @@ pub(super) static HABITS: [Habit; 12] = [
         at_once: 100,
         script: |random| drawn_out(&declared(), random),
         ends: &[End::Closed(1008)],
-        cause: "timeout",
+        causes: &["timeout"],
     },
     Habit {
         name: "those who send and do not read",
@@ -140,7 +140,7 @@ pub(super) static HABITS: [Habit; 12] = [
         at_once: 10,
         script: do_not_read,
         ends: &[End::Dropped, End::Closed(1008)],
-        cause: "timeout",
+        causes: &["timeout", "slow_consumer"],
     },
     Habit {
         name: "compression bombs",
@@ -149,7 +149,7 @@ pub(super) static HABITS: [Habit; 12] = [
         at_once: 50,
         script: |_| Box::new(iter::once(Move::Send(BOMB.clone()))),
         ends: &[End::Closed(1009)],
-        cause: "protocol",
+        causes: &["protocol"],
     },
     Habit {
         name: "wrong frames",
@@ -160,7 +160,7 @@ pub(super) static HABITS: [Habit; 12] = [
             Box::new(iter::once(Move::Send(WRONG_FRAMES[random.index(WRONG_FRAMES.len())].clone())))
         },
         ends: &[End::Closed(1002)],
-        cause: "protocol",
+        causes: &["protocol"],
     },
     Habit {
         name: "HTTP without TLS",
@@ -169,7 +169,7 @@ pub(super) static HABITS: [Habit; 12] = [
         at_once: 50,
         script: |_| Box::new(iter::once(Move::Send(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n".to_vec()))),
         ends: &[End::Dropped],
-        cause: "tls",
+        causes: &["tls"],
     },
     Habit {
         name: "heads that are none",
@@ -180,7 +180,7 @@ pub(super) static HABITS: [Habit; 12] = [
             Box::new(iter::once(Move::Send(b"GET /\x00 HTTP/1.1\r\nHost: localhost\r\n\r\n".to_vec())))
         },
         ends: &[End::Answered(400)],
-        cause: "upgrade",
+        causes: &["upgrade"],
     },
 ];
 

@@ -112,21 +112,51 @@ fn reconciled(ending: &Ending) -> Vec<Figure> {
             Bar::Exactly(OPEN_IN_THE_END as f64),
         ),
     ];
-    let mut causes: Vec<&str> = churns.iter().map(|churn| churn.habit.cause).collect();
-    causes.sort_unstable();
-    causes.dedup();
-    for cause in causes {
-        let of_cause = churns.iter().filter(|churn| churn.habit.cause == cause);
-        let wanted: u64 = of_cause.map(|churn| churn.toll.begun - churn.toll.refused).sum();
-        let name = format!("of them closed as {cause}");
-        figures.push(Figure::count(name, counts.closed(cause), Bar::Exactly(wanted as f64)).of_time());
-    }
+    figures.extend(by_cause(churns, counts));
     for (result, asked_for) in [("changed", reloads.good), ("refused", reloads.bad)] {
         let counted = counts.get(&format!("certificate_reloads_total/{result}"));
         let name = format!("certificate reloads, {result}");
         figures.push(Figure::count(name, counted, Bar::Exactly(f64::from(asked_for))));
     }
     figures
+}
+
+/// For each reason, how many connections were made to end by it. Where a habit may end by either of two, they are counted
+/// together, and each is at least what the others ask for.
+fn by_cause(churns: &[Account], counts: &Counts) -> Vec<Figure> {
+    let made = |of: &dyn Fn(&[&str]) -> bool| -> f64 {
+        let churns = churns.iter().filter(|churn| of(churn.habit.causes));
+        churns.map(|churn| churn.toll.begun - churn.toll.refused).sum::<u64>() as f64
+    };
+    let mut figures = Vec::new();
+    for class in classes(churns.iter().map(|churn| churn.habit.causes)) {
+        let counted = class.iter().map(|cause| counts.closed(cause)).sum();
+        let wanted = made(&|causes| class.contains(&causes[0]));
+        let name = format!("of them closed as {}", class.join(" or "));
+        figures.push(Figure::count(name, counted, Bar::Exactly(wanted)).of_time());
+        for cause in class.iter().filter(|_| class.len() > 1) {
+            let least = made(&|causes| causes == [*cause]);
+            let name = format!("of them closed as {cause}");
+            figures.push(Figure::count(name, counts.closed(cause), Bar::AtLeast(least)).of_time());
+        }
+    }
+    figures
+}
+
+/// The causes, those together between which a habit leaves the choice.
+fn classes<'a>(habits: impl Iterator<Item = &'a [&'a str]>) -> Vec<Vec<&'a str>> {
+    let mut classes: Vec<Vec<&str>> = Vec::new();
+    for causes in habits {
+        let (joined, apart): (Vec<_>, Vec<_>) =
+            classes.into_iter().partition(|class| class.iter().any(|cause| causes.contains(cause)));
+        let mut class = [joined.concat(), causes.to_vec()].concat();
+        class.sort_unstable();
+        class.dedup();
+        classes = apart;
+        classes.push(class);
+    }
+    classes.sort_unstable();
+    classes
 }
 
 /// Whether those of one kind were treated as they should.
@@ -142,4 +172,38 @@ fn conduct(churn: &Account) -> [Figure; 2] {
         Figure::new(format!("{}: came so far", habit.name), entered, Unit::Share, Bar::AtLeast(ENTERED_MIN))
             .of_attack(),
     ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::super::attacker::Toll;
+    use super::super::churn::HABITS;
+    use super::*;
+
+    #[test]
+    fn causes_between_which_the_clock_decides_are_counted_together() {
+        let habits: [&[&str]; 5] = [&["b"], &["a"], &["b", "c"], &["d"], &["c", "a"]];
+        assert_eq!(classes(habits.into_iter()), [vec!["a", "b", "c"], vec!["d"]]);
+        let of_all = classes(HABITS.iter().map(|habit| habit.causes));
+        assert!(of_all.contains(&vec!["slow_consumer", "timeout"]), "{of_all:?}");
+        assert_eq!(of_all.iter().filter(|class| class.len() > 1).count(), 1);
+    }
+
+    #[test]
+    fn each_cause_has_what_was_made_of_it() {
+        let account = |name: &str, begun| {
+            let habit = HABITS.iter().find(|habit| habit.name == name).unwrap();
+            Account { habit, toll: Toll { begun, ..Toll::default() } }
+        };
+        let churns = [account("messages that trickle", 5), account("those who send and do not read", 3)];
+        let judge = |timeout: u64, slow: u64| {
+            let page = format!(
+                "webscale_connections_closed_total{{cause=\"timeout\"}} {timeout}\n\
+                 webscale_connections_closed_total{{cause=\"slow_consumer\"}} {slow}\n"
+            );
+            by_cause(&churns, &Counts::parse(&page)).iter().all(|figure| figure.holds)
+        };
+        assert!(judge(8, 0) && judge(6, 2) && judge(5, 3));
+        assert!(!judge(4, 4) && !judge(8, 1) && !judge(7, 0));
+    }
 }
