@@ -36,10 +36,10 @@ pub fn raise_descriptors() -> io::Result<Descriptors> {
     Ok(descriptors())
 }
 
-/// Descriptors for which [`reserve_descriptors`] makes room at most: half a mebibyte of the kernel's memory.
-pub const RESERVED_MAX: usize = 65_536;
+/// Room for more is not made ahead: this is half a mebibyte of the kernel's memory.
+const RESERVED_MAX: usize = 65_536;
 
-/// Makes room in the process's table of descriptors for `count` more or less, as far as its limit and [`RESERVED_MAX`] go.
+/// Makes room in the process's table of descriptors for `count` of them, as far as its limit goes, and for 65,536 at most.
 ///
 /// The kernel doubles that table when it is full, and where several threads have it in common whoever needs the next
 /// descriptor waits for an RCU grace period: 10 to 25 ms in which an event loop serves nobody. Better before it serves anybody.

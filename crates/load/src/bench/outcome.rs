@@ -309,7 +309,7 @@ pub struct Verdict {
 
 /// A verdict in one word. Of the last three the figures do not count, or are of what was done until then.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Conclusion {
+pub(crate) enum Conclusion {
     /// The whole load was made, and borne.
     Held,
     /// The server did not bear it, or a limit ended it early.
@@ -324,7 +324,7 @@ pub enum Conclusion {
 
 impl Conclusion {
     /// As it stands in files.
-    pub fn word(self) -> &'static str {
+    pub(crate) fn word(self) -> &'static str {
         match self {
             Conclusion::Held => "held",
             Conclusion::Failed => "failed",

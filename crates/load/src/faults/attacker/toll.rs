@@ -93,6 +93,11 @@ impl Toll {
         self.ends.get(&end).copied().unwrap_or(0)
     }
 
+    /// Those that reached the server.
+    pub(crate) fn made(&self) -> u64 {
+        self.begun - self.refused
+    }
+
     /// Those of whom something can be expected: all but who came too late.
     pub(crate) fn in_time(&self) -> u64 {
         self.begun - self.ended(End::Late)

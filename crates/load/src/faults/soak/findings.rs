@@ -101,7 +101,7 @@ fn honest(report: &SoakReport, last: &Window) -> Vec<Figure> {
 /// What the server counted, against what was done to it.
 fn reconciled(ending: &Ending) -> Vec<Figure> {
     let Ending { counts, churns, asked, reloads, .. } = ending;
-    let made: u64 = churns.iter().map(|churn| churn.toll.begun - churn.toll.refused).sum();
+    let made: u64 = churns.iter().map(|churn| churn.toll.made()).sum();
     let made = made + u64::from(BYSTANDERS) + asked;
     let taken = counts.get("connections_accepted_total") + counts.sum("connections_refused_total");
     let mut figures = vec![
@@ -122,25 +122,30 @@ fn reconciled(ending: &Ending) -> Vec<Figure> {
 }
 
 /// For each reason, how many connections were made to end by it. Where a habit may end by either of two, they are counted
-/// together, and each is at least what the others ask for.
+/// together, and each is at least what the habits make that end by it alone.
 fn by_cause(churns: &[Account], counts: &Counts) -> Vec<Figure> {
-    let made = |of: &dyn Fn(&[&str]) -> bool| -> f64 {
-        let churns = churns.iter().filter(|churn| of(churn.habit.causes));
-        churns.map(|churn| churn.toll.begun - churn.toll.refused).sum::<u64>() as f64
-    };
     let mut figures = Vec::new();
     for class in classes(churns.iter().map(|churn| churn.habit.causes)) {
+        let of_class = churns.iter().filter(|churn| class.contains(&churn.habit.causes[0]));
+        let wanted: u64 = of_class.map(|churn| churn.toll.made()).sum();
         let counted = class.iter().map(|cause| counts.closed(cause)).sum();
-        let wanted = made(&|causes| class.contains(&causes[0]));
         let name = format!("of them closed as {}", class.join(" or "));
-        figures.push(Figure::count(name, counted, Bar::Exactly(wanted)).of_time());
-        for cause in class.iter().filter(|_| class.len() > 1) {
-            let least = made(&|causes| causes == [*cause]);
-            let name = format!("of them closed as {cause}");
-            figures.push(Figure::count(name, counts.closed(cause), Bar::AtLeast(least)).of_time());
+        figures.push(Figure::count(name, counted, Bar::Exactly(wanted as f64)).of_time());
+        if class.len() > 1 {
+            figures.extend(class.iter().map(|cause| alone(cause, churns, counts)));
         }
     }
     figures
+}
+
+/// Of several causes, this one.
+fn alone(cause: &str, churns: &[Account], counts: &Counts) -> Figure {
+    let (name, counted) = (format!("of them closed as {cause}"), counts.closed(cause));
+    let by_it_alone = churns.iter().filter(|churn| churn.habit.causes == [cause]);
+    match by_it_alone.map(|churn| churn.toll.made()).sum::<u64>() {
+        0 => Figure::noted(name, counted as f64, Unit::Count),
+        least => Figure::count(name, counted, Bar::AtLeast(least as f64)).of_time(),
+    }
 }
 
 /// The causes, those together between which a habit leaves the choice.
